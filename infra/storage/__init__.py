@@ -1,0 +1,63 @@
+"""Object storage behind one interface: a directory or an S3 prefix. Knows nothing of Ray.
+
+`open_store` gives a Store (contract.py): listing, reads, atomic and conditional writes, pyarrow's file system. Every
+commit and lock of the project is a conditional write of one small object. Credentials come from the AWS_* environment
+or profile alone and are never held in a Store.
+"""
+
+import os
+import urllib.parse
+
+from infra.storage.connection import Connection
+from infra.storage.contract import (
+    AlreadyExists,
+    Conflict,
+    Denied,
+    Entry,
+    NotFound,
+    StorageError,
+    Store,
+    Unreachable,
+)
+from infra.storage.local import LocalStore
+from infra.storage.s3 import S3Store
+
+__all__ = [
+    "AlreadyExists",
+    "Conflict",
+    "Denied",
+    "Entry",
+    "LocalStore",
+    "NotFound",
+    "S3Store",
+    "StorageError",
+    "Store",
+    "Unreachable",
+    "open_store",
+]
+
+
+def open_store(
+    url: str,
+    *,
+    endpoint: str | None = None,
+    region: str | None = None,
+    anonymous: bool = False,
+    patience: float = 120.0,
+) -> Store:
+    """The store at `url`, `s3://bucket/prefix` or a local directory; nothing is contacted yet.
+
+    endpoint: S3 server, default AWS_ENDPOINT_URL, else AWS. region: default AWS_REGION, AWS_DEFAULT_REGION, us-east-1.
+    anonymous: unsigned requests, for public archives. patience: seconds for which a call that may be repeated is
+    retried on connection errors. Raises NotFound for an address of another kind.
+    """
+    address = urllib.parse.urlsplit(url)
+    foreign = "://" in url and address.scheme not in ("file", "s3")
+    if not url or foreign or (address.scheme == "s3" and not address.netloc):
+        raise NotFound(f"{url!r}: not a storage address; give a directory or s3://bucket/prefix")
+    if address.scheme != "s3":
+        return LocalStore(os.path.abspath(os.path.expanduser(url.removeprefix("file://"))))
+    place = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+    reached = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    path = url.removeprefix(f"s3://{address.netloc}").strip("/")
+    return S3Store(Connection(address.netloc, reached or None, place, anonymous, patience), path)

@@ -1,0 +1,128 @@
+"""What every store promises, and the errors it raises: each error's text is one line that names what it is about."""
+
+import io
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+import pyarrow.fs as pafs
+
+HIDDEN = ".xmodal-"
+"""Start of file names that belong to the store itself (temporary files, locks, probes); they are never listed."""
+
+
+class StorageError(Exception):
+    """Base of all errors of a store."""
+
+
+class NotFound(StorageError, FileNotFoundError):
+    """The object, directory or bucket does not exist."""
+
+
+class AlreadyExists(StorageError, FileExistsError):
+    """`create` found an object under the key."""
+
+
+class Conflict(StorageError):
+    """`replace` found another version of the object than the one it was to replace, or none."""
+
+
+class Denied(StorageError, PermissionError):
+    """The store answers and refuses: credentials, rights, a full disk, or a feature it lacks."""
+
+
+class Unreachable(StorageError, ConnectionError):
+    """No answer from the endpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object: `key` relative to the store, `size` in bytes, `etag` opaque (changes when the bytes do), UTC time."""
+
+    key: str
+    size: int
+    etag: str
+    modified: datetime
+
+
+class Store(ABC):
+    """A tree of objects under string keys with `/` between segments. Pickles as plain arguments; holds no secret."""
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """`s3://bucket/prefix` or an absolute directory, without a trailing slash."""
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """All objects in the folder `prefix` and below, sorted by key. A folder that does not exist has none.
+        Raises NotFound (bucket), Denied, Unreachable."""
+
+    @abstractmethod
+    def head(self, key: str) -> Entry | None:
+        """The object's entry, None where there is no such object."""
+
+    @abstractmethod
+    def read(self, key: str) -> bytes:
+        """All bytes of an object. Raises NotFound."""
+
+    @abstractmethod
+    def read_range(self, key: str, start: int, length: int) -> bytes:
+        """Up to `length` bytes from byte `start` on; fewer at the object's end, none behind it. Raises NotFound."""
+
+    @abstractmethod
+    def open(self, key: str) -> io.BufferedIOBase:
+        """A seekable binary file. Raises NotFound."""
+
+    @abstractmethod
+    def put(self, key: str, data: bytes) -> str:
+        """Writes or overwrites in one step, readers see the old bytes or the new ones; returns the etag."""
+
+    @abstractmethod
+    def create(self, key: str, data: bytes) -> str:
+        """Writes an object that must not exist yet; of racing callers one wins. Raises AlreadyExists."""
+
+    @abstractmethod
+    def replace(self, key: str, data: bytes, etag: str) -> str:
+        """Overwrites the version `etag` of an object; of racing callers one wins. Raises Conflict.
+
+        Data equal to the old bytes may get the old etag, and then hide the write from whoever compares etags."""
+
+    @abstractmethod
+    def delete(self, keys: Iterable[str]) -> None:
+        """Deletes objects; a key that does not exist is no error."""
+
+    @abstractmethod
+    def child(self, prefix: str) -> Self:
+        """The store of a folder."""
+
+    @abstractmethod
+    def filesystem(self) -> tuple[pafs.FileSystem, str]:
+        """pyarrow's file system and the path of this store in it, for Parquet and Ray."""
+
+    @abstractmethod
+    def ray_url(self, prefix: str = "") -> str:
+        """Address of a folder that Ray and pyarrow resolve by themselves, with AWS_* from the node's environment."""
+
+    def probe(self) -> None:
+        """Proves write access and that a second `create` and a stale `replace` are refused.
+
+        Every commit and lock rests on these two. Raises NotFound, Denied, Unreachable."""
+        key = f"{HIDDEN}probe-{secrets.token_hex(8)}"
+        first = self.create(key, b"1")
+        try:
+            self._must_refuse(AlreadyExists, "create", key, b"2")
+            self.replace(key, b"2", first)
+            self._must_refuse(Conflict, "replace", key, b"3", first)
+        finally:
+            self.delete([key])
+
+    def _must_refuse(self, refusal: type[StorageError], method: str, *arguments: object) -> None:
+        try:
+            getattr(self, method)(*arguments)
+        except refusal:
+            return
+        raise Denied(f"{self.url}: this store ignores conditional writes (If-None-Match, If-Match), which commits need")

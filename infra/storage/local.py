@@ -1,0 +1,192 @@
+"""A directory as a store: atomic writes by temporary file, fsync and rename. Not for NFS, whose locks do not hold."""
+
+import fcntl
+import io
+import os
+import re
+import secrets
+import time
+import urllib.parse
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+import pyarrow.fs as pafs
+
+from infra.storage.contract import HIDDEN, AlreadyExists, Conflict, Denied, Entry, NotFound, Store
+
+_ESCAPE = re.compile("[\udc80-\udcff]")
+
+
+@dataclass(frozen=True)
+class LocalStore(Store):
+    """The files below `root`, an absolute directory that the first write makes."""
+
+    root: str
+
+    @property
+    def url(self) -> str:
+        return self.root
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        folder = prefix.strip("/")
+        with self._errors(folder):
+            yield from _walk(self._path(folder) if folder else self.root, folder and folder + "/")
+
+    def head(self, key: str) -> Entry | None:
+        with self._errors(key):
+            try:
+                status = os.stat(self._path(key))
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            return None if os.path.isdir(self._path(key)) else _entry(key, status)
+
+    def read(self, key: str) -> bytes:
+        with self._errors(key), open(self._path(key), "rb") as file:
+            return file.read()
+
+    def read_range(self, key: str, start: int, length: int) -> bytes:
+        with self._errors(key), open(self._path(key), "rb") as file:
+            file.seek(start)
+            return file.read(length)
+
+    def open(self, key: str) -> io.BufferedIOBase:
+        with self._errors(key):
+            return open(self._path(key), "rb")
+
+    def put(self, key: str, data: bytes) -> str:
+        with self._written(key, data) as temporary:
+            os.replace(temporary, self._path(key))
+        return self._etag(key)
+
+    def create(self, key: str, data: bytes) -> str:
+        with self._written(key, data) as temporary:
+            etag = _etag(os.stat(temporary))
+            try:
+                os.link(temporary, self._path(key))
+            except FileExistsError:
+                raise AlreadyExists(f"{self.root}/{key}: exists already") from None
+        return etag
+
+    def replace(self, key: str, data: bytes, etag: str) -> str:
+        with self._written(key, data) as temporary, self._locked(key):
+            current = self.head(key)
+            if current is None or current.etag != etag:
+                raise Conflict(f"{self.root}/{key}: was changed by another writer")
+            new = _etag(os.stat(temporary))
+            os.replace(temporary, self._path(key))
+        return new
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            with self._errors(key):
+                Path(self._path(key)).unlink(missing_ok=True)
+
+    def child(self, prefix: str) -> Self:
+        return type(self)(self._path(prefix.strip("/")))
+
+    def filesystem(self) -> tuple[pafs.FileSystem, str]:
+        return pafs.LocalFileSystem(), self.root
+
+    def ray_url(self, prefix: str = "") -> str:
+        return f"{self.root}/{prefix.strip('/')}".rstrip("/")
+
+    def _path(self, key: str) -> str:
+        """Keys stay below the root. A name that is not UTF-8 is percent-escaped in its key."""
+        if key.startswith("/") or "\0" in key or ".." in key.split("/"):
+            raise NotFound(f"{key!r}: not a key of {self.root}; keys are relative and hold no '..'")
+        path = os.path.join(self.root, key)
+        if "%" in key and not os.path.lexists(path):
+            unescaped = os.path.join(self.root, os.fsdecode(urllib.parse.unquote_to_bytes(key)))
+            return unescaped if os.path.lexists(unescaped) else path
+        return path
+
+    def _etag(self, key: str) -> str:
+        return _etag(os.stat(self._path(key)))
+
+    @contextmanager
+    def _written(self, key: str, data: bytes) -> Iterator[str]:
+        """`data` in a hidden file beside the key's, durable, for the block to move into place."""
+        folder = os.path.dirname(self._path(key))
+        temporary = os.path.join(folder, f"{HIDDEN}{secrets.token_hex(8)}.tmp")
+        with self._errors(key):
+            os.makedirs(folder, exist_ok=True)
+            try:
+                _write(temporary, data)
+                yield temporary
+                _sync(folder)
+            finally:
+                Path(temporary).unlink(missing_ok=True)
+
+    @contextmanager
+    def _locked(self, key: str) -> Iterator[None]:
+        """Compare and rename of one folder exclude each other across processes; a kill frees the lock at once."""
+        sidecar = os.path.join(os.path.dirname(self._path(key)), f"{HIDDEN}lock")
+        with open(sidecar, "wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def _errors(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except (AlreadyExists, Conflict, Denied, NotFound):
+            raise
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise NotFound(f"{self.root}/{key}: no such file") from None
+        except OSError as error:
+            raise Denied(f"{self.root}/{key}: {error.strerror or error}") from None
+
+
+def _write(path: str, data: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(data)
+        file.flush()
+        now = time.time_ns()
+        os.utime(file.fileno(), ns=(now, now))  # the kernel's own stamp is coarse: two writes could share it
+        os.fsync(file.fileno())
+
+
+def _sync(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _walk(folder: str, prefix: str) -> Iterator[Entry]:
+    """Files below `folder` in the byte order of their keys, as S3 lists them: `a-b` before `a/b`."""
+    try:
+        found = list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    names = {_name(one) + "/" * one.is_dir(): one for one in found if not one.name.startswith(HIDDEN)}
+    for name in sorted(names):
+        if name.endswith("/"):
+            yield from _walk(names[name].path, prefix + name)
+        elif (status := _status(names[name])) is not None:
+            yield _entry(prefix + name, status)
+
+
+def _name(found: os.DirEntry[str]) -> str:
+    return _ESCAPE.sub(lambda match: f"%{ord(match[0]) - 0xDC00:02X}", found.name)
+
+
+def _status(found: os.DirEntry[str]) -> os.stat_result | None:
+    """None for what vanished since, dangling links, sockets and pipes."""
+    try:
+        return found.stat() if found.is_file() else None
+    except FileNotFoundError:
+        return None
+
+
+def _entry(key: str, status: os.stat_result) -> Entry:
+    return Entry(key, status.st_size, _etag(status), datetime.fromtimestamp(status.st_mtime, UTC))
+
+
+def _etag(status: os.stat_result) -> str:
+    return f"{status.st_mtime_ns:x}-{status.st_size:x}"

@@ -1,0 +1,180 @@
+"""The verbs. A flow is imported only when its verb runs, so `xmodal --help` is instant.
+
+Data go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 usage or settings, 3 data refused,
+5 a service cannot be reached, 10 not found, 11 locked by another run, 130 interrupted.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+RECIPES = click.argument("recipe", nargs=-1, required=True, metavar="RECIPE...")
+CHECKPOINT = click.argument("checkpoint", metavar="CHECKPOINT")
+OVERRIDES = click.argument("overrides", nargs=-1, metavar="[RECIPE|PATH=VALUE]...")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="xmodal")
+def cli() -> None:
+    """Camera-trap archives to image-text models that retrieve, caption and classify.
+
+    A RECIPE is a YAML file, or the name of one that comes with xmodal; `path=value` arguments override settings.
+    Several may be given, the later one wins.
+    """
+
+
+@cli.command()
+@RECIPES
+@click.option("--all", "whole", is_flag=True, help="Print every setting, not only what differs from the defaults.")
+def show(recipe: tuple[str, ...], whole: bool) -> None:
+    """The resolved recipe, its fingerprint, and what would run."""
+    from pipelines.show import show
+
+    click.echo(show(recipe, whole))
+
+
+@cli.command()
+@RECIPES
+@click.option("--dry-run", is_flag=True, help="List and read the metadata only: what would be taken, and why not.")
+def prepare(recipe: tuple[str, ...], dry_run: bool) -> None:
+    """Archive to dataset version."""
+    from pipelines.prepare import verb
+
+    click.echo(verb.prepare(recipe, dry_run))
+
+
+@cli.command()
+@RECIPES
+@click.option("--again", is_flag=True, help="Start a new attempt where a complete run of this recipe exists.")
+def train(recipe: tuple[str, ...], again: bool) -> None:
+    """Train, or resume: the same recipe and storage continue where the last checkpoint stands."""
+    from pipelines.train.flow import train
+
+    click.echo(train(recipe, again))
+
+
+@cli.command()
+@CHECKPOINT
+@OVERRIDES
+@click.option("--root", default=None, help="Storage root that holds the run, where CHECKPOINT is a run's name.")
+@click.option("--report", "report", default="report.html", show_default=True, help="Where the HTML report goes.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def evaluate(checkpoint: str, overrides: tuple[str, ...], root: str | None, report: str, as_json: bool) -> None:
+    """Metrics beside chance with intervals, the HTML report, MLflow.
+
+    CHECKPOINT is a run's name, its directory or URL, or a checkpoint directory.
+    """
+    from pipelines.evaluate.flow import evaluate
+
+    click.echo(evaluate(checkpoint, overrides, root, Path(report), as_json))
+
+
+@cli.group()
+def predict() -> None:
+    """Use a model on image files or folders: embed, classify, caption."""
+
+
+def _predict_verb(name: str, text: str) -> None:
+    @predict.command(name=name, help=text)
+    @CHECKPOINT
+    @click.argument("images", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+    @click.option("--out", type=click.Path(path_type=Path), help="Write a Parquet file instead of JSON lines to stdout.")
+    @click.option("--root", default=None, help="Storage root that holds the run, where CHECKPOINT is a run's name.")
+    def run(checkpoint: str, images: tuple[Path, ...], out: Path | None, root: str | None) -> None:
+        from pipelines.predict import predict
+
+        predict(name, checkpoint, images, out, root)
+
+
+_predict_verb("embed", "Unit vectors of images.")
+_predict_verb("classify", "The best-fitting species texts of each image, with their scores.")
+_predict_verb("caption", "A generated caption for each image.")
+
+
+@cli.command()
+@click.argument("text", nargs=-1, required=True)
+@click.option("--checkpoint", required=True, help="A run's name, its directory or URL, or a checkpoint directory.")
+@click.option("--root", default=None, help="Storage root, where CHECKPOINT is a run's name.")
+@click.option("--split", default=None, help="Search one split only (train, val, test).")
+@click.option("-k", "count", default=5, show_default=True, help="Results.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
+def search(text: tuple[str, ...], checkpoint: str, root: str | None, split: str | None, count: int, as_json: bool) -> None:
+    """Images of the model's dataset that fit TEXT best."""
+    from pipelines.search import search
+
+    for line in search(" ".join(text), checkpoint, root, split, count):
+        click.echo(json.dumps(line) if as_json else "{rank:>3}  {score:.3f}  {survey}/{media_id}  {text}".format(**line))
+
+
+@cli.command()
+@click.argument("target", metavar="DATASET|CHECKPOINT")
+@click.option("--root", default=None, help="Storage root (directory or s3:// URL).")
+@click.option("--read-data", is_flag=True, help="Read every byte and compare hashes.")
+def check(target: str, root: str | None, read_data: bool) -> None:
+    """Verify a dataset's versions or a checkpoint."""
+    from pipelines.check import check
+
+    click.echo(check(target, root, read_data))
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("verb")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.option("--address", envvar="RAY_ADDRESS", required=True, help="The cluster's jobs address, http://host:8265.")
+@click.option("--id", "submission_id", default=None, help="Submission id; the same id is accepted once.")
+@click.option("--wait", is_flag=True, help="Follow the log until the job ends; its result is this command's.")
+def submit(verb: str, arguments: tuple[str, ...], address: str, submission_id: str | None, wait: bool) -> None:
+    """Run another verb as a cluster job: the same words, after `submit`."""
+    from pipelines.submit import submit
+
+    if verb not in cli.commands or verb == "submit":
+        raise click.UsageError(f"{verb}: no such verb to submit; allowed: {', '.join(sorted(set(cli.commands) - {'submit'}))}")
+    sys.exit(submit(verb, arguments, address, submission_id, wait))
+
+
+def main() -> None:
+    """Console entry: a user's mistake or a missing thing ends in one line and its exit code, a bug in its traceback."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to continue", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        code = exit_code(error)
+        if code is None:
+            raise
+        print(f"xmodal: {error}", file=sys.stderr)
+        sys.exit(code)
+
+
+def exit_code(error: Exception) -> int | None:
+    """The exit code of an error that a user can act on; None for anything else, which is a bug."""
+    from infra import jobs, lock, storage
+    from pipelines.errors import DataRefused, Failed, NotFound
+    from xmodal.checkpoint import Damaged
+    from xmodal.settings import SettingsError
+
+    codes: dict[type[Exception], int] = {
+        SettingsError: 2,
+        DataRefused: 3,
+        storage.Unreachable: 5,
+        NotFound: 10,
+        storage.NotFound: 10,
+        lock.Locked: 11,
+        storage.Denied: 1,
+        jobs.JobRefused: 1,
+        Damaged: 1,
+        Failed: 1,
+    }
+    return next((code for kind, code in codes.items() if isinstance(error, kind)), None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""`xmodal check`: is a dataset or a checkpoint what it says it is?"""
+
+from pipelines.dataset import Dataset, versions
+from pipelines.errors import Failed
+from pipelines.places import root_store
+from pipelines.train.runs import opened
+
+
+def check(target: str, root: str | None, read_data: bool) -> str:
+    """Verifies dataset `target` of ROOT in all its versions, or a checkpoint (run name, directory, URL).
+
+    Returns what was verified. Raises Failed with every problem found, NotFound where `target` is neither.
+    """
+    store = root_store(root)
+    numbers = versions(store, target) if "/" not in target else []
+    if not numbers:
+        with opened(store, target) as directory:
+            return f"{target}: every file is what its manifest says ({directory.name})"
+    problems = []
+    for number in numbers:
+        found = Dataset.open(store, target, number).check(read_data)
+        problems += [f"version {number}: {problem}" for problem in found]
+    if problems:
+        raise Failed(f"dataset {target}: " + "; ".join(problems))
+    how = "every byte read" if read_data else "sizes compared; --read-data reads every byte"
+    return f"dataset {target}: {len(numbers)} versions are whole ({how})"

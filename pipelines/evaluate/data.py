@@ -1,0 +1,88 @@
+"""Report sections about the dataset, the run and the space as a whole."""
+
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow.compute as pc
+
+from pipelines.dataset import Dataset
+from pipelines.evaluate.subject import Subject
+from pipelines.recipe import Recipe
+from pipelines.report.content import About, Curves, Data, LedgerRow, Map, SplitRow, SurveyRow
+from pipelines.report.embedding_map import project
+from xmodal.settings import dump_yaml
+
+CURVES = ("train/loss", "train/itc", "train/itm", "train/lm", "val/score", "val/rsum", "val/i2t/r1", "val/t2i/r1", "queue/fill",
+          "momentum/coefficient", "temperature", "time/samples_per_second", "time/data_wait")  # fmt: skip
+LIBRARIES = ("torch", "ray", "transformers", "mlflow", "pyarrow", "xmodal")
+
+
+def data_section(dataset: Dataset) -> Data:
+    """Surveys, the ledger's counts, licences and splits."""
+    ledger = dataset.ledger().group_by(["status", "reason"]).aggregate([("key", "count")]).to_pylist()
+    records = dataset.records(["split", "place", "taxon", "licence"])
+    surveys = [
+        SurveyRow(one["name"], one["format"], one["files"], one["samples"]) for one in dataset.document["surveys"]
+    ]
+    return Data(
+        dataset=f"{dataset.name}, version {dataset.version}, digest {dataset.digest[:16]}",
+        surveys=surveys,
+        ledger=[LedgerRow(row["status"], row["reason"] or "", row["key_count"]) for row in ledger],
+        licences=Counter(licence or "none stated" for licence in records["licence"].to_pylist()),
+        splits=[_split(records, name) for name in sorted(set(records["split"].to_pylist()))],
+    )
+
+
+def _split(records: Any, name: str) -> SplitRow:
+    own = records.filter(pc.equal(records["split"], name))  # pyright: ignore[reportAttributeAccessIssue]
+    places, species = (len(set(own[column].to_pylist()) - {None}) for column in ("place", "taxon"))
+    return SplitRow(name, len(own), places or None, species or None)
+
+
+def curves(history: Sequence[Mapping[str, Any]]) -> Curves:
+    """Losses, validation figures and the state of the queue over optimizer steps."""
+    points = {key: [(row["step"], row[key]) for row in history if key in row] for key in CURVES}
+    return Curves({key: found for key, found in points.items() if found})
+
+
+def embedding_map(subject: Subject) -> Map:
+    """The split's images on a plane, labelled by species; without a map where no image names one."""
+    labels = [record["taxon"] or "no species" for record in subject.records]
+    if set(labels) == {"no species"}:
+        return Map()
+    rows, points = project(subject.gallery.images.numpy())
+    return Map(points, [labels[row] for row in rows])
+
+
+def about(subject: Subject, recipe: Recipe) -> About:
+    """Limits, intended use, the recipe and versions."""
+    state = subject.model.state
+    versions = {name: version(name) for name in LIBRARIES} | {
+        "Python": platform.python_version(),
+        "dataset digest": subject.dataset.digest,
+        "fingerprint": recipe.fingerprint(subject.dataset.digest),
+        "optimizer step": str(state["step"]),
+    }
+    return About(INTENDED, [*LIMITS, *_limits(subject)], dump_yaml(recipe), versions)
+
+
+INTENDED = (
+    "Finding and sorting images of surveys like these, with a person looking at what matters.",
+    "Comparing training runs on the same dataset version.",
+)
+LIMITS = (
+    "Labels come from the archive; a wrong label counts against the model.",
+    "A figure for few images says little: look at its interval.",
+)
+
+
+def _limits(subject: Subject) -> list[str]:
+    """What holds for this dataset."""
+    if subject.gallery.captioned:
+        return ["No places are known: intervals resample images."]
+    unseen = {record["taxon"] for record in subject.records if record["taxon"]} - set(subject.train_taxa)
+    asked = f"{len(unseen)} taxa of the test images occur in no training image and are not asked for."
+    return ["Test places are places that no training image comes from; seen places would look better.", *([asked] if unseen else [])]

@@ -1,0 +1,104 @@
+"""`xmodal evaluate`: figures of a checkpoint on its dataset's test split, the report, and MLflow."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from pipelines.dataset import Dataset
+from pipelines.evaluate import language, retrieval
+from pipelines.evaluate.data import about, curves, data_section, embedding_map
+from pipelines.evaluate.species import species
+from pipelines.evaluate.subject import Subject
+from pipelines.gallery import embed, gallery
+from pipelines.places import root_store
+from pipelines.recipe import Recipe
+from pipelines.report import render
+from pipelines.report.content import Measures, ReportContent
+from pipelines.report.formats import number, span
+from pipelines.report.verdict import sentence
+from pipelines.session import log_evaluation
+from pipelines.train.plan import build_model, sample_reader
+from pipelines.train.runs import opened
+from xmodal.inference import Inference
+from xmodal.metrics.figure import Figure
+from xmodal.settings import load
+
+SPLIT = "test"
+
+
+def evaluate(checkpoint: str, overrides: tuple[str, ...], root: str | None, report: Path, as_json: bool) -> str:
+    """Measures, writes the report, logs both to the run's MLflow record; returns the table (or JSON) to print.
+
+    `overrides` apply to the checkpoint's own recipe (tracking, compute). Raises NotFound, DataRefused, Damaged.
+    """
+    store = root_store(root)
+    with opened(store, checkpoint) as directory:
+        model = Inference.load(directory)
+    recipe = load(Recipe, overrides, below=model.recipe)
+    dataset = Dataset.open(store, model.state["dataset"], model.state["dataset_version"])
+    subject = Subject.of(model, dataset, sample_reader(recipe, dataset), SPLIT)
+    content = report_content(subject, recipe)
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text(render(content), encoding="utf-8")
+    figures = every_figure(content)
+    log_evaluation(recipe, model.state, figures, report)
+    return json.dumps([asdict(one) for one in figures], indent=1) if as_json else _table(figures, report)
+
+
+def report_content(subject: Subject, recipe: Recipe) -> ReportContent:
+    """Everything measured, section by section."""
+    found_species, places, confusion = species(subject)
+    caption_figures, captions = language.captions(subject)
+    measures = retrieval.retrieval(subject) + caption_figures + language.space(subject)
+    main = retrieval.headline(subject.split, subject.gallery, subject.groups, subject.text_groups)
+    untrained = _untrained(subject, recipe)
+    measures[0] = replace(measures[0], figures=[*measures[0].figures, untrained])
+    headline = [main, *_headline(found_species.figures, measures)][:4]
+    return ReportContent(
+        title=f"{recipe.name}: what the model knows",
+        subtitle=f"Dataset {subject.dataset.name}, version {subject.dataset.version}; {len(subject.records)} test images",
+        verdict=sentence(main),
+        headline=headline,
+        generated=subject.dataset.generated,
+        data=data_section(subject.dataset),
+        species=found_species,
+        examples=retrieval.examples(subject),
+        places=places,
+        measures=Measures(measures),
+        confusion=confusion,
+        captions=captions,
+        curves=curves(subject.model.state["history"]),
+        map=embedding_map(subject),
+        about=about(subject, recipe),
+    )
+
+
+def _untrained(subject: Subject, recipe: Recipe) -> Figure:
+    """The headline figure of the same architecture before any training."""
+    network = build_model(recipe, subject.dataset).eval()
+    other = gallery(embed(network, subject.rows, "cpu"), subject.rows.reader.attributes)
+    return retrieval.untrained(subject, other)
+
+
+def _headline(species_figures: Any, measures: Any) -> list[Figure]:
+    """Figures for the head of the page, the most asked first."""
+    wanted = ("species/micro", "species/macro", "i2t/r1", "t2i/r1", "i2t/r5", "caption/cider")
+    every = [*species_figures, *(figure for group in measures for figure in group.figures)]
+    return [figure for name in wanted for figure in every if figure.name == f"{SPLIT}/{name}"]
+
+
+def every_figure(content: ReportContent) -> list[Figure]:
+    """All figures of a report, each once."""
+    rows = [*content.headline, *content.species.figures, *content.places.figures]
+    rows += [figure for group in content.measures.groups for figure in group.figures]
+    return list({figure.name: figure for figure in rows}.values())
+
+
+def _table(figures: list[Figure], report: Path) -> str:
+    lines = [f"{'figure':<34} {'value':>9} {'chance':>9}  95 % interval"]
+    for one in figures:
+        chance = "" if one.chance is None else number(one.chance, one.unit)
+        interval = "" if one.interval is None else span(one)
+        lines.append(f"{one.name:<34} {number(one.value, one.unit):>9} {chance:>9}  {interval}")
+    return "\n".join([*lines, f"report: {report}"])

@@ -1,0 +1,148 @@
+"""The images of a split and the texts written of them, as embeddings, facts and relevance."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from pipelines.dataset import Dataset
+from pipelines.train.order import GROUP_ROWS
+from pipelines.train.samples import Group, SampleReader, padded_codes
+from xmodal.metrics.retrieval import Rows, entailed, entailing, same_owner
+from xmodal.model import CrossModalModel
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """N images and M texts of one split, on the CPU.
+
+    In a captioned set every caption is a text of its own and fits its own image. In a survey equal captions are one
+    text, and a text fits every image whose recorded facts entail it; a text that claims nothing is left out.
+    """
+
+    images: Tensor
+    """(N, D) unit vectors."""
+    texts: Tensor
+    """(M, D) unit vectors."""
+    captions: list[str]
+    """The M texts."""
+    owner: Tensor
+    """(M,) index of the image a text was written of (the first one where several share it)."""
+    image_codes: Tensor
+    """(N, A) int32."""
+    text_codes: Tensor
+    """(M, A) int32."""
+    captioned: bool
+    """Whether ownership (captioned sets) or entailment (surveys) decides what is relevant."""
+
+    def relevant_texts(self) -> Rows:
+        """Image queries to texts."""
+        if self.captioned:
+            return same_owner(torch.arange(len(self.images)), self.owner)
+        return entailing(self.image_codes, self.text_codes)
+
+    def relevant_images(self) -> Rows:
+        """Text queries to images."""
+        if self.captioned:
+            return same_owner(self.owner, torch.arange(len(self.images)))
+        return entailed(self.text_codes, self.image_codes)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of a split, in storage order, cut by row group."""
+
+    dataset: Dataset
+    reader: SampleReader
+    item: np.ndarray
+    row: np.ndarray
+
+    @classmethod
+    def of(cls, dataset: Dataset, reader: SampleReader, splits: tuple[str, ...], limit: int | None = None) -> "Split":
+        """The rows of `splits` that have a caption; at most `limit`, evenly spread over the storage order."""
+        tables = [dataset.records(["captions"], split=split) for split in splits]
+        rows = pa.concat_tables(tables).sort_by([("item", "ascending"), ("row", "ascending")])
+        rows = rows.filter(pa.array([text != b"[]" for text in rows["captions"].to_pylist()]))
+        keep = np.arange(len(rows))
+        if limit is not None and len(keep) > limit:
+            keep = np.linspace(0, len(keep) - 1, limit).round().astype(np.int64)
+        return cls(dataset, reader, rows["item"].to_numpy()[keep], rows["row"].to_numpy()[keep])
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    def share(self, rank: int, size: int) -> "Split":
+        """Every `size`-th row from `rank` on."""
+        return Split(self.dataset, self.reader, self.item[rank::size], self.row[rank::size])
+
+    def groups(self) -> Iterator[tuple[Group, np.ndarray]]:
+        """Row groups with the rows wanted of each."""
+        keys = self.item.astype(np.int64) << 32 | self.row // GROUP_ROWS
+        for key in np.unique(keys):
+            wanted = self.row[keys == key] % GROUP_ROWS
+            yield self.reader.read_group(self.dataset, int(key >> 32), int(key & 0xFFFFFFFF)), wanted
+
+
+@dataclass
+class Embedded:
+    """Vectors of a split's rows: one image each, and all their captions."""
+
+    images: list[Tensor]
+    texts: list[Tensor]
+    records: list[dict[str, Any]]
+    captions: list[list[dict[str, Any]]]
+
+
+@torch.no_grad()
+def embed(model: CrossModalModel, split: Split, device: torch.device | str, batch: int = 128) -> Embedded:
+    """Query-encoder vectors of every image and caption of `split`; the model is left in the mode it came in."""
+    found = Embedded([], [], [], [])
+    training = model.training
+    model.eval()
+    for group, wanted in split.groups():
+        for rows in np.array_split(wanted, -(-len(wanted) // batch)):
+            pixels = np.stack([split.reader.images.decode(group.images[row]) for row in rows])
+            found.images.append(model.encode_image(split.reader.images.tensor(pixels).to(device)).cpu())
+            found.texts.append(_texts(model, split.reader, [one for row in rows for one in group.texts[row]], device))
+            found.records += [group.records[row] for row in rows]
+            found.captions += [group.captions[row] for row in rows]
+    model.train(training)
+    return found
+
+
+def _texts(model: CrossModalModel, reader: SampleReader, texts: list[tuple[bytes, int]], device: Any) -> Tensor:
+    lengths = torch.tensor([length for _, length in texts])
+    rows = np.stack([np.frombuffer(data, reader.texts.dtype).reshape(reader.texts.shape) for data, _ in texts])
+    longest = int(lengths.max())
+    mask = torch.arange(longest) < lengths[:, None]
+    return model.encode_text(reader.texts.tensor(rows)[:, :longest].to(device), mask.to(device)).cpu()
+
+
+def gallery(found: Embedded, attributes: int) -> Gallery:
+    """The gallery of embedded rows."""
+    flat = [(image, one) for image, captions in enumerate(found.captions) for one in captions]
+    captioned = all(one["codes"] is None for _, one in flat)
+    keep = range(len(flat)) if captioned else _distinct(flat)
+    codes = [np.frombuffer(record["codes"], np.int32).tolist() for record in found.records]
+    return Gallery(
+        images=torch.cat(found.images),
+        texts=torch.cat(found.texts)[list(keep)],
+        captions=[flat[n][1]["text"] for n in keep],
+        owner=torch.tensor([flat[n][0] for n in keep]),
+        image_codes=torch.from_numpy(np.stack([padded_codes(one, attributes) for one in codes])),
+        text_codes=torch.from_numpy(np.stack([padded_codes(flat[n][1]["codes"], attributes) for n in keep])),
+        captioned=captioned,
+    )
+
+
+def _distinct(flat: list[tuple[int, dict[str, Any]]]) -> list[int]:
+    """The first of each text that claims something."""
+    first: dict[str, int] = {}
+    for position, (_, caption) in enumerate(flat):
+        if any(code >= 0 for code in caption["codes"] or []):
+            first.setdefault(caption["text"], position)
+    return list(first.values())

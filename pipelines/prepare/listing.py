@@ -1,0 +1,170 @@
+"""What an archive holds joined with what its metadata say, and what becomes of each file before anything is read."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from infra.storage import Store
+from pipelines.errors import DataRefused
+from pipelines.prepare.digests import digest
+from pipelines.prepare.facts import Medium
+from pipelines.prepare.settings import DataSettings, SurveySettings
+from pipelines.sources.archive import Archive, ArchiveEntry
+from pipelines.sources.schema import Survey
+
+EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+"""Names under which an image is looked for where no metadata name the file."""
+
+
+class ReadKeys:
+    """A store that remembers which objects were read: those are metadata, whatever they are called."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.keys: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def read(self, key: str) -> bytes:
+        self.keys.add(key)
+        return self._store.read(key)
+
+    def open(self, key: str) -> Any:
+        self.keys.add(key)
+        return self._store.open(key)
+
+
+@dataclass
+class Known:
+    """A survey's tables, searched by key."""
+
+    survey: Survey
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        """Key to row of the media table."""
+        return {key: row for row, key in enumerate(self.survey.media["key"].to_pylist())}
+
+    @cached_property
+    def _detection_of(self) -> dict[str, int]:
+        return {key: row for row, key in enumerate(self.survey.detections["key"].to_pylist())}
+
+    @cached_property
+    def _observations(self) -> tuple[pa.Table, dict[str, tuple[int, int]]]:
+        """Observations sorted by media id, and where each medium's begin and end."""
+        table = self.survey.observations.take(pc.sort_indices(self.survey.observations["media_id"])).combine_chunks()
+        names = np.array(table["media_id"].to_pylist(), dtype=object)
+        starts = np.flatnonzero(np.r_[True, names[1:] != names[:-1]]) if len(names) else np.array([], int)
+        ends = [*starts[1:].tolist(), len(names)]
+        return table, {names[start]: (start, end) for start, end in zip(starts.tolist(), ends, strict=False)}
+
+    def media_id(self, key: str) -> str:
+        """The archive's own id; for a file that no metadata name, its key."""
+        row = self.row_of.get(key)
+        return key if row is None else self.survey.media["media_id"][row].as_py()
+
+    def media(self, keys: Iterable[str]) -> dict[str, Medium]:
+        """What is known of each of `keys`."""
+        found = list(keys)
+        rows = {key: self.row_of[key] for key in found if key in self.row_of}
+        media = dict(zip(rows, self.survey.media.take(list(rows.values())).to_pylist(), strict=True))
+        seen = {key: self._detection_of[key] for key in found if key in self._detection_of}
+        boxes = dict(zip(seen, self.survey.detections.take(list(seen.values())).to_pylist(), strict=True))
+        return {key: Medium(media.get(key), self._of(media.get(key)), boxes.get(key)) for key in found}
+
+    def _of(self, media: dict[str, Any] | None) -> list[dict[str, Any]]:
+        table, ranges = self._observations
+        start, end = ranges.get(media["media_id"], (0, 0)) if media else (0, 0)
+        return table.slice(start, end - start).to_pylist()
+
+    @cached_property
+    def labelled(self) -> set[str]:
+        """Keys of the media that a label or caption could give a text."""
+        rows = self.survey.observations
+        says = pc.or_(pc.is_valid(rows["caption"]), pc.is_in(rows["type"], pa.array(["animal", "blank", "human", "vehicle"])))
+        media = set(rows["media_id"].filter(says).to_pylist())
+        pairs = zip(self.survey.media["key"].to_pylist(), self.survey.media["media_id"].to_pylist(), strict=True)
+        return {key for key, media_id in pairs if media_id in media}
+
+
+@dataclass
+class SurveyListing:
+    """One survey: `entries` by key as listed, `known` from its metadata, and each key that is not read with why."""
+
+    settings: SurveySettings
+    entries: dict[str, ArchiveEntry]
+    known: Known
+    rejected: dict[str, str] = field(default_factory=dict)
+    damaged: dict[str, int] = field(default_factory=dict)
+    """Members of tars that could not be listed, by reason."""
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    @property
+    def digest(self) -> str:
+        """Of every (key, etag, size) listed."""
+        return digest(sorted((entry.key, entry.etag, entry.size) for entry in self.entries.values()))
+
+    def taken(self, keys: Iterable[str]) -> list[str]:
+        """Those of `keys` that are read."""
+        return [key for key in keys if key not in self.rejected]
+
+
+def list_survey(data: DataSettings, settings: SurveySettings) -> SurveyListing:
+    """Lists an archive and reads its metadata. Raises DataRefused for an archive without images, and what storage raises."""
+    store = settings.store()
+    archive = Archive(store)
+    entries = {entry.key: entry for entry in archive.entries()}
+    if not entries:
+        raise DataRefused(f"survey {settings.name}: no file under {store.url}")
+    reader = cast(Store, ReadKeys(store))
+    survey = settings.source.read(reader)
+    for overlay in settings.overlays:
+        survey = overlay.read(reader, survey)
+    listing = SurveyListing(settings, entries, Known(survey), damaged=dict(archive.refused.counts))
+    listing.rejected = _rejected(listing, cast(ReadKeys, reader).keys, withheld(survey, data))
+    if len(listing.rejected.keys() & entries.keys()) == len(entries):
+        counts = "; ".join(sorted({f"{reason}" for reason in listing.rejected.values()}))
+        raise DataRefused(f"survey {settings.name}: no image that may be taken under {store.url} ({counts})")
+    return listing
+
+
+def _rejected(listing: SurveyListing, metadata: set[str], withheld_keys: set[str]) -> dict[str, str]:
+    named = listing.known.row_of
+    found = {key: "missing" for key in named if key not in listing.entries}
+    for key in listing.entries:
+        if key not in named and key in metadata:
+            found[key] = "metadata"
+        elif key not in named and not key.lower().endswith(EXTENSIONS):
+            found[key] = "not_image"
+    return found | {key: "withheld" for key in withheld_keys if key in listing.entries or key in named}
+
+
+def withheld(survey: Survey, data: DataSettings) -> set[str]:
+    """Keys of what privacy keeps out: people and vehicles, by label or by detector box, and non-public media.
+
+    A label of a whole event withholds all its frames.
+    """
+    kinds = {"human": data.privacy.people, "vehicle": data.privacy.vehicles}
+    closed = [kind for kind, let_in in kinds.items() if not let_in]
+    rows = survey.observations
+    media = set(rows["media_id"].filter(pc.is_in(rows["type"], pa.array(closed, pa.string()))).to_pylist())
+    found = {
+        key
+        for key, media_id, public in zip(*(survey.media[name].to_pylist() for name in ("key", "media_id", "public")), strict=True)
+        if media_id in media or (public is False and not data.privacy.non_public)
+    }
+    for batch in survey.detections.to_batches(max_chunksize=8192):
+        for row in batch.to_pylist():
+            boxes = zip(row["classes"] or [], row["confidences"] or [], strict=True)
+            if any(name in closed and confidence >= data.detector_threshold for name, confidence in boxes):
+                found.add(row["key"])
+    return found

@@ -1,0 +1,113 @@
+"""The stored tables, column by column, and how a table becomes an immutable part named by its content.
+
+A part's name is ITEM-SHA16: what it is made of, and the first digits of its bytes' SHA-256. Equal tables give equal
+bytes with the same pyarrow.
+"""
+
+import hashlib
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from infra.storage import Store
+
+GROUP_ROWS = 128
+"""Rows of a Parquet row group."""
+
+PIXELS = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("key", pa.string()),  # path in the survey's archive
+        ("image", pa.binary()),  # JPEG without EXIF
+        ("width", pa.int32()),  # of the original, after the EXIF turn
+        ("height", pa.int32()),
+        ("infrared", pa.bool_()),  # measured from the pixels
+        ("source_sha256", pa.binary(32)),  # of the original file
+    ]
+)
+
+RECORDS = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("media_id", pa.string()),
+        ("event_id", pa.string()),
+        ("deployment_id", pa.string()),
+        ("survey", pa.string()),
+        ("place", pa.string()),  # hash of survey and place; null = unknown
+        ("split", pa.string()),  # train | val | test | cis_val | cis_test | none
+        ("split_reason", pa.string()),  # why none
+        ("captured_at", pa.string()),  # local wall time
+        ("utc_offset", pa.int32()),  # seconds east; null = unknown
+        ("clock_trusted", pa.bool_()),
+        ("taxon", pa.string()),
+        ("taxon_rank", pa.string()),
+        ("codes", pa.binary()),  # int32 (A,), attribute codes, -1 = unspecified
+        ("captions", pa.binary()),  # UTF-8 JSON [{"text", "language", "codes": [int] | null}]
+        ("facts", pa.binary()),  # UTF-8 JSON {name: {"value", "source", ...}}
+        ("n_boxes", pa.int32()),  # null = not run through a detector, 0 = nothing found
+        ("boxes", pa.binary()),  # float32 (n, 4): x, y, width, height relative to the stored image
+        ("box_conf", pa.binary()),  # float32 (n,)
+        ("box_class", pa.binary()),  # int32 (n,): position in BOX_CLASSES, -1 = other
+        ("box_taxon", pa.binary()),  # UTF-8 JSON; null = boxes carry no taxon
+        ("licence", pa.string()),
+        ("rights_holder", pa.string()),
+    ]
+)
+BOX_CLASSES = ("animal", "human", "vehicle")
+
+LEDGER = pa.schema(
+    [
+        ("survey", pa.string()),
+        ("key", pa.string()),
+        ("etag", pa.string()),  # opaque; null = not listed
+        ("version_id", pa.string()),
+        ("size", pa.int64()),  # bytes; null = not listed
+        ("last_modified", pa.timestamp("us", "UTC")),
+        ("seen_at", pa.timestamp("us", "UTC")),  # when the row last changed
+        ("sha256", pa.binary(32)),  # of the bytes, where they were read
+        ("status", pa.string()),  # ok | rejected | withdrawn | gone
+        ("reason", pa.string()),
+        ("media_id", pa.string()),
+        ("item", pa.string()),  # the item it was read in
+        ("fingerprint", pa.string()),  # of the pixel settings it was read with
+        ("prepare_id", pa.string()),  # of the run that last changed the row
+        ("magic", pa.string()),  # format by its bytes
+        ("exif_turn", pa.int32()),  # EXIF orientation 1-8
+        ("clock_flags", pa.string()),  # a|b
+    ]
+)
+
+IMAGE_FEATURES = pa.schema([("sample_id", pa.string()), ("features", pa.binary())])
+"""`features`: float16 (R, D)."""
+TEXT_FEATURES = pa.schema([("sample_id", pa.string()), ("features", pa.binary()), ("lengths", pa.binary())])
+"""`features`: float16 (captions, L, D), zero behind each caption's end; `lengths`: int32 (captions,) tokens."""
+
+
+def parquet(table: pa.Table, large: tuple[str, ...] = ()) -> bytes:
+    """Parquet bytes in row groups of 128; columns named in `large` are neither compressed nor given statistics."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table,
+        sink,
+        row_group_size=GROUP_ROWS,
+        use_dictionary=False,
+        compression={name: "none" if name in large else "zstd" for name in table.column_names},
+        write_statistics=[name for name in table.column_names if name not in large],
+    )
+    return sink.getvalue().to_pybytes()
+
+
+def put_part(home: Store, folder: str, name: str, data: bytes, rows: int, **facts: Any) -> dict[str, Any]:
+    """Writes a part and returns its entry in the version document; repeating it changes nothing."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    path = f"{folder}/{name}-{sha256[:16]}.parquet"
+    home.put(path, data)
+    return {"path": path, "sha256": sha256, "bytes": len(data), "rows": rows} | facts
+
+
+def read_columns(home: Store, path: str, columns: list[str]) -> pa.Table:
+    """Some columns of a part; the bytes of the others are not read."""
+    system, root = home.filesystem()
+    with system.open_input_file(f"{root}/{path}") as file:
+        return pq.ParquetFile(file).read(columns)

@@ -1,0 +1,84 @@
+"""Version documents. Creating `versions/N.json` is the commit: samples, records and ledger change in that one object."""
+
+import hashlib
+import json
+import secrets
+from datetime import UTC, datetime
+from typing import Any
+
+from infra.storage import AlreadyExists, Store, Unreachable
+from pipelines.errors import Failed, NotFound
+from pipelines.prepare.digests import canonical
+
+FORMAT = "xmodal-dataset-1"
+UNIDENTIFYING = ("version", "parent", "commit_id", "fence", "created_at", "digest")
+"""Fields that say when and by whom, not what: they do not enter the digest."""
+
+Document = dict[str, Any]
+
+
+def home(store: Store, name: str) -> Store:
+    """Where a dataset lives below the storage root."""
+    return store.child(f"datasets/{name}")
+
+
+def path(version: int) -> str:
+    return f"versions/{version:08d}.json"
+
+
+def numbers(dataset: Store) -> list[int]:
+    """All version numbers ever used, rising; retired ones among them."""
+    names = [entry.key.rpartition("/")[2] for entry in dataset.list("versions")]
+    return sorted(int(name.removesuffix(".json")) for name in names if name.removesuffix(".json").isdigit())
+
+
+def read(dataset: Store, version: int) -> Document:
+    """Raises NotFound for a version that is not there or was retired."""
+    if version not in (there := numbers(dataset)):
+        told = f"versions there: {', '.join(map(str, there))}" if there else "it has no version; run xmodal prepare"
+        raise NotFound(f"{dataset.url}: no version {version}; {told}")
+    document = json.loads(dataset.read(path(version)))
+    if document.get("format") != FORMAT:
+        raise NotFound(f"{dataset.url}: version {version} was retired or is of another format")
+    return document
+
+
+def latest(dataset: Store) -> Document | None:
+    """The newest version that is not retired."""
+    for version in reversed(numbers(dataset)):
+        document = json.loads(dataset.read(path(version)))
+        if document.get("format") == FORMAT:
+            return document
+    return None
+
+
+def content_digest(document: Document) -> str:
+    """SHA-256 of what a version holds."""
+    content = {name: value for name, value in document.items() if name not in UNIDENTIFYING}
+    return hashlib.sha256(canonical(content)).hexdigest()
+
+
+def commit(dataset: Store, content: Document, number: int, parent: int | None, fence: int) -> Document:
+    """Creates version `number`. Raises Failed where another writer took that number; nothing is then visible of ours."""
+    document = {
+        "format": FORMAT,
+        "version": number,
+        "parent": parent,
+        "commit_id": secrets.token_hex(16),
+        "fence": fence,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "digest": content_digest({"format": FORMAT} | content),
+    } | content
+    try:
+        dataset.create(path(number), json.dumps(document, indent=1, ensure_ascii=False).encode())
+    except (AlreadyExists, Unreachable):
+        if not _is_ours(dataset, number, document["commit_id"]):
+            raise Failed(f"{dataset.url}: version {number} could not be created or was made by another run; run again") from None
+    return document
+
+
+def _is_ours(dataset: Store, number: int, commit_id: str) -> bool:
+    """Whether a create whose answer was lost has succeeded."""
+    if dataset.head(path(number)) is None:
+        return False
+    return json.loads(dataset.read(path(number))).get("commit_id") == commit_id

@@ -1,0 +1,107 @@
+"""Recipe: data, model and train are its identity; compute and tracking say where it runs.
+
+The same tree is what a recipe file says, what `path=value` overrides change, what a checkpoint holds, what MLflow logs
+and what Ray receives as a plain dict.
+"""
+
+import difflib
+import os
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+
+from pydantic import Field
+
+from infra.storage import Store, open_store
+from pipelines.prepare.settings import DataSettings
+from pipelines.train.settings import TrainSettings
+from xmodal.model import ModelSettings
+from xmodal.settings import Settings, SettingsError, fingerprint, load
+
+
+class ComputeSettings(Settings):
+    """Where and with what the verbs run; no part of a run's identity."""
+
+    root: str | None = None
+    """Directory or `s3://bucket/prefix` that holds datasets, runs, locks and promotions; without it the environment's
+    XMODAL_ROOT, else `.xmodal/root`."""
+    endpoint: str | None = None
+    """S3 endpoint URL of `root`; without it AWS_ENDPOINT_URL, else AWS. Credentials come from the environment alone."""
+    region: str | None = None
+    """S3 region of `root`."""
+    ray_address: str | None = None
+    """Ray cluster to join; without it a local one is started for the verb and stopped after it."""
+    workers: int = Field(default=2, ge=1)
+    """Training processes (S)."""
+    cpus_per_worker: float = Field(default=1, gt=0)
+    """Logical CPUs that each training worker holds."""
+    gpu: bool = False
+    """Whether each training worker holds one GPU (NCCL) instead of CPUs alone (gloo)."""
+    data_workers: int = Field(default=1, ge=1)
+    """Reading and decoding processes beside the training workers, at most."""
+    first_batch_timeout: float = Field(default=180, gt=0)
+    """Seconds a worker waits for its first batch before the run stops and says what is missing."""
+    start_timeout: float = Field(default=120, gt=0)
+    """Seconds in which all training workers must have started: about 1.5 times the slowest cold start on a fixed
+    cluster, a node's start time on an autoscaled one."""
+    max_failures: int = Field(default=3, ge=-1)
+    """Worker deaths a run survives by itself; -1 = any number."""
+    checkpoints_kept: int = Field(default=2, ge=2)
+    """Checkpoints kept in a run, the best ones and the last; two is the least that survives a damaged one."""
+
+    def store(self) -> Store:
+        """The store at `root`."""
+        root = self.root or os.environ.get("XMODAL_ROOT") or ".xmodal/root"
+        return open_store(root, endpoint=self.endpoint, region=self.region)
+
+
+class TrackingSettings(Settings):
+    """MLflow; without a `uri` nothing is tracked."""
+
+    uri: str | None = None
+    """Address of the MLflow server; without it MLFLOW_TRACKING_URI, else no tracking."""
+    experiment: str = "xmodal"
+    """MLflow experiment; made where it does not exist."""
+    system_metrics: bool = True
+    """Whether CPU, memory and network of the first worker are logged."""
+    register_as: str | None = None
+    """Registered-model name under which a trained model gets a version."""
+
+
+class Recipe(Settings):
+    """The whole tree. `name` only labels runs and reports."""
+
+    name: str = Field(default="xmodal", pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")
+    """Short label of runs, lower-case letters, digits and hyphens."""
+    data: DataSettings
+    """Archives, what is taken from them and how it becomes a dataset version."""
+    model: ModelSettings
+    """Encoders, momentum, queue and tasks."""
+    train: TrainSettings = TrainSettings()
+    """Seed, batches, schedule, augmentation."""
+    compute: ComputeSettings = ComputeSettings()
+    """Where it runs."""
+    tracking: TrackingSettings = TrackingSettings()
+    """Where runs are recorded."""
+
+    def fingerprint(self, dataset_digest: str | None = None) -> str:
+        """Identity of a training run: what differs from the defaults in data, model and train. With the digest of the
+        resolved dataset version, that digest stands for the data: two recipes that lead to the same rows are one."""
+        return fingerprint({"data": dataset_digest or self.data, "model": self.model, "train": self.train})
+
+
+def load_recipe(arguments: Iterable[str]) -> Recipe:
+    """A recipe from files, names of recipes that come with xmodal, and overrides, from left to right."""
+    return load(Recipe, [_located(argument) for argument in arguments])
+
+
+def _located(argument: str) -> str:
+    """The file behind a name like `demo`; anything else as it is."""
+    if "=" in argument or Path(argument).exists():
+        return argument
+    shipped = {Path(str(entry)).stem: str(entry) for entry in (files("pipelines") / "recipes").iterdir()}
+    if argument in shipped:
+        return shipped[argument]
+    near = difflib.get_close_matches(argument, shipped, n=1)
+    hint = f"; did you mean {near[0]}?" if near else f"; recipes that come with xmodal: {', '.join(sorted(shipped))}"
+    raise SettingsError(f"{argument}: no such recipe file{hint}")

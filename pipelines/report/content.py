@@ -1,0 +1,88 @@
+"""A whole report as plain data: the first screen, and the sections in the order in which they are read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pipelines.report.rows import (
+    Answer,
+    CaptionExample,
+    FigureGroup,
+    ImageAnswer,
+    ImageExample,
+    LedgerRow,
+    Picture,
+    PlaceRow,
+    SplitRow,
+    SurveyRow,
+    TextExample,
+)
+from pipelines.report.sections import (
+    About,
+    Captions,
+    Confusion,
+    Curves,
+    Data,
+    Examples,
+    Map,
+    Measures,
+    Places,
+    Section,
+    Species,
+)
+from xmodal.metrics.figure import Figure
+
+__all__ = [
+    "About",
+    "Answer",
+    "CaptionExample",
+    "Captions",
+    "Confusion",
+    "Curves",
+    "Data",
+    "Examples",
+    "FigureGroup",
+    "ImageAnswer",
+    "ImageExample",
+    "LedgerRow",
+    "Map",
+    "Measures",
+    "Picture",
+    "PlaceRow",
+    "Places",
+    "ReportContent",
+    "Section",
+    "Species",
+    "SplitRow",
+    "SurveyRow",
+    "TextExample",
+]
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """A whole report. Sections without data stay at their defaults and are left out."""
+
+    title: str
+    verdict: str
+    """One sentence, see `verdict.sentence`."""
+    headline: Sequence[Figure]
+    """At most four."""
+    subtitle: str = ""
+    generated: bool = False
+    """True = the images were generated: a banner says that the figures say nothing about nature."""
+    data: Data = field(default_factory=Data)
+    species: Species = field(default_factory=Species)
+    examples: Examples = field(default_factory=Examples)
+    places: Places = field(default_factory=Places)
+    measures: Measures = field(default_factory=Measures)
+    confusion: Confusion = field(default_factory=Confusion)
+    captions: Captions = field(default_factory=Captions)
+    curves: Curves = field(default_factory=Curves)
+    map: Map = field(default_factory=Map)
+    about: About = field(default_factory=About)
+
+    @property
+    def sections(self) -> list[Section]:
+        """What there is to say, in the order in which it is read."""
+        answers = [self.data, self.species, self.examples, self.places, self.measures, self.confusion]
+        return [part for part in (*answers, self.captions, self.curves, self.map, self.about) if part]

@@ -1,0 +1,41 @@
+"""ReportContent -> one HTML page that loads nothing: styles inline, charts and thumbnails as data addresses."""
+
+from functools import partial
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from pipelines.report import charts, embedding_map, formats
+from pipelines.report.content import ReportContent
+from pipelines.report.pictures import webp
+
+LIMIT = 5_000_000
+"""Bytes of a page: what still passes by mail and opens on a phone."""
+THUMBNAILS = ((320, 72), (224, 60), (160, 50), (96, 40))
+"""(pixels, WebP quality), tried from the best until the page fits."""
+
+
+def render(content: ReportContent) -> str:
+    """The page. The same content gives the same text.
+
+    Raises ValueError where it does not fit into 5 MB even with the smallest thumbnails.
+    """
+    for side, quality in THUMBNAILS:
+        page = _environment(side, quality).get_template("page.html.j2").render(content=content)
+        if len(page.encode()) <= LIMIT:
+            return page
+    raise ValueError(f"the report takes {len(page.encode()) / 1e6:.1f} MB, more than 5 MB: give it fewer examples")
+
+
+def _environment(side: int, quality: int) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    words = ("clip", "count", "number", "span", "share", "share_span")
+    environment.filters.update({name: getattr(formats, name) for name in words})
+    environment.globals.update(webp=partial(webp, side=side, quality=quality), charts=charts, alike=embedding_map.alike)
+    return environment

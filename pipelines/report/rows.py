@@ -1,0 +1,104 @@
+"""The rows and pictures that a report's sections hold: plain data, escaped by the page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xmodal.metrics.figure import Figure
+from xmodal.metrics.intervals import Interval
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image to be shown as a thumbnail."""
+
+    jpeg: bytes
+    alt: str
+    """What a reader who cannot see it is told."""
+    width: int | None = None
+    """Pixels of the original (after the EXIF turn), to undo a squashed resize; None = as stored."""
+    height: int | None = None
+
+
+@dataclass(frozen=True)
+class SurveyRow:
+    name: str
+    source: str
+    """Format, e.g. "Camtrap DP"."""
+    files: int
+    """Files listed in the archive."""
+    images: int
+    """Images taken."""
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    status: str
+    reason: str
+    """Empty for files that were taken."""
+    count: int
+
+
+@dataclass(frozen=True)
+class SplitRow:
+    split: str
+    images: int
+    places: int | None = None
+    species: int | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    text: str
+    right: bool
+    score: float
+
+
+@dataclass(frozen=True)
+class ImageExample:
+    """An image and the texts that the model found for it, the best first."""
+
+    picture: Picture
+    truth: str
+    answers: Sequence[Answer]
+
+
+@dataclass(frozen=True)
+class ImageAnswer:
+    picture: Picture
+    truth: str
+    right: bool
+
+
+@dataclass(frozen=True)
+class TextExample:
+    """A text and the images that the model found for it, the best first."""
+
+    text: str
+    answers: Sequence[ImageAnswer]
+    right_in_gallery: int
+
+
+@dataclass(frozen=True)
+class PlaceRow:
+    place: str
+    """Obfuscated id."""
+    seen: bool
+    """True = other images of this place were trained on."""
+    n: int
+    share: float
+    """Images right, 0..1."""
+    interval: Interval | None
+
+
+@dataclass(frozen=True)
+class FigureGroup:
+    title: str
+    figures: Sequence[Figure]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class CaptionExample:
+    picture: Picture
+    generated: str
+    references: Sequence[str]

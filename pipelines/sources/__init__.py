@@ -1,0 +1,19 @@
+"""Archive formats. A source yields the media of a survey and what is known of them; an overlay adds to another's media.
+
+To add a format: one file with a settings class (its own `kind`, and `read`), and its name in the union below.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pipelines.sources.camtrap_dp import CamtrapDP
+from pipelines.sources.captioned import Captioned
+from pipelines.sources.coco_camera_traps import CocoCameraTraps
+from pipelines.sources.megadetector import MegaDetector
+
+SourceSettings = Annotated[CocoCameraTraps | CamtrapDP | Captioned, Field(discriminator="kind")]
+"""`read(store) -> Survey`."""
+
+OverlaySettings = MegaDetector
+"""`read(store, survey) -> Survey`; the second kind makes it a union."""

@@ -1,0 +1,94 @@
+"""Which event a medium belongs to, and which media an event-level observation of Camtrap DP reaches.
+
+Media carry no event id of their own (Camtrap DP 1.0.2): it comes from their media-level observations, else from the
+event-level observation of the same deployment whose eventStart..eventEnd holds their timestamp. Times are compared as
+instants, since packages write media times and event times with different offsets.
+"""
+
+from bisect import bisect_right
+from collections import defaultdict
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any
+
+from pipelines.sources.rows import text
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What an event-level observation says of its event; start and end in epoch seconds, null = not readable."""
+
+    deployment: str | None
+    event_id: str | None
+    start: float | None
+    end: float | None
+
+
+@dataclass(frozen=True)
+class Reach:
+    """The media of one event-level observation: those without a label of their own, and those that have one."""
+
+    open: list[str] = field(default_factory=list)
+    labelled: list[str] = field(default_factory=list)
+
+
+class Events:
+    """Takes every medium once, through `of`; afterwards `reached_by` answers for each event-level observation."""
+
+    def __init__(self, moments: list[Moment], labels: dict[str, list[dict[str, Any]]]) -> None:
+        self._labels = labels
+        self._spans = {name: _Spans(spans) for name, spans in _by_deployment(moments).items()}
+        self._by_event: dict[tuple[str | None, str], list[str]] = defaultdict(list)
+        self._by_time: dict[str | None, list[tuple[float, str]]] = defaultdict(list)
+
+    def of(self, media_id: str, deployment: str | None, instant: float | None) -> str | None:
+        """The event of a medium, which is remembered as a member of it."""
+        stated = (text(row.get("eventID")) for row in self._labels.get(media_id, []))
+        event_id = next(filter(None, stated), None)
+        if event_id is None and instant is not None and deployment in self._spans:
+            event_id = self._spans[deployment].event_at(instant)
+        if event_id is not None:
+            self._by_event[deployment, event_id].append(media_id)
+        if instant is not None:
+            self._by_time[deployment].append((instant, media_id))
+        return event_id
+
+    def reached_by(self, moment: Moment) -> Reach:
+        """The members of its event by eventID, else the deployment's media between its start and end."""
+        members = self._by_event.get((moment.deployment, moment.event_id or ""), [])
+        if not members and moment.start is not None and moment.end is not None:
+            times = self._by_time.get(moment.deployment, [])
+            members = [media_id for instant, media_id in times if moment.start <= instant <= moment.end]
+        reach = Reach()
+        for media_id in members:
+            (reach.labelled if self._is_labelled(media_id) else reach.open).append(media_id)
+        return reach
+
+    def _is_labelled(self, media_id: str) -> bool:
+        """A media-level row `unclassified` is no label: it says that nobody has looked."""
+        return any(row["observationType"] != "unclassified" for row in self._labels.get(media_id, []))
+
+
+def _by_deployment(moments: list[Moment]) -> dict[str, list[tuple[float, float, str]]]:
+    spans: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
+    for moment in moments:
+        if None not in (moment.deployment, moment.event_id, moment.start, moment.end):
+            spans[str(moment.deployment)].append((moment.start or 0, moment.end or 0, str(moment.event_id)))
+    return spans
+
+
+class _Spans:
+    """The events of one deployment, searched by time; of several that hold an instant the latest to start is taken."""
+
+    def __init__(self, spans: list[tuple[float, float, str]]) -> None:
+        self._spans = sorted(spans)
+        self._starts = [start for start, _, _ in self._spans]
+        self._latest_end = list(accumulate((end for _, end, _ in self._spans), max))
+
+    def event_at(self, instant: float) -> str | None:
+        position = bisect_right(self._starts, instant) - 1
+        while position >= 0 and self._latest_end[position] >= instant:
+            if self._spans[position][1] >= instant:
+                return self._spans[position][2]
+            position -= 1
+        return None

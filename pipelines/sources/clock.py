@@ -1,0 +1,58 @@
+"""Times as cameras and archives write them: the local wall clock as text, its offset from UTC where one is stated."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+from pipelines.sources.rows import text
+from pipelines.sources.schema import Refused
+
+_DATES = ("%Y-%m-%d", "%Y:%m:%d", "%Y/%m/%d", "%m-%d-%Y", "%m/%d/%Y", "%d.%m.%Y", "%d %b %Y", "%b %d %Y", "%d-%b-%Y")
+_TIMES = ("%H:%M:%S", "%H:%M", "%H:%M:%S.%f", "%I:%M:%S %p", "%I:%M %p")
+_WHOLE = ("%a %b %d %H:%M:%S %Y", "%Y%m%d%H%M%S", "%Y%m%d_%H%M%S", *_DATES)
+_FORMATS = (*(f"{date} {time}" for date in _DATES for time in _TIMES), *_WHOLE)
+EARLIEST_YEAR = 1990
+"""Digital camera traps are younger; an earlier year is a clock that was never set."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """`wall` "YYYY-MM-DD HH:MM:SS" as the camera showed it, `utc_offset` seconds east, `instant` in epoch seconds."""
+
+    wall: str | None = None
+    utc_offset: int | None = None
+    instant: float | None = None
+
+
+def read_clock(value: object, refused: Refused, latest_year: int | None = None) -> Clock:
+    """Reads ISO 8601, EXIF's colons and the shapes found in public sets; `1/2/2019` is read month first.
+
+    A date alone becomes midnight. A time that cannot be read is counted as unreadable_time, a year before 1990 or after
+    `latest_year` (default: this one) as year_out_of_range: the row stays, its time is null.
+    """
+    written = text(value)
+    if written is None or written.lower() in ("nan", "none", "null", "na", "nat"):
+        return Clock()
+    moment = _parse(written)
+    if moment is None:
+        refused.add("unreadable_time", written[:60])
+        return Clock()
+    if not EARLIEST_YEAR <= moment.year <= (latest_year or datetime.now(timezone(timedelta(hours=14))).year):
+        refused.add("year_out_of_range", written[:60])
+        return Clock()
+    offset = moment.utcoffset()
+    wall = moment.strftime("%Y-%m-%d %H:%M:%S")
+    return Clock(wall) if offset is None else Clock(wall, int(offset.total_seconds()), moment.timestamp())
+
+
+def _parse(written: str) -> datetime | None:
+    if not written.replace("-", "").isdigit():  # `20190102030405` and `2019-01-02` go to the formats below
+        try:
+            return datetime.fromisoformat(written)
+        except ValueError:
+            pass
+    for form in _FORMATS:
+        try:
+            return datetime.strptime(written, form)
+        except ValueError:
+            continue
+    return None

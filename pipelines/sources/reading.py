@@ -1,0 +1,108 @@
+"""Metadata files and the paths they name. Paths stay inside the archive: they are keys of its store, never opened."""
+
+import json
+import re
+from collections.abc import Iterator
+from io import BufferedIOBase
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as csv
+
+from infra.storage import StorageError, Store
+from pipelines.errors import DataRefused
+
+MISSING = ["", "NA", "NaN", "nan"]
+"""What Camtrap DP 1.0.2 writes for a missing value."""
+
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_ABSOLUTE = re.compile(r"[/\\~]|[a-z]:", re.IGNORECASE)
+
+
+class BadPath(ValueError):
+    """A path that is no key of the archive; `reason` is what the row is counted under."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def archive_key(path: object, prefix: str = "") -> str:
+    """The key of `path` below `prefix`.
+
+    Raises BadPath: no_path, remote_url (http, https), foreign_url (file, s3, gs ...), absolute_path, parent_path,
+    bad_path (over 1,024 characters, control characters, or a folder).
+    """
+    if not isinstance(path, str) or not path:
+        raise BadPath("no_path")
+    if scheme := _SCHEME.match(path):
+        raise BadPath("remote_url" if scheme[1].lower() in ("http", "https") else "foreign_url")
+    if _ABSOLUTE.match(path):
+        raise BadPath("absolute_path")
+    if ".." in re.split(r"[/\\]", path):
+        raise BadPath("parent_path")
+    if len(path) > 1024 or path.endswith("/") or any(ord(character) < 32 for character in path):
+        raise BadPath("bad_path")
+    return folder(prefix) + path
+
+
+def folder(prefix: str) -> str:
+    """`prefix` ending in one slash, or empty."""
+    return prefix.rstrip("/") + "/" if prefix.rstrip("/") else ""
+
+
+def read_json(store: Store, key: str) -> dict[str, Any]:
+    """The JSON object in a metadata file. Raises DataRefused where it is none, infra.storage.NotFound."""
+    with store.open(key) as file:
+        data = file.read()
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise DataRefused(f"{store.url}/{key}: not valid JSON ({' '.join(str(error).split())})") from None
+    if not isinstance(document, dict):
+        raise DataRefused(f"{store.url}/{key}: a JSON object is expected, this file holds {type(document).__name__}")
+    return document
+
+
+def read_list(store: Store, key: str, document: dict[str, Any], name: str) -> list[Any]:
+    """A list that `document`, read from `key`, must hold. Raises DataRefused."""
+    rows = document.get(name)
+    if not isinstance(rows, list):
+        raise DataRefused(f"{store.url}/{key}: it has no list named {name!r}")
+    return rows
+
+
+def read_lines(store: Store, key: str) -> Iterator[str]:
+    """The lines of a UTF-8 text file that are not empty. Raises DataRefused where it is not UTF-8."""
+    try:
+        content = store.read(key).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataRefused(f"{store.url}/{key}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+    return (line for line in content.splitlines() if line.strip())
+
+
+def read_csv(store: Store, key: str, encoding: str = "utf-8", delimiter: str = ",") -> pa.Table:
+    """A CSV table (plain or gzip by its name), every column as text, MISSING as null. Raises DataRefused."""
+    reading = csv.ReadOptions(encoding=encoding)
+    parsing = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    try:
+        with store.open(key) as file, csv.open_csv(_stream(file, key), reading, parsing) as head:
+            texts = dict.fromkeys(head.schema.names, pa.string())
+        columns = csv.ConvertOptions(column_types=texts, null_values=MISSING, strings_can_be_null=True)
+        with store.open(key) as file:
+            return csv.read_csv(_stream(file, key), reading, parsing, columns)
+    except StorageError:
+        raise
+    except (pa.ArrowException, OSError, LookupError) as error:
+        raise DataRefused(f"{store.url}/{key}: not a readable CSV table ({' '.join(str(error).split())})") from None
+
+
+def _stream(file: BufferedIOBase, key: str) -> pa.NativeFile:
+    plain = pa.PythonFile(file, "r")
+    return pa.CompressedInputStream(plain, "gzip") if key.endswith(".gz") else plain
+
+
+def iterate(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """The rows of a table as mappings, a few thousand in memory at a time."""
+    for batch in table.to_batches(max_chunksize=8192):
+        yield from batch.to_pylist()

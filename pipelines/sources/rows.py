@@ -1,0 +1,81 @@
+"""Rows collected column by column, so that a million of them stay small, and the checks a single cell passes."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.sources.schema import DETECTIONS, MEDIA, OBSERVATIONS, Refused, Survey
+
+
+class Rows:
+    """One table in the making. A column that a row does not name is null; a name the schema lacks is an error."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._columns: dict[str, list[Any]] = {name: [] for name in schema.names}
+
+    def add(self, **values: Any) -> None:
+        for name, column in self._columns.items():
+            column.append(values.pop(name, None))
+        if values:
+            raise TypeError(f"no such column: {', '.join(values)}")
+
+    def table(self) -> pa.Table:
+        return pa.table(self._columns, schema=self._schema)
+
+
+class SurveyRows:
+    """The three tables of a survey and its refused rows in the making."""
+
+    def __init__(self) -> None:
+        self.media = Rows(MEDIA)
+        self.observations = Rows(OBSERVATIONS)
+        self.refused = Refused()
+
+    def survey(self) -> Survey:
+        return Survey(self.media.table(), self.observations.table(), Rows(DETECTIONS).table(), self.refused)
+
+
+def text(value: object) -> str | None:
+    """A cell as text without outer blanks; numbers become text; empty, NaN and anything else is null."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        value = int(value) if value.is_integer() else value
+    return str(value).strip() or None
+
+
+def number(value: object) -> float | None:
+    """A finite number, from a number or its text, else null."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        parsed = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return parsed if math.isfinite(parsed) else None
+
+
+def whole(value: object, least: int = 0) -> int | None:
+    """A whole number from `least` up that fits int32, else null."""
+    parsed = number(value)
+    fits = parsed is not None and parsed.is_integer() and least <= parsed < 2**31
+    return int(parsed) if fits and parsed is not None else None
+
+
+def flag(value: object) -> bool | None:
+    """True or False from a boolean or Camtrap DP's and Frictionless' spellings of it, else null."""
+    return {"true": True, "1": True, "false": False, "0": False}.get(str(value).strip().lower())
+
+
+def mappings(rows: Iterable[object], refused: Refused, what: str) -> Iterable[dict[str, Any]]:
+    """The rows that are JSON objects; the others are refused as `bad_row`."""
+    for position, row in enumerate(rows):
+        if isinstance(row, dict):
+            yield row
+        else:
+            refused.add("bad_row", f"{what}[{position}]: {row!r:.60}")

@@ -1,0 +1,89 @@
+"""What a source yields, field by field: one survey as three Arrow tables and a count of what was refused.
+
+Names are Camtrap DP's (https://camtrap-dp.tdwg.org, version 1.0.2). A `key` is the file's path inside the archive,
+never normalised beyond what its format's standard asks (`\\` to `/` in COCO files); a tar member is `archive.tar!/member`.
+Captioned image sets use the same tables: their captions are observations' texts, their published split is `split`.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+MEDIA = pa.schema(
+    [
+        ("media_id", pa.string()),  # unique within the survey
+        ("key", pa.string()),  # path in the archive
+        ("deployment_id", pa.string()),
+        ("place", pa.string()),  # the true place (location, placename, rounded coordinates); null = unknown
+        ("event_id", pa.string()),  # the archive's own event or sequence; null = none stated
+        ("frame", pa.int32()),  # position in the event; null = unknown
+        ("captured_at", pa.string()),  # local wall time "YYYY-MM-DD HH:MM:SS", null = unknown or unreadable
+        ("utc_offset", pa.int32()),  # seconds east of UTC, null = unknown
+        ("public", pa.bool_()),  # False = the archive says it must not be shown; null = not stated
+        ("corrupt", pa.bool_()),  # the archive itself says the file is damaged; null = not stated
+        ("split", pa.string()),  # published split: train | val | test; null = none published
+        ("licence", pa.string()),
+        ("rights_holder", pa.string()),
+    ]
+)
+
+OBSERVATIONS = pa.schema(
+    [
+        ("media_id", pa.string()),  # media-level and sequence-level labels name each medium they are about
+        ("level", pa.string()),  # media | event: an event label may be true of other frames of the burst only
+        ("type", pa.string()),  # animal | human | vehicle | blank | unknown | unclassified
+        ("label", pa.string()),  # as the archive writes it
+        ("taxon", pa.string()),  # scientific name at its true rank; null = not an animal or not known
+        ("rank", pa.string()),  # species | genus | family | order | class | ... ; null = not stated
+        ("lineage", pa.string()),  # JSON {rank: name} of the higher ranks that the archive states
+        ("names", pa.string()),  # JSON {iso639-3: vernacular name} that the archive states
+        ("count", pa.int32()),
+        ("life_stage", pa.string()),
+        ("sex", pa.string()),
+        ("behavior", pa.string()),
+        ("caption", pa.string()),  # a caption set's own text, else null
+        ("box", pa.list_(pa.float32(), 4)),  # relative x, y, width, height, origin top left; null = whole frame
+        ("confidence", pa.float32()),
+        ("method", pa.string()),  # human | machine | null
+        ("origin", pa.string()),  # which source or overlay says so, e.g. "camtrap_dp", "megadetector"
+    ]
+)
+
+DETECTIONS = pa.schema(
+    [
+        ("key", pa.string()),  # joined on (survey, key); a row with zero boxes = run through the detector, nothing found
+        ("boxes", pa.list_(pa.list_(pa.float32(), 4))),  # relative x, y, width, height on the EXIF-turned image
+        ("confidences", pa.list_(pa.float32())),
+        ("classes", pa.list_(pa.string())),  # animal | human | vehicle | the detector's own other names
+    ]
+)
+
+
+@dataclass
+class Refused:
+    """Rows a reader could not take: counted by reason, with a few examples each."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, reason: str, example: str) -> None:
+        self.counts[reason] += 1
+        shown = self.examples.setdefault(reason, [])
+        if len(shown) < 5:
+            shown.append(example)
+
+    def extend(self, other: "Refused") -> None:
+        self.counts.update(other.counts)
+        for reason, shown in other.examples.items():
+            self.examples[reason] = (self.examples.get(reason, []) + shown)[:5]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """One archive's metadata: MEDIA, OBSERVATIONS and DETECTIONS tables, and what was refused on the way."""
+
+    media: pa.Table
+    observations: pa.Table
+    detections: pa.Table
+    refused: Refused

@@ -1,0 +1,150 @@
+"""`xmodal train`: starts or resumes the run of a recipe, shows its progress, records it."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from infra.storage import Store
+from pipelines.dataset import Dataset
+from pipelines.errors import Failed
+from pipelines.progress import Progress
+from pipelines.recipe import Recipe, load_recipe
+from pipelines.session import cluster, tracker
+from pipelines.train.lanes import lane_dataset
+from pipelines.train.loop import Job, work
+from pipelines.train.plan import TrainingPlan
+from pipelines.train.runs import Run, resumable
+from xmodal.settings import dump_yaml
+
+
+def train(arguments: tuple[str, ...], again: bool = False) -> str:
+    """Trains the recipe to its end and returns what to tell the user.
+
+    A complete run of the same identity is not repeated unless `again`; an interrupted one continues.
+    Raises SettingsError, DataRefused, NotFound, Failed.
+    """
+    recipe = load_recipe(arguments)
+    store = recipe.compute.store()
+    dataset = Dataset.open(store, recipe.data.name, recipe.data.version)
+    plan = TrainingPlan.of(recipe, dataset)
+    run = choose_run(store, recipe, plan.digest, again)
+    result = run.read("result.json")
+    if result is None:
+        with cluster(recipe.compute):
+            result = fit(recipe, plan, run)
+    return _told(run, result)
+
+
+def choose_run(store: Store, recipe: Recipe, digest: str, again: bool) -> Run:
+    """The run of this recipe on this dataset version: name, fingerprint, attempt. `again` leaves complete ones alone.
+
+    Ray resumes a finished name into doing nothing, so a new attempt needs a new name.
+    """
+    attempt = 0
+    while True:
+        run = Run(store, f"{recipe.name}-{recipe.fingerprint(digest)}-{attempt}")
+        if not again or run.read("result.json") is None:
+            return run
+        attempt += 1
+
+
+def fit(recipe: Recipe, plan: TrainingPlan, run: Run) -> dict[str, Any]:
+    """Runs the workers until the plan is done; returns the run's result document."""
+    before = resumable(run)
+    run.delete("stopped.json")
+    with tracker(recipe, run, plan) as tracking, shown_progress(plan, before.step if before else 0) as progress:
+        job = Job(recipe.model_dump(mode="json"), plan, run, tracking.worker(), progress)
+        _trainer(recipe, plan, run, job).fit()
+        stopped = run.read("stopped.json")
+        if stopped is not None:
+            raise Failed(f"run {run.name} stopped at step {stopped['step']}: {stopped['reason']}")
+        best = run.best()[0]
+        result = {"run": run.name, "checkpoint": best.directory, "step": best.step, "metrics": best.metrics}
+        tracking.finish_training(run, best)
+        run.write("result.json", result)
+    return result
+
+
+def _trainer(recipe: Recipe, plan: TrainingPlan, run: Run, job: Job) -> TorchTrainer:
+    compute = recipe.compute
+    readers = compute.data_workers
+    scaling = ScalingConfig(
+        num_workers=compute.workers,
+        use_gpu=compute.gpu,
+        resources_per_worker={"CPU": compute.cpus_per_worker} | ({"GPU": 1} if compute.gpu else {}),
+    )
+    keep = CheckpointConfig(compute.checkpoints_kept, checkpoint_score_attribute="score")
+    options = ray.data.ExecutionOptions(preserve_order=True)
+    return TorchTrainer(
+        work,
+        train_loop_config={"job": job},
+        scaling_config=scaling,
+        torch_config=TorchConfig(backend="nccl" if compute.gpu else "gloo", timeout_s=600),
+        run_config=RunConfig(
+            name=run.name,
+            storage_path=run.store.ray_url("runs"),
+            failure_config=FailureConfig(max_failures=compute.max_failures),
+            checkpoint_config=keep,
+        ),
+        datasets={"train": lane_dataset(plan.lanes(), plan.epochs, StartStep(run), readers)},
+        dataset_config=DataConfig(execution_options=options),
+    )
+
+
+@dataclass(frozen=True)
+class StartStep:
+    """The optimizer step that a (re)started worker group begins at: that of the newest checkpoint that verifies."""
+
+    run: Run
+
+    def __call__(self) -> int:
+        saved = resumable(self.run)
+        return saved.step if saved else 0
+
+
+@ray.remote(num_cpus=0)
+class ProgressBoard:
+    """The latest state of a run, written by its first worker and read by the driver's display."""
+
+    def __init__(self) -> None:
+        self.state: tuple[int, dict[str, str]] = (0, {})
+
+    def update(self, done: int, facts: dict[str, str]) -> None:
+        self.state = (done, facts)
+
+    def read(self) -> tuple[int, dict[str, str]]:
+        return self.state
+
+
+@contextmanager
+def shown_progress(plan: TrainingPlan, step: int) -> Iterator[Any]:
+    """A board for the workers, displayed until the block ends."""
+    board = ProgressBoard.remote()
+    ended = threading.Event()
+    with Progress("train", plan.total_samples, "samples") as progress:
+        watcher = threading.Thread(target=_watch, args=(board, progress, ended), daemon=True)
+        watcher.start()
+        try:
+            yield board
+        finally:
+            ended.set()
+            watcher.join()
+
+
+def _watch(board: Any, progress: Progress, ended: threading.Event) -> None:
+    while not ended.wait(1.0):
+        done, facts = ray.get(board.read.remote())
+        if done:
+            progress.update(done, **facts)
+
+
+def _told(run: Run, result: dict[str, Any]) -> str:
+    figures = "  ".join(f"{name} {value:.1f}" for name, value in result["metrics"].items() if name.startswith("val/"))
+    return f"run {run.name}\nbest checkpoint {result['checkpoint']} (step {result['step']})\n{figures}\nnext: xmodal evaluate {run.name}"

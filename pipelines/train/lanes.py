@@ -1,0 +1,143 @@
+"""Lanes through Ray Data: each work item becomes one block, blocks reach worker j % S in strict round robin.
+
+A reader process turns a work item into ready rows: it reads the row groups it needs, draws the caption and the
+augmentation by (seed, epoch, sample), and tokenises. Columns are fixed-size binary, so the training process only views
+buffers. Decoding stays out of the training process.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from infra.storage import Store
+from pipelines.dataset import Dataset
+from pipelines.train.order import GROUP_ROWS, LaneOrder, Rows, WorkItem
+from pipelines.train.samples import Sample, SampleReader
+from xmodal.batch import Batch
+
+BLOCK_BYTES = 16 << 20
+"""Blocks stay far below Ray Data's target block size (128 MiB), above which a block is cut and lanes would mix."""
+CACHED_GROUPS = 64
+"""Row groups a reader keeps in memory."""
+
+
+@dataclass(frozen=True)
+class LaneSource:
+    """Everything a reader process needs, in a form that pickles."""
+
+    store: Store
+    dataset: str
+    version: int
+    order: LaneOrder
+    reader: SampleReader
+
+    def chunk(self) -> int:
+        """Batches a work item holds: as many as keep its block near BLOCK_BYTES, at most 16."""
+        return max(1, min(16, BLOCK_BYTES // (self.order.lane_batch * self.reader.row_bytes)))
+
+
+def training_rows(dataset: Dataset) -> Rows:
+    """The rows of the train split, in storage order."""
+    table = dataset.records(["sample_id"], split="train").sort_by([("item", "ascending"), ("row", "ascending")])
+    return Rows(table["item"].to_numpy(), table["row"].to_numpy())
+
+
+class ReadLane:
+    """Ray Data map: one work item in, one block of rows out."""
+
+    def __init__(self, source: LaneSource):
+        torch.set_num_threads(1)
+        self.source = source
+        self.dataset = Dataset.open(source.store, source.dataset, source.version)
+        self.groups: OrderedDict[tuple[int, int], Any] = OrderedDict()
+        self.current: tuple[int, np.ndarray] | None = None
+
+    def __call__(self, items: dict[str, np.ndarray]) -> pa.Table:
+        work = [WorkItem(*(int(items[name][i]) for name in ("epoch", "first_batch", "batches", "lane")))
+                for i in range(len(items["epoch"]))]
+        return pa.concat_tables([self.block(item) for item in work])
+
+    def block(self, item: WorkItem) -> pa.Table:
+        order, size = self.source.order, self.source.order.lane_batch
+        lane, valid = order.lane(self._epoch(item.epoch), item.lane)
+        part = slice(item.first_batch * size, (item.first_batch + item.batches) * size)
+        samples = [self._sample(position, item.epoch) for position in lane[part]]
+        batch = np.repeat(np.arange(item.first_batch, item.first_batch + item.batches), size)
+        columns = {
+            "step": pa.array(item.epoch * order.batches + batch, pa.int64()),
+            "slot": pa.array(np.tile(item.lane * size + np.arange(size), item.batches), pa.int64()),
+            "valid": pa.array(valid[part]),
+        }
+        return pa.table(columns | self.source.reader.columns(samples))
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        if self.current is None or self.current[0] != epoch:
+            self.current = (epoch, self.source.order.epoch(epoch))
+        return self.current[1]
+
+    def _sample(self, position: int, epoch: int) -> Sample:
+        item, row = (int(column[position]) for column in (self.source.order.rows.item, self.source.order.rows.row))
+        group = self._group(item, row // GROUP_ROWS)
+        return self.source.reader.sample(group, row % GROUP_ROWS, epoch)
+
+    def _group(self, item: int, group: int) -> Any:
+        key = (item, group)
+        if key not in self.groups:
+            self.groups[key] = self.source.reader.read_group(self.dataset, item, group)
+            while len(self.groups) > CACHED_GROUPS:
+                self.groups.popitem(last=False)
+        self.groups.move_to_end(key)
+        return self.groups[key]
+
+
+def lane_dataset(source: LaneSource, epochs: int, start: Callable[[], int], readers: int) -> Callable[[], Any]:
+    """What Ray Train calls at every start of its worker group: a dataset of the work items from `start()` on.
+
+    `start` returns the optimizer step of the run's last good checkpoint, so a restarted group reads on from there.
+    """
+
+    def build() -> Any:
+        import ray
+
+        items = [asdict(item) for item in source.order.plan(epochs, source.chunk(), start())]
+        return ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+            ReadLane,  # type: ignore[arg-type]
+            fn_constructor_args=(source,),
+            batch_size=None,
+            batch_format="numpy",
+            concurrency=(1, readers),
+            num_cpus=1,
+        )
+
+    return build
+
+
+def batches(blocks: Iterator[pa.Table], order: LaneOrder, reader: SampleReader, rank: int, size: int) -> Iterator[Batch]:
+    """This worker's share of every global batch, lane by lane.
+
+    Raises RuntimeError where a block is not the one that the plan puts next: order is checked, never assumed.
+    """
+    per_rank = order.lanes // size
+    rows = order.lane_batch
+    while True:
+        chunk = [block for block, _ in zip(blocks, range(per_rank), strict=False)] if per_rank > 1 else _one(blocks)
+        if not chunk:
+            return
+        steps = [block["step"].to_numpy() for block in chunk]
+        lanes = [int(block["slot"][0].as_py()) // rows for block in chunk]
+        expected = list(range(rank, order.lanes, size))
+        if len(chunk) != per_rank or lanes != expected or any((one != steps[0]).any() for one in steps):
+            raise RuntimeError(f"worker {rank} of {size} got lanes {lanes} instead of {expected}")
+        for start in range(0, len(steps[0]), rows):
+            share = pa.concat_tables([block.slice(start, rows) for block in chunk])
+            yield reader.batch(share, int(steps[0][start]))
+
+
+def _one(blocks: Iterator[pa.Table]) -> list[pa.Table]:
+    block = next(blocks, None)
+    return [] if block is None else [block]

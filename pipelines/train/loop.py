@@ -1,0 +1,214 @@
+"""The training loop of one worker (Ray Train calls `work` in every process of the group)."""
+
+import math
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NoBatch
+from dataclasses import dataclass
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+from torch import Tensor
+
+from infra.tracking import NullTracker, Tracker
+from pipelines.dataset import Dataset
+from pipelines.errors import Failed
+from pipelines.recipe import Recipe
+from pipelines.train.lanes import batches
+from pipelines.train.plan import TrainingPlan
+from pipelines.train.runs import Run, fetched, resumable
+from pipelines.train.settings import OptimizerSettings
+from pipelines.train.validate import Validation
+from xmodal import checkpoint, distributed
+from xmodal.batch import Batch
+from xmodal.model import CrossModalModel
+from xmodal.settings import dump_yaml, parse
+
+HISTORY_POINTS = 1000
+"""Points of each training curve that a checkpoint carries for the report."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the driver hands to every worker; it pickles and holds no secret."""
+
+    recipe: dict[str, Any]
+    plan: TrainingPlan
+    run: Run
+    tracker: Tracker | NullTracker
+    progress: Any
+    """Ray actor that the driver's display reads."""
+
+
+class NonFinite(ArithmeticError):
+    """A task's loss is not a finite number. The text names the task and the step."""
+
+
+def learning_rate(settings: OptimizerSettings, samples: int, total: int) -> float:
+    """Linear warm-up, then cosine decay, as a function of samples seen of `total`."""
+    warmup = settings.warmup_fraction * total
+    if samples < warmup:
+        return settings.learning_rate * samples / warmup
+    progress = min(1.0, (samples - warmup) / max(1.0, total - warmup))
+    low = settings.final_fraction
+    return settings.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay, vectors and scalars do not."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [one for one in trained if one.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [one for one in trained if one.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+class Worker:
+    """One process of the group: model, optimizer, position. Every draw is keyed by sample, so ranks only share work."""
+
+    def __init__(self, job: Job):
+        self.job, self.recipe = job, parse(Recipe, job.recipe)
+        self.rank, self.size = distributed.rank(), distributed.world_size()
+        self.device = ray.train.torch.get_device()
+        dataset = job.plan.open()
+        self.wordpiece, self.attributes = dataset.wordpiece(), dataset.attributes()
+        torch.manual_seed(self.recipe.train.seed)
+        self.model = job.plan.model(self.recipe, dataset).to(self.device)
+        self.settings = self.recipe.train.optimizer
+        groups = parameter_groups(self.model, self.settings.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate, betas=self.settings.betas)
+        self.validation = Validation(dataset, job.plan.reader, self.recipe.train.validation_rows)
+        self.step, self.history = 0, []
+        self._restore()
+        options = {"forward_sync_buffers": False}
+        self.parallel = ray.train.torch.prepare_model(self.model, parallel_strategy_kwargs=options)
+        self.waited, self.begun, self.last_log = 0.0, time.monotonic(), time.monotonic()
+
+    def _restore(self) -> None:
+        saved = resumable(self.job.run)
+        if saved is None:
+            self._warm_start()
+            return
+        with fetched(self.job.run.store, f"{self.job.run.prefix}/{saved.directory}") as directory:
+            state = checkpoint.restore(directory, model=self.model, optimizer=self.optimizer)
+            checkpoint.restore_rng(directory, self.rank, self.size)
+        self.step, self.history = state["step"], state["history"]
+
+    def _warm_start(self) -> None:
+        self.job.plan.initialise(self.model)
+
+    def batches(self) -> Iterator[Batch]:
+        """This worker's batches; the first must come within the recipe's timeout."""
+        shard = ray.train.get_dataset_shard("train")
+        blocks = iter(shard.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2))
+        plan = self.job.plan
+        stream = batches(blocks, plan.order, plan.reader, self.rank, self.size)
+        timeout = self.recipe.compute.first_batch_timeout
+        with ThreadPoolExecutor(1) as pool:
+            try:
+                first = pool.submit(next, stream, None).result(timeout)
+            except NoBatch:
+                raise Failed(_no_batch(timeout)) from None
+        if first is not None:
+            yield first
+            yield from stream
+
+    def train(self, batch: Batch) -> dict[str, float]:
+        """One optimizer step on this worker's share of global batch `batch.step`; returns the losses' global means."""
+        samples = batch.step * self.recipe.train.global_batch
+        rate = learning_rate(self.settings, samples, self.job.plan.total_samples)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        losses = self.parallel(batch)
+        values = self._checked(losses, batch.step)
+        total = torch.stack([self.model.weights[name] * loss for name, loss in losses.items()]).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        self.optimizer.step()
+        self.model.after_step(batch.step)
+        self.step = batch.step + 1
+        return values | {"grad_norm": float(norm), "learning_rate": rate}
+
+    def _checked(self, losses: dict[str, Tensor], step: int) -> dict[str, float]:
+        """Global means of the losses; raises NonFinite on every worker alike, before any weight has moved."""
+        means = distributed.sum_across(torch.stack([loss.detach() for loss in losses.values()])) / self.size
+        values = dict(zip(losses, means.tolist(), strict=True))
+        bad = [name for name, value in values.items() if not math.isfinite(value)]
+        if bad:
+            raise NonFinite(f"the loss of {', '.join(bad)} is not finite at step {step}; weights of the last checkpoint stay")
+        return {"loss": sum(self.model.weights[name] * value for name, value in values.items())} | values
+
+    def log(self, values: dict[str, float], wait: float) -> None:
+        """Rank 0 tells the tracker and the driver's display; a curve point is kept for the report."""
+        now = time.monotonic()
+        seconds, self.last_log = now - self.last_log, now
+        self.waited += wait
+        batch = self.recipe.train.global_batch
+        metrics = {f"train/{name}": value for name, value in values.items()} | self.model.state_metrics(self.step)
+        metrics |= {"time/step": seconds, "time/data_wait": wait / max(seconds, 1e-9), "time/samples_per_second": batch / seconds}
+        if self.rank == 0:
+            self.job.tracker.log(self.step, metrics)
+            share = self.waited / max(now - self.begun, 1e-9)
+            facts = {"loss": f"{values['loss']:.3f}", "data wait": f"{share:.0%}"}
+            self.job.progress.update.remote(self.step * batch, facts)
+        every = max(1, self.job.plan.total_steps // HISTORY_POINTS)
+        if self.step % every == 0:
+            self.history.append({"step": self.step, **metrics})
+
+    def checkpoint(self) -> None:
+        """Validates, saves and reports; every worker takes part, rank 0 writes."""
+        metrics = self.validation.measure(self.model, self.device)
+        self.history.append({"step": self.step, **metrics})
+        generators = distributed.gather_objects(checkpoint.rng_state())
+        report = {"step": self.step, "score": metrics["val/score"], **metrics}
+        with tempfile.TemporaryDirectory(prefix="xmodal-save-") as directory:
+            saved = None
+            if self.rank == 0:
+                self.job.tracker.log(self.step, metrics)
+                checkpoint.save(
+                    directory,
+                    model=self.model,
+                    optimizer=self.optimizer,
+                    state={"step": self.step, "history": self.history, "world_size": self.size} | self.job.plan.provenance(),
+                    recipe_yaml=dump_yaml(self.recipe),
+                    wordpiece=self.wordpiece,
+                    attributes_json=self.attributes.to_json(),
+                    rng=generators,
+                )
+                saved = ray.train.Checkpoint.from_directory(directory)
+            ray.train.report(report, checkpoint=saved, checkpoint_dir_name=f"checkpoint-{self.step:010d}")
+
+
+def _no_batch(seconds: float) -> str:
+    cluster, free = ray.cluster_resources().get("CPU", 0), ray.available_resources().get("CPU", 0)
+    return (
+        f"no first batch within {seconds:.0f} s: the cluster has {cluster:.0f} logical CPUs, {free:.0f} are free, "
+        "and reading needs one beside the training workers; give Ray more CPUs or lower compute.workers"
+    )
+
+
+def work(job: Job) -> None:
+    """What Ray Train runs in each worker: step until the plan is done; a non-finite loss ends the run for good."""
+    if not ray.train.get_context().get_world_size() > 1 or not job.recipe["compute"].get("gpu"):
+        torch.set_num_threads(1)
+    worker = Worker(job)
+    every = worker.recipe.train.checkpoint_every or job.plan.order.batches
+    job.tracker.attach(worker.rank)
+    try:
+        asked = time.monotonic()
+        for batch in worker.batches():
+            wait = time.monotonic() - asked
+            worker.log(worker.train(batch.to(worker.device)), wait)
+            if worker.step % every == 0 or worker.step == job.plan.total_steps:
+                worker.checkpoint()
+            asked = time.monotonic()
+    except NonFinite as error:
+        if worker.rank == 0:
+            job.run.write("stopped.json", {"reason": str(error), "step": worker.step})
+    finally:
+        job.tracker.detach()

@@ -1,0 +1,87 @@
+"""What a training run will read and in which order: fixed by the recipe and the dataset version before it starts."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from infra.storage import Store
+from pipelines.dataset import Dataset
+from pipelines.errors import DataRefused
+from pipelines.recipe import Recipe
+from pipelines.taxa import species_facts
+from pipelines.train.lanes import LaneSource, training_rows
+from pipelines.train.order import LaneOrder
+from pipelines.train.samples import FeatureImages, FeatureTexts, PixelImages, SampleReader, TokenTexts
+from xmodal.model import CrossModalModel
+from xmodal.settings import SettingsError
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Dataset version, order and reader of a run; it pickles and goes to every process."""
+
+    store: Store
+    dataset: str
+    version: int
+    digest: str
+    epochs: int
+    order: LaneOrder
+    reader: SampleReader
+
+    @classmethod
+    def of(cls, recipe: Recipe, dataset: Dataset) -> "TrainingPlan":
+        """Raises DataRefused where the train split is empty, SettingsError where workers do not divide the lanes."""
+        settings, rows = recipe.train, training_rows(dataset)
+        if len(rows) == 0:
+            raise DataRefused(f"dataset {dataset.name} version {dataset.version}: no image in the train split")
+        if settings.lanes % recipe.compute.workers:
+            raise SettingsError(
+                f"compute.workers: {recipe.compute.workers} workers cannot share {settings.lanes} lanes evenly; "
+                f"use a divisor of train.lanes"
+            )
+        order = LaneOrder(rows, settings.seed, settings.global_batch, settings.lanes, settings.window)
+        reader = sample_reader(recipe, dataset)
+        return cls(dataset.store, dataset.name, dataset.version, dataset.digest, settings.epochs, order, reader)
+
+    @property
+    def total_steps(self) -> int:
+        return self.epochs * self.order.batches
+
+    @property
+    def total_samples(self) -> int:
+        return self.total_steps * self.order.global_batch
+
+    def open(self) -> Dataset:
+        """The dataset version, from any process."""
+        return Dataset.open(self.store, self.dataset, self.version)
+
+    def lanes(self) -> LaneSource:
+        return LaneSource(self.store, self.dataset, self.version, self.order, self.reader)
+
+    def provenance(self) -> dict[str, Any]:
+        """Where a checkpoint's data came from, and the species (with their taxon facts) it was trained on."""
+        taxa = species_facts(self.open().records(["facts"], split="train")["facts"].to_pylist())
+        names = {"dataset": self.dataset, "dataset_version": self.version, "dataset_digest": self.digest}
+        return names | {"taxa": taxa}
+
+
+def sample_reader(recipe: Recipe, dataset: Dataset) -> SampleReader:
+    """How rows of `dataset` become samples of this recipe's encoders: cached features where an encoder is frozen."""
+    model, seed = recipe.model, recipe.train.seed
+    wordpiece = dataset.wordpiece()
+    if model.image.frozen:
+        features = dataset.feature(model.image.build().identity())
+        images = FeatureImages(features.encoder, tuple(features.shape))
+    else:
+        images = PixelImages(dataset.pixel_size, recipe.train.augment, seed)
+    if model.text.frozen:
+        features = dataset.feature(model.text.build(wordpiece).identity())
+        texts = FeatureTexts(features.encoder, tuple(features.shape))
+    else:
+        texts = TokenTexts(model.text, wordpiece.to_json(), model.text.length)
+    attributes = len(dataset.attributes())
+    return SampleReader(images, texts, wordpiece.to_json(), model.caption_length, attributes, seed)
+
+
+def build_model(recipe: Recipe, dataset: Dataset) -> CrossModalModel:
+    """An untrained model of the recipe's shape with the dataset's vocabulary."""
+    return CrossModalModel(recipe.model, dataset.wordpiece(), len(dataset.attributes()), recipe.train.seed)

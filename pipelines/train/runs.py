@@ -1,0 +1,121 @@
+"""A run's place in the store, and which of its checkpoints count.
+
+`ROOT/runs/NAME/` holds what Ray Train keeps of a run (checkpoints and `checkpoint_manager_snapshot.json`) and our
+`run.json` (recipe, dataset, MLflow run) and `result.json`, which is written once the run is complete. A checkpoint counts
+when the snapshot names it and its manifest verifies; a directory alone may be a torn upload.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.storage import NotFound as MissingObject
+from infra.storage import Store, open_store
+from pipelines.errors import NotFound
+from xmodal import checkpoint
+
+SNAPSHOT = "checkpoint_manager_snapshot.json"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint that the snapshot names: its directory, the optimizer step it was taken at, and its metrics."""
+
+    directory: str
+    step: int
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The run `name` below `ROOT/runs`."""
+
+    store: Store
+    name: str
+
+    @property
+    def prefix(self) -> str:
+        return f"runs/{self.name}"
+
+    def read(self, document: str) -> dict[str, Any] | None:
+        """One of the run's JSON documents; None where it does not exist."""
+        try:
+            return json.loads(self.store.read(f"{self.prefix}/{document}"))
+        except MissingObject:
+            return None
+
+    def write(self, document: str, content: dict[str, Any]) -> None:
+        self.store.put(f"{self.prefix}/{document}", json.dumps(content, indent=1).encode())
+
+    def saved(self) -> list[Saved]:
+        """The checkpoints that count as far as Ray's snapshot says, newest first."""
+        snapshot = self.read(SNAPSHOT)
+        named = [] if snapshot is None else snapshot["checkpoint_results"]
+        found = [Saved(one["checkpoint_dir_name"], one["metrics"]["step"], one["metrics"]) for one in named]
+        return sorted(found, key=lambda one: one.step, reverse=True)
+
+    def best(self) -> list[Saved]:
+        """The same, best validation score first."""
+        return sorted(self.saved(), key=lambda one: one.metrics["score"], reverse=True)
+
+
+@contextmanager
+def fetched(store: Store, prefix: str) -> Iterator[Path]:
+    """A checkpoint below `prefix` as a verified local directory. Raises checkpoint.Damaged, NotFound."""
+    with tempfile.TemporaryDirectory(prefix="xmodal-checkpoint-") as temporary:
+        directory = Path(temporary)
+        for entry in store.list(prefix.rstrip("/") + "/"):
+            name = entry.key.removeprefix(prefix.rstrip("/") + "/")
+            (directory / name).write_bytes(store.read(entry.key))
+        checkpoint.verify(directory)
+        yield directory
+
+
+def resumable(run: Run) -> Saved | None:
+    """The newest checkpoint of `run` that verifies; None where the run has none yet.
+
+    Raises checkpoint.Damaged where the run has checkpoints and none of them verifies.
+    """
+    problems = []
+    for saved in run.saved():
+        try:
+            with fetched(run.store, f"{run.prefix}/{saved.directory}"):
+                return saved
+        except checkpoint.Damaged as error:
+            problems.append(f"{saved.directory}: {error}")
+    if problems:
+        raise checkpoint.Damaged("; ".join(problems))
+    return None
+
+
+@contextmanager
+def opened(root: Store, where: str) -> Iterator[Path]:
+    """The checkpoint that `where` names, verified and local: a checkpoint directory or URL, a run's directory or URL,
+    or a run's name below ROOT (its best checkpoint). Raises NotFound with one line."""
+    if (Path(where) / checkpoint.MANIFEST).exists():
+        checkpoint.verify(Path(where))
+        yield Path(where)
+        return
+    run = _run_named(root, where)
+    for saved in run.best():
+        with fetched(run.store, f"{run.prefix}/{saved.directory}") as directory:
+            yield directory
+            return
+    raise NotFound(f"{where}: no checkpoint there; runs under {root.url}: {', '.join(run_names(root)) or 'none'}")
+
+
+def _run_named(root: Store, where: str) -> Run:
+    if "/" not in where:
+        return Run(root, where)
+    parent, _, name = where.rstrip("/").rpartition("/")
+    return Run(open_store(parent.removesuffix("/runs")), name)
+
+
+def run_names(root: Store) -> list[str]:
+    """Runs below ROOT that have a run.json."""
+    keys = (entry.key for entry in root.list("runs/"))
+    return sorted({key.split("/")[1] for key in keys if key.endswith("/run.json")})

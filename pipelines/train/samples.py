@@ -1,0 +1,268 @@
+"""One training sample: what is drawn for (seed, epoch, sample), and how it travels as Arrow columns.
+
+An image comes from pixel parts (`PixelImages`) or from the cached output of a frozen encoder (`FeatureImages`), a text
+as token ids (`TokenTexts`) or cached features (`FeatureTexts`). A `SampleReader` holds one of each.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from pipelines.dataset import Dataset
+from xmodal.batch import Batch
+from xmodal.encoders import TextEncoderSettings
+from xmodal.transforms import AugmentSettings, augment, decode_pixels, draw
+from xmodal.wordpiece import WordPiece
+
+RECORD_COLUMNS = ["sample_id", "survey", "event_id", "place", "taxon", "taxon_rank", "codes", "captions"]
+
+
+def identifier(text: str) -> int:
+    """63-bit hash of a text, the form in which ids travel through batches and queues."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def caption_identifier(text: str) -> int:
+    """Hash of a caption with case and white space normalised: equal captions have equal ids."""
+    return identifier(" ".join(text.lower().split()))
+
+
+def sequence_identifier(survey: str, event: str | None) -> int:
+    """Hash of an event within its survey; -1 where the archive states none."""
+    return identifier(f"{survey}\0{event}") if event else -1
+
+
+def padded_codes(codes: list[int] | None, attributes: int) -> np.ndarray:
+    """(A,) int32 attribute codes; what is not stated, or came after the record was written, is -1."""
+    known = np.array(codes or [], np.int32)
+    return np.concatenate([known, np.full(attributes - len(known), -1, np.int32)])
+
+
+def caption_choice(count: int, seed: int, epoch: int, sample: str) -> int:
+    """Which of a sample's captions an epoch uses: every one comes once in `count` epochs, in a drawn order."""
+    return int(draw(seed, "caption", sample, epoch // count).permutation(count)[epoch % count])
+
+
+@dataclass(frozen=True)
+class PixelImages:
+    """uint8 pixels (3, size, size), decoded and augmented here."""
+
+    size: int
+    augment: AugmentSettings
+    seed: int
+
+    part = "pixels"
+    column = "image"
+    dtype = np.dtype(np.uint8)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (3, self.size, self.size)
+
+    def image(self, stored: bytes, sample: str, epoch: int) -> bytes:
+        generator = draw(self.seed, "augment", sample, epoch)
+        return augment(decode_pixels(stored), self.augment, generator).numpy().tobytes()
+
+    def decode(self, stored: bytes) -> np.ndarray:
+        """The image as it is, without augmentation."""
+        return decode_pixels(stored).numpy()
+
+    def tensor(self, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(rows)
+
+
+@dataclass(frozen=True)
+class FeatureImages:
+    """fp16 features (R, D) of a frozen encoder, as `prepare` cached them in the part named `part`."""
+
+    part: str
+    shape: tuple[int, ...]
+
+    column = "features"
+    dtype = np.dtype(np.float16)
+
+    def image(self, stored: bytes, sample: str, epoch: int) -> bytes:
+        return stored
+
+    def decode(self, stored: bytes) -> np.ndarray:
+        return np.frombuffer(stored, self.dtype).reshape(self.shape)
+
+    def tensor(self, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(rows).float()
+
+
+@dataclass(frozen=True)
+class TokenTexts:
+    """int64 token ids (L,) of the text encoder, padded with zeros; `length` is the longest text it takes."""
+
+    encoder: TextEncoderSettings
+    wordpiece: str
+    length: int
+
+    dtype = np.dtype(np.int64)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.length,)
+
+    def read(self, dataset: Dataset, item: int, group: int, captions: list[list[str]]) -> list[list[tuple[bytes, int]]]:
+        """Bytes and token count of every caption of a row group."""
+        tokenizer = self.encoder.build_tokenizer(WordPiece.from_json(self.wordpiece))
+        ids, mask = tokenizer([text for texts in captions for text in texts])
+        padded = np.zeros((len(ids), self.length), np.int64)
+        padded[:, : ids.shape[1]] = ids.masked_fill(~mask, 0).numpy()[:, : self.length]
+        flat = iter([(row.tobytes(), int(count)) for row, count in zip(padded, mask.sum(1), strict=True)])
+        return [[next(flat) for _ in texts] for texts in captions]
+
+    def tensor(self, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(rows)
+
+
+@dataclass(frozen=True)
+class FeatureTexts:
+    """fp16 features (L, D) of a frozen text encoder, one block of them for each caption, from the part named `part`."""
+
+    part: str
+    shape: tuple[int, ...]
+
+    dtype = np.dtype(np.float16)
+
+    def read(self, dataset: Dataset, item: int, group: int, captions: list[list[str]]) -> list[list[tuple[bytes, int]]]:
+        size = int(np.prod(self.shape)) * self.dtype.itemsize
+        stored = dataset.read_group(item, group, self.part, ["features"])["features"].to_pylist()
+        return [
+            [(row[n * size : (n + 1) * size], self.shape[0]) for n in range(len(texts))]
+            for row, texts in zip(stored, captions, strict=True)
+        ]
+
+    def tensor(self, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(rows).float()
+
+
+class Group(NamedTuple):
+    """A row group in a reader's memory."""
+
+    records: list[dict[str, Any]]
+    captions: list[list[dict[str, Any]]]
+    images: list[bytes]
+    texts: list[list[tuple[bytes, int]]]
+
+
+class Sample(NamedTuple):
+    """A row as it travels; bytes are of fixed length."""
+
+    image: bytes
+    text: bytes
+    text_length: int
+    caption: bytes
+    image_codes: bytes
+    text_codes: bytes
+    sample_id: int
+    caption_id: int
+    sequence_id: int
+
+
+@dataclass(frozen=True)
+class SampleReader:
+    """Turns stored rows into samples, and columns of samples into batches."""
+
+    images: PixelImages | FeatureImages
+    texts: TokenTexts | FeatureTexts
+    wordpiece: str
+    caption_length: int
+    attributes: int
+    seed: int
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row's two large columns."""
+        return sum(int(np.prod(side.shape)) * side.dtype.itemsize for side in (self.images, self.texts))
+
+    def read_group(self, dataset: Dataset, item: int, group: int) -> Group:
+        records = dataset.read_group(item, group, "records", RECORD_COLUMNS).to_pylist()
+        captions = [json.loads(record["captions"]) for record in records]
+        images = dataset.read_group(item, group, self.images.part, [self.images.column])[self.images.column].to_pylist()
+        texts = self.texts.read(dataset, item, group, [[one["text"] for one in each] for each in captions])
+        return Group(records, captions, images, texts)
+
+    def sample(self, group: Group, row: int, epoch: int) -> Sample:
+        record, captions = group.records[row], group.captions[row]
+        name = record["sample_id"]
+        choice = caption_choice(len(captions), self.seed, epoch, name)
+        caption = captions[choice]
+        text, length = group.texts[row][choice]
+        return Sample(
+            image=self.images.image(group.images[row], name, epoch),
+            text=text,
+            text_length=length,
+            caption=self._caption_ids(caption["text"]),
+            image_codes=padded_codes(np.frombuffer(record["codes"], np.int32).tolist(), self.attributes).tobytes(),
+            text_codes=padded_codes(caption["codes"], self.attributes).tobytes(),
+            sample_id=identifier(name),
+            caption_id=caption_identifier(caption["text"]),
+            sequence_id=sequence_identifier(record["survey"], record["event_id"]),
+        )
+
+    def _caption_ids(self, text: str) -> bytes:
+        ids, _ = _wordpiece(self.wordpiece).encode([text], self.caption_length)
+        padded = np.zeros(self.caption_length, np.int64)
+        padded[: ids.shape[1]] = ids[0].numpy()
+        return padded.tobytes()
+
+    def columns(self, samples: list[Sample]) -> dict[str, pa.Array]:
+        """The samples as Arrow columns: fixed-size binary for arrays, int64 for ids."""
+        by_name = {name: [getattr(sample, name) for sample in samples] for name in Sample._fields}
+        return {
+            name: pa.array(values, pa.binary(len(values[0])) if isinstance(values[0], bytes) else pa.int64())
+            for name, values in by_name.items()
+        }
+
+    def batch(self, rows: pa.Table, step: int) -> Batch:
+        """Rows of a block as a Batch; texts and captions are trimmed to the longest among them."""
+        text_length = torch.from_numpy(rows["text_length"].to_numpy().copy())
+        caption = torch.from_numpy(_view(rows["caption"], np.dtype(np.int64), (self.caption_length,)))
+        longest = int((caption != 0).sum(1).max())
+        length = int(text_length.max())
+        text = self.texts.tensor(_view(rows["text"], self.texts.dtype, self.texts.shape))
+        ids = {name: torch.from_numpy(rows[name].to_numpy().copy()) for name in ("sample_id", "caption_id", "sequence_id")}
+        codes = {
+            name: torch.from_numpy(_view(rows[name], np.dtype(np.int32), (self.attributes,)))
+            for name in ("image_codes", "text_codes")
+        }
+        return Batch(
+            image=self.images.tensor(_view(rows["image"], self.images.dtype, self.images.shape)),
+            text=text[:, :length],
+            text_mask=torch.arange(length) < text_length[:, None],
+            caption=caption[:, :longest],
+            valid=torch.from_numpy(rows["valid"].to_numpy().copy()),
+            slot=torch.from_numpy(rows["slot"].to_numpy().copy()),
+            step=step,
+            **ids,
+            **codes,
+        )
+
+
+def _view(column: pa.ChunkedArray, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    """(rows, *shape) copy of a fixed-size binary column."""
+    chunks = [
+        np.frombuffer(chunk.buffers()[1], np.uint8)[chunk.offset * width : (chunk.offset + len(chunk)) * width]
+        for chunk in column.chunks
+        for width in (chunk.type.byte_width,)
+    ]
+    return np.concatenate(chunks).view(dtype).reshape(-1, *shape)
+
+
+_wordpieces: dict[str, WordPiece] = {}
+
+
+def _wordpiece(document: str) -> WordPiece:
+    """The vocabulary of a document, parsed once a process."""
+    if document not in _wordpieces:
+        _wordpieces[document] = WordPiece.from_json(document)
+    return _wordpieces[document]

@@ -1,0 +1,54 @@
+"""Settings of a training run that are part of its identity."""
+
+from pydantic import Field, model_validator
+
+from xmodal.settings import Settings
+from xmodal.transforms import AugmentSettings
+
+
+class OptimizerSettings(Settings):
+    """AdamW (Loshchilov and Hutter, 2019) with linear warm-up and cosine decay over the run's samples."""
+
+    learning_rate: float = Field(default=5e-4, gt=0)
+    """Peak learning rate."""
+    final_fraction: float = Field(default=0.01, ge=0, le=1)
+    """Learning rate at the end, as a share of the peak."""
+    warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the run's samples over which the rate rises from zero."""
+    weight_decay: float = Field(default=0.05, ge=0)
+    """Decoupled decay of matrices; vectors (biases, norms, the temperature) are not decayed."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    """AdamW's moment coefficients."""
+    clip_norm: float = Field(default=1.0, gt=0)
+    """Largest global gradient norm."""
+
+
+class TrainSettings(Settings):
+    """Seed, batches, schedule, augmentation. Lengths are in samples, so the number of workers changes nothing."""
+
+    seed: int = 0
+    """Seed of weights, order, captions, augmentation and negatives."""
+    epochs: int = Field(default=10, ge=1)
+    """Passes over the training images; each pass draws one caption an image."""
+    global_batch: int = Field(default=128, ge=1)
+    """Samples of one optimizer step over all workers (B times S)."""
+    lanes: int = Field(default=4, ge=1)
+    """Parallel streams the epoch is cut into (see pipelines.train.order); every number of workers must divide it."""
+    window: int = Field(default=16, ge=1)
+    """Row groups (128 rows each) that are shuffled among each other: larger mixes more and reads less in sequence."""
+    optimizer: OptimizerSettings = OptimizerSettings()
+    """AdamW and its schedule."""
+    augment: AugmentSettings = AugmentSettings()
+    """Random image changes; without effect on precomputed features."""
+    checkpoint_every: int | None = Field(default=None, ge=1)
+    """Optimizer steps between checkpoints, each with a validation; without it one an epoch."""
+    validation_rows: int = Field(default=2000, ge=1)
+    """Validation images used during training, at most; `evaluate` reads all."""
+    init_from: str | None = None
+    """Checkpoint whose weights start the run (warm start); asks only for the same architecture."""
+
+    @model_validator(mode="after")
+    def _lanes_divide_the_batch(self) -> "TrainSettings":
+        if self.global_batch % self.lanes:
+            raise ValueError(f"global_batch {self.global_batch} must be a multiple of lanes {self.lanes}")
+        return self

@@ -1,0 +1,146 @@
+"""The generated survey: honest, deterministic, read alike by both sources, and not to be told by raw pixels."""
+
+import io
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from infra.storage import Store, open_store
+from pipelines.demo import TINY, DemoSettings, Generated, generate
+from pipelines.demo.files import PLANTED_NAME
+from pipelines.demo.species import SPECIES
+from pipelines.demo.survey import COCO_KEY, DETECTOR_KEY, IMAGES
+from pipelines.sources import CamtrapDP, CocoCameraTraps, MegaDetector
+
+PROBED = DemoSettings(places=16, frames=640, width=160, height=120, broken=0)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Generated]:
+    store = open_store(str(tmp_path_factory.mktemp("tiny")))
+    return store, generate(store, TINY)
+
+
+def coco() -> CocoCameraTraps:
+    return CocoCameraTraps(kind="coco_camera_traps", metadata=COCO_KEY, images_prefix=IMAGES)
+
+
+def test_the_same_settings_give_the_same_bytes(tmp_path: Path, tiny: tuple[Store, Generated]) -> None:
+    again = open_store(str(tmp_path))
+    generate(again, TINY)
+    listed = [entry.key for entry in again.list()]
+    assert listed == [entry.key for entry in tiny[0].list()]
+    assert all(again.read(key) == tiny[0].read(key) for key in listed)
+
+
+def test_another_seed_gives_another_survey(tmp_path: Path, tiny: tuple[Store, Generated]) -> None:
+    other = open_store(str(tmp_path))
+    generate(other, TINY.model_copy(update={"seed": 1}))
+    assert other.read(COCO_KEY) != tiny[0].read(COCO_KEY)
+
+
+def test_it_holds_what_a_survey_holds(tiny: tuple[Store, Generated]) -> None:
+    shots = tiny[1].shots
+    assert len(shots) == TINY.frames
+    assert set(tiny[1].subjects) == {"blank", "human", *(one.taxon for one in SPECIES[: TINY.species])}
+    assert {shot.frame.visit.dark for shot in shots} == {True, False}
+    assert Counter(shot.broken for shot in shots if shot.broken) == {"truncated": 1, "empty": 1}
+    assert any(shot.frame.visit.labelled_by_event for shot in shots)
+    assert max(len(shot.boxes) for shot in shots) > 1
+
+
+def test_listing_and_metadata_differ_by_the_files_said(tiny: tuple[Store, Generated]) -> None:
+    store, made = tiny
+    listed = {entry.key for entry in store.list(IMAGES)}
+    named = set(coco().read(store).media["key"].to_pylist())
+    assert named - listed == set(made.missing) and len(made.missing) == TINY.missing
+    assert listed - named == set(made.unlisted) and len(made.unlisted) == TINY.unlisted
+
+
+def test_both_formats_tell_the_same(tiny: tuple[Store, Generated]) -> None:
+    store, made = tiny
+    surveys = [coco().read(store), CamtrapDP(kind="camtrap_dp").read(store)]
+    columns = ["key", "place", "captured_at"]
+    media = [survey.media.select(columns).to_pylist() for survey in surveys]
+    lost = set(made.missing)
+    first, second = ([row for row in rows if row["key"] not in lost] for rows in media)
+    assert first == second and len(first) == TINY.frames
+    labels = []
+    for survey in surveys:
+        rows = survey.observations.select(["media_id", "level", "type", "taxon"]).to_pylist()
+        labels.append({tuple(row.values()) for row in rows})
+    assert labels[0] == labels[1]
+    assert set(surveys[0].refused.counts) <= {"clipped_box"}
+    assert set(surveys[1].refused.counts) == {"event_label_superseded"}
+
+
+def test_people_are_not_public_and_the_licence_is_stated(tiny: tuple[Store, Generated]) -> None:
+    survey = CamtrapDP(kind="camtrap_dp").read(tiny[0])
+    types = dict(zip(*(survey.observations[name].to_pylist() for name in ("media_id", "type")), strict=True))
+    for row in survey.media.to_pylist():
+        assert row["public"] is (types.get(row["media_id"]) != "human") or types.get(row["media_id"]) == "blank"
+    assert set(survey.media["licence"].to_pylist()) == {"CC0-1.0"}
+    assert b"Generated survey, no real animals" in tiny[0].read("datapackage.json")
+
+
+def test_the_detector_is_good_and_makes_mistakes(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    made = generate(store, PROBED.model_copy(update={"broken": 3}))
+    source = MegaDetector(kind="megadetector", path=DETECTOR_KEY, images_prefix=IMAGES)
+    survey = source.read(store, coco().read(store))
+    assert survey.detections.num_rows == PROBED.frames - 3
+    assert survey.refused.counts["detector_failed"] == 3
+    found = dict(zip(*(survey.detections[name].to_pylist() for name in ("key", "boxes")), strict=True))
+    truth = [(len(shot.boxes), len(found[shot.frame.key])) for shot in made.shots if not shot.broken]
+    assert np.mean([real == seen for real, seen in truth]) > 0.75
+    assert any(seen < real for real, seen in truth) and any(seen > real for real, seen in truth)
+
+
+def test_plants_for_the_privacy_tests_are_there(tiny: tuple[Store, Generated]) -> None:
+    store, made = tiny
+    exifs = [Image.open(io.BytesIO(store.read(shot.frame.key))).getexif() for shot in made.shots if not shot.broken]
+    assert any(exif.get(0x013B) == PLANTED_NAME and exif.get_ifd(0x8825) for exif in exifs)
+    assert any(exif.get(0x0112) == 6 for exif in exifs)
+    assert PLANTED_NAME.encode() in store.read("deployments.csv")
+
+
+def test_turned_files_show_the_same_scene_upright(tiny: tuple[Store, Generated]) -> None:
+    store, made = tiny
+    for shot in made.shots:
+        if not shot.broken:
+            image = ImageOps.exif_transpose(Image.open(io.BytesIO(store.read(shot.frame.key))))
+            assert image.size == (shot.width, shot.height)
+            assert np.asarray(image)[-2:, -20:].max() < 60, "the black strip is at the bottom"
+
+
+def test_infrared_frames_are_grey_and_the_others_are_not(tiny: tuple[Store, Generated]) -> None:
+    store, made = tiny
+    for shot in made.shots:
+        if not shot.broken:
+            pixels = np.asarray(Image.open(io.BytesIO(store.read(shot.frame.key))).convert("YCbCr"), int)
+            assert bool(np.abs(pixels[..., 1:] - 128).mean() < 0.5) is shot.frame.visit.dark
+
+
+def test_raw_pixels_do_not_tell_the_species_at_unseen_places(tmp_path: Path) -> None:
+    """A linear probe on 32 x 32 pixels, trained at three quarters of the places, stays under twice chance."""
+    from sklearn.linear_model import LogisticRegression
+
+    store = open_store(str(tmp_path))
+    shots = [shot for shot in generate(store, PROBED).shots if shot.boxes and shot.frame.visit.species >= 0]
+    pixels = np.stack([_small(store.read(shot.frame.key)) for shot in shots])
+    species = np.array([shot.frame.visit.species for shot in shots])
+    unseen = np.array([shot.frame.visit.place % 4 == 3 for shot in shots])
+    probe = LogisticRegression(C=0.01, max_iter=100).fit(pixels[~unseen], species[~unseen])
+    chance = np.bincount(species[unseen]).max() / unseen.sum()
+    accuracy = probe.score(pixels[unseen], species[unseen])
+    print(f"linear probe {accuracy:.3f}, largest class {chance:.3f}, one of the species {1 / len(SPECIES):.3f}")
+    assert probe.score(pixels[~unseen], species[~unseen]) > chance, "the probe has learnt the places it saw"
+    assert accuracy < 2 * chance
+
+
+def _small(data: bytes) -> np.ndarray:
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).resize((32, 32), Image.Resampling.BOX)
+    return np.asarray(image, np.float32).ravel() / 255 - 0.5

@@ -1,0 +1,239 @@
+"""Camtrap DP: labels of both levels without double counting, times, taxa, broken packages, the standard's example."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.storage import NotFound, open_store
+from pipelines.errors import DataRefused
+from pipelines.sources import CamtrapDP
+from pipelines.sources.schema import Survey
+
+PROFILE = "https://raw.githubusercontent.com/tdwg/camtrap-dp/1.0.2/camtrap-dp-profile.json"
+DEPLOYMENTS = "deploymentID,locationID,latitude,longitude\nd1,spot,50.12345,4.5\nd2,NA,-1.23456,4.98765\nd3,,,\n"
+MEDIA = "mediaID,deploymentID,timestamp,filePath,filePublic,fileMediatype"
+OBSERVATIONS = (
+    "observationID,deploymentID,mediaID,eventID,eventStart,eventEnd,observationLevel,observationType,scientificName,"
+    "count,lifeStage,sex,behavior,bboxX,bboxY,bboxWidth,bboxHeight,classificationMethod,classificationProbability"
+)
+
+
+def medium(name: str, deployment: str = "d1", time: str = "2021-05-01T10:00:00+02:00", **fields: str) -> str:
+    row = {"path": f"media/{name}.jpg", "public": "true", "type": "image/jpeg", **fields}
+    return f"{name},{deployment},{time},{row['path']},{row['public']},{row['type']}"
+
+
+def observation(level: str, kind: str = "animal", **fields: str) -> str:
+    names = OBSERVATIONS.split(",")
+    row = {"observationID": "o", "deploymentID": "d1", "observationLevel": level, "observationType": kind, **fields}
+    return ",".join(row.get(name, "") for name in names)
+
+
+def write(folder: Path, media: list[str], observations: list[str], **descriptor: Any) -> None:
+    resources = [{"name": name, "path": f"{name}.csv"} for name in ("deployments", "media", "observations")]
+    package = {"profile": PROFILE, "resources": resources, **descriptor}
+    (folder / "datapackage.json").write_text(json.dumps(package))
+    (folder / "deployments.csv").write_text(DEPLOYMENTS)
+    (folder / "media.csv").write_text("\n".join([MEDIA, *media]) + "\n")
+    (folder / "observations.csv").write_text("\n".join([OBSERVATIONS, *observations]) + "\n")
+
+
+def read(folder: Path, **settings: Any) -> Survey:
+    return CamtrapDP(kind="camtrap_dp", **settings).read(open_store(str(folder)))
+
+
+def labels(survey: Survey) -> list[tuple[str, str, str]]:
+    columns = (survey.observations[name].to_pylist() for name in ("media_id", "level", "label"))
+    return sorted(zip(*columns, strict=True))
+
+
+def test_fields_are_taken_as_they_stand(tmp_path: Path) -> None:
+    fox = {"scientificName": "Vulpes vulpes", "taxonRank": "species", "family": "Canidae",
+           "vernacularNames": {"eng": "red fox", "nld": "vos"}}  # fmt: skip
+    row = observation("media", mediaID="m1", eventID="e1", scientificName="Vulpes vulpes", count="2", lifeStage="adult",
+                      sex="male", behavior="foraging", bboxX="0.1", bboxY="0.2", bboxWidth="0.3", bboxHeight="0.4",
+                      classificationMethod="machine", classificationProbability="0.75")  # fmt: skip
+    write(tmp_path, [medium("m1", public="false")], [row], taxonomic=[fox],
+          licenses=[{"name": "CC0-1.0", "scope": "data"}, {"name": "CC-BY-4.0", "scope": "media"}])  # fmt: skip
+    survey = read(tmp_path)
+    taken, fact = survey.media.to_pylist()[0], survey.observations.to_pylist()[0]
+    assert (taken["key"], taken["deployment_id"], taken["place"]) == ("media/m1.jpg", "d1", "spot")
+    assert (taken["captured_at"], taken["utc_offset"], taken["event_id"]) == ("2021-05-01 10:00:00", 7200, "e1")
+    assert (taken["public"], taken["licence"]) == (False, "CC-BY-4.0")
+    assert (fact["type"], fact["taxon"], fact["rank"], fact["count"]) == ("animal", "Vulpes vulpes", "species", 2)
+    assert json.loads(fact["names"]) == {"eng": "red fox", "nld": "vos"}
+    assert json.loads(fact["lineage"]) == {"family": "Canidae"}
+    assert (fact["life_stage"], fact["sex"], fact["behavior"], fact["method"]) == (
+        "adult",
+        "male",
+        "foraging",
+        "machine",
+    )
+    assert (fact["box"], fact["confidence"]) == (pytest.approx([0.1, 0.2, 0.3, 0.4]), 0.75)
+    assert survey.refused.counts == {}
+
+
+def test_an_event_label_reaches_only_media_without_a_label_of_their_own(tmp_path: Path) -> None:
+    media = [medium("m1"), medium("m2"), medium("m3"), medium("far", time="2021-05-01T12:00:00+02:00")]
+    rows = [
+        observation("event", eventID="e1", eventStart="2021-05-01T07:59:00Z", eventEnd="2021-05-01T08:01:00Z",
+                    scientificName="Vulpes vulpes"),
+        observation("media", mediaID="m1", eventID="e1", scientificName="Meles meles"),
+        observation("media", "unclassified", mediaID="m2", eventID="e1"),
+    ]  # fmt: skip
+    write(tmp_path, media, rows)
+    survey = read(tmp_path)
+    assert labels(survey) == [
+        ("m1", "media", "Meles meles"),
+        ("m2", "event", "Vulpes vulpes"),
+        ("m2", "media", "unclassified"),
+        ("m3", "event", "Vulpes vulpes"),  # by its time, written with another offset than the event's
+    ]
+    assert survey.media["event_id"].to_pylist() == ["e1", "e1", "e1", None]
+    assert survey.refused.counts == {}
+
+
+def test_an_event_without_an_id_reaches_media_by_deployment_and_time(tmp_path: Path) -> None:
+    span = {"eventStart": "2021-05-01T10:00:00+02:00", "eventEnd": "2021-05-01T10:00:05+02:00"}
+    write(
+        tmp_path,
+        [medium("m1"), medium("m2", deployment="d2"), medium("m3", time="2021-05-01T10:00:05+02:00")],
+        [observation("event", scientificName="Lynx lynx", **span)],
+    )
+    assert labels(read(tmp_path)) == [("m1", "event", "Lynx lynx"), ("m3", "event", "Lynx lynx")]
+
+
+def test_every_observation_is_taken_or_refused_once(tmp_path: Path) -> None:
+    span = {"eventStart": "2021-05-01T08:00:00Z", "eventEnd": "2021-05-01T08:00:00Z"}
+    rows = [
+        observation("media", mediaID="m1", eventID="e1"),
+        observation("event", eventID="e1", **span),  # its only medium has a label
+        observation("event", eventID="e2", deploymentID="d3", **span),  # no medium at all
+        observation("event", eventID="e3", deploymentID="d2", **span),  # its medium is at an address
+        observation("media", "unclassified", mediaID="web", deploymentID="d2"),
+        observation("media", mediaID="nobody"),
+        observation("media"),
+        observation("neither", mediaID="m1"),
+        observation("media", "plant", mediaID="m1"),
+    ]
+    write(tmp_path, [medium("m1"), medium("web", deployment="d2", path="https://x/1")], rows)
+    survey = read(tmp_path)
+    assert labels(survey) == [("m1", "media", "animal")]
+    assert survey.refused.counts == {
+        "remote_url": 1, "event_label_superseded": 1, "event_without_media": 1, "observation_of_refused_media": 2,
+        "unknown_media": 1, "no_media_id": 1, "unknown_level": 1, "unknown_type": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (medium("m2", path="http://x/1.jpg"), "remote_url"),
+        (medium("m2", path="gs://x/1.jpg"), "foreign_url"),
+        (medium("m2", path="/1.jpg"), "absolute_path"),
+        (medium("m2", path="~/1.jpg"), "absolute_path"),
+        (medium("m2", path="a/../../1.jpg"), "parent_path"),
+        (medium("m2", path=""), "no_path"),
+        (medium("", path="media/2.jpg"), "no_id"),
+        (medium("m2", type="video/mp4"), "not_an_image"),
+        (medium("m1", path="media/2.jpg"), "duplicate_id"),
+        (medium("m2", path="media/m1.jpg"), "duplicate_file"),
+    ],
+)
+def test_a_medium_that_cannot_be_used_is_refused(tmp_path: Path, row: str, reason: str) -> None:
+    write(tmp_path, [medium("m1"), row], [])
+    survey = read(tmp_path)
+    assert survey.media["media_id"].to_pylist() == ["m1"]
+    assert survey.refused.counts == {reason: 1}
+
+
+def test_a_place_is_the_location_else_the_rounded_coordinates(tmp_path: Path) -> None:
+    write(tmp_path, [medium(f"m{number}", f"d{number}") for number in (1, 2, 3, 4)], [])
+    survey = read(tmp_path)
+    assert survey.media["place"].to_pylist() == ["spot", "-1.235,4.988", None, None]
+    assert survey.refused.counts == {"unknown_deployment": 1}
+
+
+@pytest.mark.parametrize("missing", ["", "NA", "NaN", "nan"])
+def test_missing_values_are_null(tmp_path: Path, missing: str) -> None:
+    row = observation("media", mediaID="m1", count=missing, sex=missing, scientificName=missing, bboxX=missing)
+    write(tmp_path, [medium("m1", time=missing, public=missing)], [row])
+    survey = read(tmp_path)
+    fact = survey.observations.to_pylist()[0]
+    assert (fact["count"], fact["sex"], fact["taxon"], fact["box"]) == (None, None, None, None)
+    assert survey.media.select(["captured_at", "utc_offset", "public"]).to_pylist() == [
+        {"captured_at": None, "utc_offset": None, "public": None}
+    ]
+
+
+def test_a_package_in_a_folder_with_compressed_tables(tmp_path: Path) -> None:
+    folder = tmp_path / "package"
+    folder.mkdir()
+    write(folder, [medium("m1")], [observation("media", mediaID="m1")])
+    for name in ("deployments", "media", "observations"):
+        (folder / f"{name}.csv.gz").write_bytes(gzip.compress((folder / f"{name}.csv").read_bytes()))
+        (folder / f"{name}.csv").unlink()
+    package = json.loads((folder / "datapackage.json").read_text())
+    for resource in package["resources"]:
+        resource["path"] += ".gz"
+    (folder / "datapackage.json").write_text(json.dumps(package))
+    survey = read(tmp_path, package="package/datapackage.json")
+    assert survey.media["key"].to_pylist() == ["package/media/m1.jpg"]
+    survey = read(tmp_path, package="package/datapackage.json", media_prefix="elsewhere")
+    assert survey.media["key"].to_pylist() == ["elsewhere/media/m1.jpg"]
+    (folder / "media.csv.gz").write_bytes((folder / "media.csv.gz").read_bytes()[:-30])
+    with pytest.raises(DataRefused, match=r"media\.csv\.gz"):
+        read(tmp_path, package="package/datapackage.json")
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "words"),
+    [
+        ({"profile": PROFILE.replace("1.0.2", "1.1.0")}, "is not Camtrap DP 1.0.x"),
+        ({"profile": PROFILE.replace("1.0.2", "0.6")}, "is not Camtrap DP 1.0.x"),
+        ({"profile": None}, "is not Camtrap DP 1.0.x"),
+        ({"resources": []}, "no file for the resource 'deployments'"),
+        ({"resources": None}, "no file for the resource 'deployments'"),
+        ({"resources": [{"name": "deployments", "path": "https://x/deployments.csv"}]}, "remote_url"),
+        ({"resources": [{"name": "deployments", "path": "../deployments.csv"}]}, "parent_path"),
+        ({"resources": [{"name": "deployments", "path": "media.csv"}]}, "lacks the column|no file for"),
+        ({"resources": [{"name": "deployments", "path": "deployments.parquet"}]}, "only .csv"),
+    ],
+)
+def test_a_package_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path, descriptor: Any, words: str) -> None:
+    write(tmp_path, [medium("m1")], [], **descriptor)
+    with pytest.raises(DataRefused, match=words) as refusal:
+        read(tmp_path)
+    assert "\n" not in str(refusal.value) and str(tmp_path) in str(refusal.value)
+
+
+def test_a_missing_column_and_a_missing_table_are_named(tmp_path: Path) -> None:
+    write(tmp_path, [], [])
+    (tmp_path / "media.csv").write_text("mediaID,deploymentID\nm1,d1\n")
+    with pytest.raises(DataRefused, match="media table lacks the column 'timestamp'"):
+        read(tmp_path)
+    (tmp_path / "media.csv").write_text("mediaID,deploymentID\nm1,d1,x,y\n")
+    with pytest.raises(DataRefused, match=r"media\.csv: not a readable CSV"):
+        read(tmp_path)
+    (tmp_path / "media.csv").unlink()
+    with pytest.raises(NotFound, match=r"media\.csv"):
+        read(tmp_path)
+
+
+@pytest.mark.data
+def test_the_standards_example(data_dir: Path) -> None:
+    survey = read(data_dir / "camtrap-dp-example")
+    counts = survey.refused.counts
+    assert survey.media.num_rows + counts["remote_url"] == 423
+    assert survey.media.num_rows == 10
+    assert (
+        survey.observations.num_rows + counts["observation_of_refused_media"] + counts["event_label_superseded"] == 549
+    )
+    assert counts["event_label_superseded"] == 36
+    assert set(survey.observations["level"].to_pylist()) == {"media"}
+    assert set(survey.media["utc_offset"].to_pylist()) == {3600}
+    listed = {entry.key for entry in open_store(str(data_dir / "camtrap-dp-example")).list("media")}
+    assert set(survey.media["key"].to_pylist()) == listed

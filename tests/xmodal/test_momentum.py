@@ -1,0 +1,94 @@
+"""The key encoder follows the query encoder, and nothing else moves it."""
+
+import pytest
+import torch
+from torch import nn
+
+from xmodal.momentum import MomentumSettings, staleness
+from xmodal.temperature import TemperatureSettings
+
+
+def network(dtype: torch.dtype = torch.float32) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5)).to(dtype)
+
+
+def test_it_starts_equal_without_gradient_and_in_evaluation_mode() -> None:
+    query = network()
+    key = MomentumSettings().build(query)
+    key.train()
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(key.encoder.parameters(), query.parameters(), strict=True))
+    assert not any(parameter.requires_grad for parameter in key.parameters())
+    assert not any(module.training for module in key.modules())
+    assert all(parameter.requires_grad for parameter in query.parameters())
+
+
+def test_key_dropout_follows_the_mode_of_training() -> None:
+    key = MomentumSettings(key_dropout=True).build(network())
+    assert not key.encoder.training and key.train().encoder.training and not key.eval().encoder.training
+
+
+def test_the_average_is_the_formula() -> None:
+    query = network()
+    key = MomentumSettings(coefficient=0.9, warmup=False).build(query)
+    expected = [parameter.detach().double().clone() for parameter in query.parameters()]
+    for step in range(5):
+        for parameter in query.parameters():
+            parameter.data.add_(torch.randn_like(parameter))
+        key.follow(query, step)
+        expected = [0.9 * old + 0.1 * new.detach().double() for old, new in zip(expected, query.parameters(), strict=True)]
+    for mean, wanted in zip(key.encoder.parameters(), expected, strict=True):
+        assert torch.allclose(mean.double(), wanted, atol=1e-6)
+
+
+def test_buffers_are_copied() -> None:
+    query = network()
+    key = MomentumSettings().build(query)
+    query(torch.randn(8, 3))
+    key.follow(query, 0)
+    for copied, buffer in zip(key.encoder.buffers(), query.buffers(), strict=True):
+        assert torch.equal(copied, buffer)
+
+
+def test_warm_up_ends_at_the_coefficient() -> None:
+    settings = MomentumSettings(coefficient=0.99)
+    assert [settings.at(step) for step in (0, 8, 90)] == [0.1, 0.5, 0.91]
+    assert settings.at(10_000) == 0.99 and MomentumSettings(coefficient=0.99, warmup=False).at(0) == 0.99
+
+
+@pytest.mark.parametrize("coefficient", [0.99, 0.999, 0.9999])
+def test_a_bfloat16_query_moves_the_float32_average(coefficient: float) -> None:
+    query = network(torch.bfloat16)
+    key = MomentumSettings(coefficient=coefficient, warmup=False).build(query)
+    before = key.encoder.get_parameter("0.weight").clone()
+    target = before * 1.05
+    query.get_parameter("0.weight").data.copy_(target)
+    steps = 1000
+    for step in range(steps):
+        key.follow(query, step)
+    moved = (key.encoder.get_parameter("0.weight") - before).norm() / (target - before).norm()
+    assert float(moved) == pytest.approx(1 - coefficient**steps, rel=0.1)
+    assert key.encoder.get_parameter("0.weight").dtype == torch.float32
+
+
+def test_reset_makes_both_equal() -> None:
+    query = network()
+    key = MomentumSettings().build(query)
+    query.get_parameter("0.weight").data.add_(1)
+    key.reset(query)
+    assert torch.equal(key.encoder.get_parameter("0.weight"), query.get_parameter("0.weight"))
+
+
+def test_staleness_of_published_settings() -> None:
+    assert staleness(0.999, 65536, 256) == pytest.approx(0.23, abs=0.005)
+    assert staleness(0.995, 65536, 512) == pytest.approx(0.47, abs=0.005)
+
+
+def test_the_temperature_is_clamped_after_the_step() -> None:
+    temperature = TemperatureSettings(initial=0.07).build()
+    assert temperature.scaled(torch.tensor(0.14)).item() == pytest.approx(2)
+    for value, clamped in ((9.0, 0.5), (-1.0, 0.001), (0.2, 0.2)):
+        temperature.value.data.fill_(value)
+        temperature.clamp()
+        assert temperature.value.item() == pytest.approx(clamped)
+    assert not TemperatureSettings(learnable=False).build().value.requires_grad

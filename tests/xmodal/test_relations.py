@@ -1,0 +1,75 @@
+"""Relations against a loop over pairs, and the cases the rules are made for."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xmodal.queue import Facts
+from xmodal.relations import Relations, entailment, image_to_text, text_to_image
+
+
+def facts(rows: int, seed: int) -> Facts:
+    """Few distinct ids and codes, so that every relation occurs."""
+    draw = np.random.default_rng(seed)
+
+    def ids(low: int) -> torch.Tensor:
+        return torch.from_numpy(draw.integers(low, 4, rows))
+
+    codes = [torch.from_numpy(draw.integers(-1, 2, (rows, 2)).astype(np.int32)) for _ in range(2)]
+    return Facts(ids(0), ids(0), ids(-1), codes[0], codes[1], torch.ones(rows, dtype=torch.bool))
+
+
+def kind(query: Any, candidate: Any, is_own: bool, image: Any, text: Any) -> str:
+    """The rules one after the other; `image` and `text` are the pair's codes."""
+    if is_own:
+        return "own"
+    stated = any(code >= 0 for code in text)
+    if stated and all(code in (-1, value) for code, value in zip(text, image, strict=True)):
+        return "positive"
+    if query["sample"] == candidate["sample"] or (stated and query["caption"] == candidate["caption"]):
+        return "positive"
+    if query["caption"] == candidate["caption"] or query["sequence"] == candidate["sequence"] != -1:
+        return "ignored"
+    return "unrelated"
+
+
+def named(rows: Facts) -> list[dict[str, Any]]:
+    lists = [rows.sample_id, rows.caption_id, rows.sequence_id, rows.image_codes, rows.text_codes]
+    names = ("sample", "caption", "sequence", "image", "text")
+    return [dict(zip(names, row, strict=True)) for row in zip(*(one.tolist() for one in lists), strict=True)]
+
+
+def table(relations: Relations) -> list[list[str]]:
+    masks = {name: getattr(relations, name) for name in ("own", "positive", "ignored", "unrelated")}
+    assert (torch.stack(list(masks.values())).sum(0) == 1).all()
+    rows, columns = relations.own.shape
+    return [[next(k for k, m in masks.items() if m[i, j]) for j in range(columns)] for i in range(rows)]
+
+
+@given(st.integers(0, 10_000))
+def test_relations_are_the_rules_pair_by_pair(seed: int) -> None:
+    candidates = facts(9, seed)
+    own = torch.tensor([4, 0, 7])
+    queries = candidates.take(own)
+    pairs = [[(q, c, j == own[i]) for j, c in enumerate(named(candidates))] for i, q in enumerate(named(queries))]
+    i2t = [[kind(q, c, is_own, q["image"], c["text"]) for q, c, is_own in row] for row in pairs]
+    t2i = [[kind(q, c, is_own, c["image"], q["text"]) for q, c, is_own in row] for row in pairs]
+    assert table(image_to_text(queries, candidates, own)) == i2t
+    assert table(text_to_image(queries, candidates, own)) == t2i
+
+
+def test_a_text_that_says_less_is_true_of_more_images() -> None:
+    image = torch.tensor([[3, 1], [3, 0], [3, -1], [5, 1]], dtype=torch.int32)
+    text = torch.tensor([[3, -1], [3, 1], [-1, -1]], dtype=torch.int32)
+    assert entailment(text, image).int().tolist() == [[1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1]]
+
+
+def test_no_attributes_leave_only_the_ids() -> None:
+    rows = facts(5, 0)
+    bare = Facts(*(getattr(rows, n) for n in ("sample_id", "caption_id", "sequence_id")), *[rows.image_codes[:, :0]] * 2, rows.valid)
+    relations = text_to_image(bare, bare, torch.arange(5))
+    same = rows.sample_id[:, None] == rows.sample_id[None]
+    assert torch.equal(relations.positive | relations.own, same)

@@ -1,0 +1,76 @@
+"""The same global batches give the same losses, gradients and queue on one, two and three workers."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from tests.xmodal import tiny
+from tests.xmodal.world import World
+from xmodal import distributed
+from xmodal.batch import Batch
+
+ROWS, STEPS = 6, 4
+SPLITS = {
+    "one": [[0, 1, 2, 3, 4, 5]],
+    "two": [[0, 2, 4], [1, 3, 5]],
+    "three": [[0, 3], [1, 4], [2, 5]],
+    "uneven": [[4, 0, 1, 5], [2], [3]],
+    "an empty rank": [[0, 1, 2, 3, 4, 5], []],
+}
+MODELS = {
+    "mask": {"tasks": tiny.ALL_TASKS},
+    "soft, distilled": {"tasks": {"itc": {"fn_policy": "soft", "distillation": {"alpha": 0.4, "ramp": 20}}}, "head": "mlp"},
+    "none, short queue": {"tasks": {"itc": {"fn_policy": "none"}, "lm": {"decoder": tiny.FUSION}}, "queue": {"size": 4}},
+}
+"""Steps after the first may differ by 1e-5: rounding grows with training."""
+
+
+def global_batch(step: int) -> Batch:
+    """Every third row shares its event, two rows are of one species, and the last batch is padded."""
+    codes = torch.tensor([[1], [1], [2], [3], [4], [5]], dtype=torch.int32).expand(-1, tiny.ATTRIBUTES)
+    valid = torch.arange(ROWS) < (ROWS if step < STEPS - 1 else ROWS - 2)
+    events = torch.tensor([1, -1, 2, 1, -1, 2])
+    return tiny.batch(ROWS, step=step, image_codes=codes, text_codes=codes, sequence_id=events, valid=valid)
+
+
+def run(split: list[list[int]], settings: dict[str, Any]) -> list[dict[str, Tensor]]:
+    """Losses, gradients and queue after every step, as this rank sees them."""
+    built = tiny.model(**settings)
+    wrapped = DistributedDataParallel(built, forward_sync_buffers=False) if dist.is_initialized() else built
+    optimizer = torch.optim.SGD(built.parameters(), 0.05)
+    mine, trace = torch.tensor(split[distributed.rank()], dtype=torch.int64), []
+    for step in range(STEPS):
+        losses = wrapped(tiny.rows_of(global_batch(step), mine))
+        optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(losses.values())).sum().backward()
+        means = {name: distributed.sum_across(loss) / distributed.world_size() for name, loss in losses.items()}
+        gradient = torch.cat([one.grad.flatten() for one in built.parameters() if one.grad is not None])
+        optimizer.step()
+        built.after_step(step)
+        queue = {f"queue/{name}": column.clone() for name, column in built.queue.state().items()}
+        trace.append(means | {"gradient": gradient} | queue)
+    return trace
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("name", SPLITS)
+def test_workers_change_nothing(world: World, name: str, kind: str) -> None:
+    split, settings = SPLITS[name], MODELS[kind]
+    alone = run(SPLITS["one"], settings)
+    ranks = world.run(len(split), run, split, settings)
+    for rank in ranks:
+        for step, (found, wanted) in enumerate(zip(rank, alone, strict=True)):
+            for column in wanted:
+                bound = (1e-6 if step == 0 else 1e-5) * max(1.0, wanted[column].double().norm().item())
+                assert (found[column].double() - wanted[column]).norm() <= bound, (step, column)
+            assert all(torch.equal(found[n], ranks[0][step][n]) for n in wanted if n.startswith("queue/")), step
+
+
+def test_the_batches_above_exercise_what_they_should() -> None:
+    trace = run(SPLITS["one"], MODELS["mask"])
+    assert all(step["itm"] > 0 and step["lm"] > 0 and step["itc"] > 0 for step in trace)
+    assert int(trace[-1]["queue/total"]) == ROWS * STEPS - 2

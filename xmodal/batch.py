@@ -1,0 +1,57 @@
+"""A global batch's local share, as every task and encoder sees it."""
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B local rows. Row i of every field is one image-text pair.
+
+    A padded row (the last batch of an epoch, split evenly over the workers) has `valid` False: it flows through the
+    encoders and counts in no loss, no queue and no metric.
+    """
+
+    image: Tensor
+    """(B, 3, H, W) uint8 pixels, or (B, R, D) float features where the image encoder is frozen and precomputed."""
+    text: Tensor
+    """(B, L) int64 token ids of the text encoder, or (B, L, D) float features where that encoder is frozen."""
+    text_mask: Tensor
+    """(B, L) bool, True at real tokens."""
+    caption: Tensor
+    """(B, C) int64 WordPiece ids of the dataset's own vocabulary: [CLS] words [SEP], padded with [PAD] = 0."""
+    sample_id: Tensor
+    """(B,) int64, hash of the sample's id."""
+    caption_id: Tensor
+    """(B,) int64, hash of the caption's normalised text: equal texts have equal ids."""
+    sequence_id: Tensor
+    """(B,) int64, hash of the event; -1 where none is known."""
+    image_codes: Tensor
+    """(B, A) int32 attribute codes of what is recorded of the image, -1 = unspecified."""
+    text_codes: Tensor
+    """(B, A) int32 attribute codes of what the text claims, -1 = unspecified."""
+    valid: Tensor
+    """(B,) bool."""
+    slot: Tensor
+    """(B,) int64, the row's position in the global batch: the same at every world size."""
+    step: int
+    """Optimizer step (0-based): with the seed and the sample ids it keys every random draw."""
+
+    def __post_init__(self) -> None:
+        rows = {field.name: len(getattr(self, field.name)) for field in fields(self) if field.name != "step"}
+        if len(set(rows.values())) != 1:
+            raise ValueError(f"a batch's fields must have the same number of rows, these have {rows}")
+        if self.valid.dtype != torch.bool or self.text_mask.dtype != torch.bool:
+            raise TypeError("Batch.valid and Batch.text_mask must be bool")
+        if self.image_codes.shape != self.text_codes.shape:
+            raise ValueError(f"codes of {tuple(self.image_codes.shape)} and {tuple(self.text_codes.shape)} differ")
+
+    def __len__(self) -> int:
+        return len(self.valid)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch on `device`; copies overlap with compute where the source is pinned."""
+        tensors = {f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self) if f.name != "step"}
+        return replace(self, **tensors)

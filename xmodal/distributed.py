@@ -1,0 +1,160 @@
+"""What the ranks exchange in a step. Without a process group everything here is the identity.
+
+The global batch is the ranks' rows sorted by their slot, so that no result depends on how many ranks share it. Ranks
+may hold unequal numbers of rows, none included: rows are padded to the longest share for the collective and cut again
+after it (a plain all_gather of unequal shapes corrupts memory on gloo and hangs NCCL).
+
+Gradients. DistributedDataParallel averages over the S ranks. A loss that is the sum over local rows divided by
+(global count / S) therefore has the gradient of the global mean, also where ranks hold unequal numbers of rows; with
+`Layout.gather_with_grad`, whose backward adds up what every rank's loss says of a row, this stays exact for rows that
+other ranks' losses look at.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn.functional import pad
+
+
+def is_active() -> bool:
+    """Whether this process is one of a group."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank() -> int:
+    return dist.get_rank() if is_active() else 0
+
+
+def world_size() -> int:
+    """S."""
+    return dist.get_world_size() if is_active() else 1
+
+
+@torch.no_grad()
+def sum_across(value: Tensor) -> Tensor:
+    """The sum over ranks, on every rank; no gradient."""
+    total = value.detach().clone()
+    if is_active():
+        dist.all_reduce(total)
+    return total
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """Every rank's (picklable) object, in rank order, on every rank."""
+    gathered = [value] * world_size()
+    if is_active():
+        dist.all_gather_object(gathered, value)
+    return gathered
+
+
+def share_of_mean(values: Tensor, counted: Tensor, count: Tensor | int) -> Tensor:
+    """This rank's summand of a global mean: sum of the local `values` where `counted`, over (count / S).
+
+    Averaged over ranks it is the mean of all counted values. With nothing counted it is 0 and keeps the graph.
+    """
+    total = torch.where(counted, values, torch.zeros_like(values)).sum()
+    return total * world_size() / torch.as_tensor(count, device=values.device).clamp(min=1)
+
+
+def global_mean(values: Tensor, counted: Tensor) -> Tensor:
+    """`share_of_mean` where the count is not known yet: one all-reduce of a number."""
+    return share_of_mean(values, counted, sum_across(counted.sum()))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the ranks' rows make up the global batch of N rows."""
+
+    sizes: tuple[int, ...]
+    """Rows of each rank."""
+    order: Tensor
+    """(N,) position, in rank order, of each row of the global batch."""
+    own: Tensor
+    """(B,) position in the global batch of each local row."""
+
+    @property
+    def rows(self) -> int:
+        """N, padded rows included: the same at every world size."""
+        return sum(self.sizes)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """(B, ...) local rows -> (N, ...) rows of the global batch, without gradient."""
+        return _concatenated(rows.detach(), self.sizes)[self.order]
+
+    def gather_with_grad(self, rows: Tensor) -> Tensor:
+        """As `gather`; the backward sums every rank's gradient of a row into the rank that holds it."""
+        gathered: Tensor = _Gather.apply(rows, self.sizes)  # pyright: ignore[reportAssignmentType]
+        return gathered[self.order]
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The small columns of the global batch, and how it is made up."""
+
+    layout: Layout
+    columns: dict[str, Tensor]
+    """(N, ...) rows in global order, without gradient, the same bits on every rank."""
+    longest: list[int]
+    """Largest over the ranks of each length asked about."""
+
+
+def gather_columns(slot: Tensor, columns: dict[str, Tensor], lengths: list[int]) -> Gathered:
+    """The global batch's rows of `columns` (4- or 8-byte types or bool) in two collectives: the sizes, then everything
+    packed into one integer tensor.
+
+    `slot` (B,) is each local row's position in the global batch; `lengths` are local sizes whose maximum over the
+    ranks is wanted (each rank trims its texts to its own longest).
+    """
+    shapes = _equal(torch.tensor([[len(slot), *lengths]], device=slot.device)).tolist()
+    sizes = tuple(shape[0] for shape in shapes)
+    everything = {"": slot} | columns
+    words = [_words(column.detach()) for column in everything.values()]
+    parts = _concatenated(torch.cat(words, dim=1), sizes).split([word.shape[1] for word in words], dim=1)
+    rows = {name: _from_words(part, everything[name]) for name, part in zip(everything, parts, strict=True)}
+    order = torch.argsort(rows.pop(""), stable=True)
+    start = sum(sizes[: rank()])
+    own = torch.argsort(order)[start : start + len(slot)]
+    longest = [max(shape[1 + n] for shape in shapes) for n in range(len(lengths))]
+    return Gathered(Layout(sizes, order, own), {name: column[order] for name, column in rows.items()}, longest)
+
+
+def _equal(rows: Tensor) -> Tensor:
+    """Rows of all ranks, concatenated in rank order; every rank holds the same number."""
+    if not is_active():
+        return rows
+    gathered = [torch.empty_like(rows) for _ in range(world_size())]
+    dist.all_gather(gathered, rows.contiguous())
+    return torch.cat(gathered)
+
+
+def _concatenated(rows: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """Rows of all ranks in rank order; rank r holds sizes[r] of them."""
+    longest = max(sizes)
+    padded = pad(rows, [0, 0] * (rows.ndim - 1) + [0, longest - len(rows)])
+    shares = _equal(padded).split(longest) if longest else [rows] * len(sizes)
+    return torch.cat([share[:size] for share, size in zip(shares, sizes, strict=True)])
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, sizes: tuple[int, ...]) -> Tensor:
+        ctx.start, ctx.size = sum(sizes[: rank()]), len(rows)
+        return _concatenated(rows, sizes)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return sum_across(gradients[0].contiguous())[ctx.start : ctx.start + ctx.size], None
+
+
+def _words(column: Tensor) -> Tensor:
+    """(B, ...) -> (B, words) int32, the same bits; bool as 0 and 1."""
+    flat = column.reshape(len(column), column.shape[1:].numel()).contiguous()
+    return flat.to(torch.int32) if column.dtype == torch.bool else flat.view(torch.int32)
+
+
+def _from_words(words: Tensor, like: Tensor) -> Tensor:
+    flat = words.bool() if like.dtype == torch.bool else words.flatten().view(like.dtype)
+    return flat.reshape(len(words), *like.shape[1:])

@@ -1,0 +1,123 @@
+"""Image-grounded text: a fusion encoder for matching, a decoder for captions.
+
+Both let text attend to image tokens by cross-attention in every block, as in ALBEF (Li et al. 2021) and BLIP (Li et
+al. 2022). Image tokens (B, R, image_width) are all valid.
+"""
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from xmodal.encoders.blocks import CrossBlock, causal_bias, check_heads, initialise, key_bias, no_bias
+from xmodal.settings import Settings
+from xmodal.wordpiece import CLS, MASK, PAD, SEP, UNK
+
+
+class CrossAttentionSettings(Settings):
+    """Blocks of self-attention, cross-attention to the image, and feed-forward."""
+
+    width: int = Field(default=128, ge=8)
+    """Width of the tokens inside (W)."""
+    depth: int = Field(default=2, ge=1)
+    """Number of blocks."""
+    heads: int = Field(default=4, ge=1)
+    """Attention heads; they divide the width."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout after attention and feed-forward. Above 0 a run depends on the number of workers."""
+
+    @model_validator(mode="after")
+    def _divides(self) -> "CrossAttentionSettings":
+        check_heads(self.width, self.heads)
+        return self
+
+    def blocks(self, image_width: int) -> nn.ModuleList:
+        """The blocks, initialised."""
+        made = [CrossBlock(self.width, image_width, self.heads, self.dropout) for _ in range(self.depth)]
+        return nn.ModuleList(made).apply(initialise)
+
+
+class FusionSettings(CrossAttentionSettings):
+    """The fusion encoder."""
+
+    def build(self, text_width: int, image_width: int) -> "FusionEncoder":
+        """An encoder over text tokens of `text_width`."""
+        return FusionEncoder(self, text_width, image_width)
+
+
+class DecoderSettings(CrossAttentionSettings):
+    """The caption decoder."""
+
+    def build(self, vocabulary: int, length: int, image_width: int) -> "CaptionDecoder":
+        """A decoder over `vocabulary` (V) WordPiece ids for captions of at most `length` tokens."""
+        return CaptionDecoder(self, vocabulary, length, image_width)
+
+
+class FusionEncoder(nn.Module):
+    """Text tokens that have seen the image."""
+
+    def __init__(self, settings: FusionSettings, text_width: int, image_width: int):
+        super().__init__()
+        self.width = settings.width
+        self.enter = nn.Linear(text_width, settings.width)
+        self.image_norm = nn.LayerNorm(image_width)
+        self.blocks = settings.blocks(image_width)
+        self.norm = nn.LayerNorm(settings.width)
+
+    def forward(self, text: Tensor, mask: Tensor, image: Tensor) -> Tensor:
+        """(B, L, text_width), (B, L) bool, (B, R, image_width) -> (B, L, W)."""
+        x = self.enter(text)
+        bias, image_bias, seen = key_bias(mask, x), no_bias(x), self.image_norm(image)
+        for block in self.blocks:
+            x = block(x, bias, seen, image_bias)
+        return self.norm(x)
+
+
+class CaptionDecoder(nn.Module):
+    """Next-token logits of a caption given its image; the output shares the input's embedding (Press and Wolf 2017)."""
+
+    never: Tensor
+
+    def __init__(self, settings: DecoderSettings, vocabulary: int, length: int, image_width: int):
+        super().__init__()
+        self.length = length
+        self.token = nn.Embedding(vocabulary, settings.width).apply(initialise)
+        self.position = nn.Embedding(length, settings.width).apply(initialise)
+        self.image_norm = nn.LayerNorm(image_width)
+        self.blocks = settings.blocks(image_width)
+        self.norm = nn.LayerNorm(settings.width)
+        never = torch.zeros(vocabulary).index_fill(0, torch.tensor([PAD, UNK, CLS, MASK]), -torch.inf)
+        self.register_buffer("never", never, persistent=False)
+
+    def forward(self, caption: Tensor, image: Tensor) -> Tensor:
+        """(B, C) ids from [CLS] on, (B, R, image_width) -> logits (B, C, V); place i predicts the id at i + 1.
+
+        Place i sees ids 0..i only, so padding after the end changes nothing before it. Raises ValueError for C above
+        the `length` it is built for.
+        """
+        return F.linear(self.hidden(caption, image), self.token.weight)
+
+    def hidden(self, caption: Tensor, image: Tensor) -> Tensor:
+        """(B, C, W), of which the logits are a linear function."""
+        if caption.shape[1] > self.length:
+            raise ValueError(f"this decoder takes captions of {self.length} tokens, not {caption.shape[1]}")
+        x = self.token(caption) + self.position(torch.arange(caption.shape[1], device=caption.device))
+        bias, image_bias, seen = causal_bias(caption.shape[1], x), no_bias(x), self.image_norm(image)
+        for block in self.blocks:
+            x = block(x, bias, seen, image_bias)
+        return self.norm(x)
+
+    @torch.no_grad()
+    def generate(self, image: Tensor, length: int) -> Tensor:
+        """(B, T) ids of the greedy captions, T <= length: [CLS] words [SEP] [PAD] ...; stops when all have ended.
+
+        [PAD], [UNK], [CLS] and [MASK] are never chosen. A caption that does not end in time has no [SEP].
+        """
+        caption = torch.full((len(image), 1), CLS, dtype=torch.int64, device=image.device)
+        ended = torch.zeros(len(image), dtype=torch.bool, device=image.device)
+        while caption.shape[1] < min(length, self.length) and not ended.all():
+            logits = F.linear(self.hidden(caption, image)[:, -1], self.token.weight) + self.never
+            chosen = logits.argmax(-1).masked_fill(ended, PAD)
+            caption = torch.cat([caption, chosen[:, None]], dim=1)
+            ended = ended | (chosen == SEP)
+        return caption

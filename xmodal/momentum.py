@@ -1,0 +1,73 @@
+"""The key encoder: an exponential moving average of the query encoder.
+
+theta_k <- m_t theta_k + (1 - m_t) theta_q     (MoCo, He et al., CVPR 2020, eq. 2), once per optimizer step, after it.
+
+The average is kept in float32 whatever the query encoder's dtype: in bfloat16 a step of (1 - m) is below the spacing
+of the weights and the key encoder would stand still. Buffers (batch-norm statistics) are copied.
+"""
+
+import copy
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from xmodal.settings import Settings
+
+
+class MomentumSettings(Settings):
+    """How slowly the key encoder follows."""
+
+    coefficient: float = Field(default=0.995, ge=0, le=1)
+    """m, share of the old key weights that a step keeps; ALBEF and BLIP 0.995, MoCo and USER 0.999."""
+    warmup: bool = True
+    """Whether the first steps follow faster: m_t = min(m, (1 + t) / (10 + t)) at optimizer step t."""
+    key_dropout: bool = False
+    """Whether the key encoder keeps its dropout while training, as ALBEF and USER do; without it keys are
+    deterministic."""
+
+    def at(self, step: int) -> float:
+        """m_t at optimizer step `step` (0-based)."""
+        warm = (1 + step) / (10 + step)
+        return min(self.coefficient, warm) if self.warmup else self.coefficient
+
+    def build(self, query: nn.Module) -> "KeyEncoder":
+        return KeyEncoder(query, self)
+
+
+class KeyEncoder(nn.Module):
+    """A float32 copy of `query`, in `encoder`, that learns by averaging alone: no gradient reaches it."""
+
+    def __init__(self, query: nn.Module, settings: MomentumSettings):
+        super().__init__()
+        self.settings = settings
+        self.encoder = copy.deepcopy(query).float().requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> "KeyEncoder":
+        """Follows the model's mode only where `key_dropout` asks for it."""
+        return super().train(mode and self.settings.key_dropout)
+
+    @torch.no_grad()
+    def follow(self, query: nn.Module, step: int) -> None:
+        """One step of the average towards `query`, in place."""
+        average: list[Tensor] = list(self.encoder.parameters())
+        latest = [weight.detach().to(mean.dtype) for weight, mean in zip(query.parameters(), average, strict=True)]
+        torch._foreach_lerp_(average, latest, 1 - self.settings.at(step))  # pyright: ignore[reportPrivateImportUsage]
+        self._copy_buffers(query)
+
+    @torch.no_grad()
+    def reset(self, query: nn.Module) -> None:
+        """Makes the key encoder equal to `query`: where a run starts from other weights."""
+        for mean, latest in zip(self.encoder.parameters(), query.parameters(), strict=True):
+            mean.copy_(latest)
+        self._copy_buffers(query)
+
+    def _copy_buffers(self, query: nn.Module) -> None:
+        for copied, buffer in zip(self.encoder.buffers(), query.buffers(), strict=True):
+            copied.copy_(buffer)
+
+
+def staleness(coefficient: float, queue_size: int, global_batch: int) -> float:
+    """S = 1 - m^(K / B): how far the key encoder has moved since the queue's oldest row was written (0 none, 1 all)."""
+    return 1 - coefficient ** (queue_size / global_batch)

@@ -1,0 +1,62 @@
+"""Which candidates are related to a query, beside its own pair: repeated captions, facts that entail, bursts.
+
+In camera-trap archives most of a queue can be related to a query (a species that makes up a fifth of the frames is in
+a fifth of the rows), and an objective that pushes related rows apart learns when a key was written instead of what
+it shows. A text states attribute codes t, an image is recorded with codes v (-1 = unspecified); the text is true of
+the image when AND_a (t_a == -1 or t_a == v_a), provided it states anything at all.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xmodal.queue import Facts
+
+
+@dataclass(frozen=True)
+class Relations:
+    """(B, N) bool each; `own`, `positive` and `ignored` never overlap, all else is a negative."""
+
+    own: Tensor
+    """The key of the query's own pair, made in this step: one a row."""
+    positive: Tensor
+    """Another row that is true of the query, or another key of the same sample."""
+    ignored: Tensor
+    """Neither positive nor safely negative: another frame of the same event, or the same caption where it states no
+    code."""
+
+    @property
+    def unrelated(self) -> Tensor:
+        return ~(self.own | self.positive | self.ignored)
+
+
+def image_to_text(queries: Facts, candidates: Facts, own: Tensor) -> Relations:
+    """Relations of B images to the texts of N candidates; `own` (B,) is each query's own column."""
+    entailed = entailment(candidates.text_codes, queries.image_codes).T
+    stated = (candidates.text_codes >= 0).any(1)[None]
+    return _relations(queries, candidates, own, entailed & stated, stated)
+
+
+def text_to_image(queries: Facts, candidates: Facts, own: Tensor) -> Relations:
+    """Relations of B texts to the images of N candidates; `own` (B,) is each query's own column."""
+    entailed = entailment(queries.text_codes, candidates.image_codes)
+    stated = (queries.text_codes >= 0).any(1)[:, None]
+    return _relations(queries, candidates, own, entailed & stated, stated)
+
+
+def entailment(text_codes: Tensor, image_codes: Tensor) -> Tensor:
+    """(T, A), (I, A) -> (T, I) bool: every attribute that the text states has the image's code."""
+    entailed = torch.ones(len(text_codes), len(image_codes), dtype=torch.bool, device=text_codes.device)
+    for stated, recorded in zip(text_codes.T, image_codes.T, strict=True):
+        entailed &= (stated[:, None] == -1) | (stated[:, None] == recorded[None])
+    return entailed
+
+
+def _relations(queries: Facts, candidates: Facts, own: Tensor, entailed: Tensor, stated: Tensor) -> Relations:
+    is_own = torch.arange(len(candidates), device=own.device)[None] == own[:, None]
+    same_text = queries.caption_id[:, None] == candidates.caption_id[None]
+    same_sample = queries.sample_id[:, None] == candidates.sample_id[None]
+    same_event = (queries.sequence_id[:, None] == candidates.sequence_id[None]) & (queries.sequence_id >= 0)[:, None]
+    positive = entailed | same_sample | (same_text & stated)
+    return Relations(is_own, positive & ~is_own, (same_event | same_text) & ~positive & ~is_own)

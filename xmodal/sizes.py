@@ -1,0 +1,19 @@
+"""What a task's `build` is told of the model it joins."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Widths and counts a head depends on, and the seed of its draws."""
+
+    image_width: int
+    """Width W of image tokens."""
+    text_width: int
+    """Width W of text tokens."""
+    vocabulary: int
+    """V, pieces of the caption vocabulary."""
+    caption_length: int
+    """C, most pieces of a caption."""
+    seed: int
+    """Key of every random draw the task makes."""

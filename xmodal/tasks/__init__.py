@@ -1,0 +1,46 @@
+"""The tasks of a model: one file each, with its settings, head and loss. They never import each other.
+
+To add one: write `xmodal/tasks/x.py` with a settings class that has `weight` and `build(sizes)`, and give it a line in
+`Tasks`.
+"""
+
+from typing import Any
+
+from pydantic import model_validator
+from torch import nn
+
+from xmodal.settings import Settings
+from xmodal.sizes import Sizes
+from xmodal.tasks.captioning import LM
+from xmodal.tasks.contrastive import ITC
+from xmodal.tasks.matching import ITM
+
+
+class Tasks(Settings):
+    """Which tasks are trained; one that is absent is not built and costs nothing."""
+
+    itc: ITC | None = ITC()
+    """Image-text contrast."""
+    itm: ITM | None = None
+    """Image-text matching with hard negatives."""
+    lm: LM | None = None
+    """Captioning."""
+
+    @model_validator(mode="after")
+    def _at_least_one(self) -> "Tasks":
+        if not self.weights:
+            raise ValueError("a model needs at least one task; allowed: itc, itm, lm")
+        return self
+
+    @property
+    def present(self) -> dict[str, Any]:
+        """The tasks that are on, by name, in the order in which they run."""
+        return {name: task for name in type(self).model_fields if (task := getattr(self, name)) is not None}
+
+    @property
+    def weights(self) -> dict[str, float]:
+        return {name: task.weight for name, task in self.present.items()}
+
+    def build(self, sizes: Sizes) -> nn.ModuleDict:
+        """The tasks by name."""
+        return nn.ModuleDict({name: task.build(sizes) for name, task in self.present.items()})

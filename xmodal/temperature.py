@@ -1,0 +1,40 @@
+"""The temperature of every softmax over candidates."""
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from xmodal.settings import Settings
+
+
+class TemperatureSettings(Settings):
+    """tau, the divisor of similarities in every softmax over candidates."""
+
+    initial: float = Field(default=0.07, gt=0)
+    """Start value."""
+    learnable: bool = True
+    """Whether it is trained."""
+    minimum: float = Field(default=0.001, gt=0)
+    """Lower clamp while it is trained (ALBEF 0.001)."""
+    maximum: float = Field(default=0.5, gt=0)
+    """Upper clamp while it is trained (ALBEF 0.5)."""
+
+    def build(self) -> "Temperature":
+        return Temperature(self)
+
+
+class Temperature(nn.Module):
+    """One scalar, clamped after each optimizer step."""
+
+    def __init__(self, settings: TemperatureSettings):
+        super().__init__()
+        self.minimum, self.maximum = settings.minimum, settings.maximum
+        self.value = nn.Parameter(torch.tensor(settings.initial), requires_grad=settings.learnable)
+
+    def scaled(self, similarity: Tensor) -> Tensor:
+        """Similarities as logits, in float32."""
+        return similarity.float() / self.value.float()
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        self.value.clamp_(self.minimum, self.maximum)
