@@ -1,9 +1,9 @@
 """Ray for one verb: a local cluster that starts and stops with it, or an existing one that is joined and left.
 
-What is always set, because Ray's defaults would hang, write to HOME or talk: a token, one CPU more than the workers hold
-(Ray Data waits in silence without it), no change of working directory, no `uv run` in workers, no usage report. Secrets
-reach a local cluster through the environment it inherits, and never through a runtime environment, which every reader of
-the job API sees in clear text.
+What is always set, because Ray's defaults would hang, write to HOME or talk: a token, one CPU more than the workers
+hold (Ray Data waits in silence without it), no change of working directory, no `uv run` in workers, no usage report.
+Secrets reach a local cluster through the environment it inherits, and never through a runtime environment, which every
+reader of the job API sees in clear text.
 """
 
 import logging
@@ -99,8 +99,8 @@ def connect(
 
 @cache
 def _authentication() -> dict[str, str]:
-    """A token for the clusters of this process. Ray turns authentication on when it starts a cluster with the mode unset;
-    set by us after `import ray`, the mode would not be noticed. With the token at hand it writes none to HOME."""
+    """A token for the clusters of this process. Ray itself turns authentication on when the mode is unset; set by us
+    after `import ray`, the mode would go unnoticed. With a token at hand Ray writes none to HOME."""
     if "RAY_AUTH_MODE" in os.environ:
         return {}
     return {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
@@ -142,8 +142,8 @@ def _variables(values: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     finally:
-        for name in os.environ.keys() - before.keys():
-            del os.environ[name]
+        for name in (values.keys() | {"RAY_AUTH_MODE"}) - before.keys():  # the latter is set by Ray
+            os.environ.pop(name, None)
 
 
 @contextmanager

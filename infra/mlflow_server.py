@@ -31,7 +31,7 @@ class MlflowServer:
 
     def __enter__(self) -> Self:
         if self.artifacts_url.startswith("s3://") and importlib.util.find_spec("boto3") is None:
-            raise StartFailed("MLflow keeps artifacts on S3 by boto3; install it: pip install 'aiobotocore[boto3]'")
+            raise StartFailed("MLflow keeps artifacts on S3 by boto3; install it beside mlflow: pip install boto3")
         self.directory.mkdir(parents=True, exist_ok=True)
         (port,) = free_ports(1)
         self.uri = f"http://127.0.0.1:{port}"

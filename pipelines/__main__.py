@@ -80,7 +80,9 @@ def _predict_verb(name: str, text: str) -> None:
     @predict.command(name=name, help=text)
     @CHECKPOINT
     @click.argument("images", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-    @click.option("--out", type=click.Path(path_type=Path), help="Write a Parquet file instead of JSON lines to stdout.")
+    @click.option(
+        "--out", type=click.Path(path_type=Path), help="Write a Parquet file instead of JSON lines to stdout."
+    )
     @click.option("--root", default=None, help="Storage root that holds the run, where CHECKPOINT is a run's name.")
     def run(checkpoint: str, images: tuple[Path, ...], out: Path | None, root: str | None) -> None:
         from pipelines.predict import predict
@@ -100,12 +102,16 @@ _predict_verb("caption", "A generated caption for each image.")
 @click.option("--split", default=None, help="Search one split only (train, val, test).")
 @click.option("-k", "count", default=5, show_default=True, help="Results.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
-def search(text: tuple[str, ...], checkpoint: str, root: str | None, split: str | None, count: int, as_json: bool) -> None:
+def search(
+    text: tuple[str, ...], checkpoint: str, root: str | None, split: str | None, count: int, as_json: bool
+) -> None:
     """Images of the model's dataset that fit TEXT best."""
     from pipelines.search import search
 
     for line in search(" ".join(text), checkpoint, root, split, count):
-        click.echo(json.dumps(line) if as_json else "{rank:>3}  {score:.3f}  {survey}/{media_id}  {text}".format(**line))
+        click.echo(
+            json.dumps(line) if as_json else "{rank:>3}  {score:.3f}  {survey}/{media_id}  {text}".format(**line)
+        )
 
 
 @cli.command()
@@ -130,7 +136,9 @@ def submit(verb: str, arguments: tuple[str, ...], address: str, submission_id: s
     from pipelines.submit import submit
 
     if verb not in cli.commands or verb == "submit":
-        raise click.UsageError(f"{verb}: no such verb to submit; allowed: {', '.join(sorted(set(cli.commands) - {'submit'}))}")
+        raise click.UsageError(
+            f"{verb}: no such verb to submit; allowed: {', '.join(sorted(set(cli.commands) - {'submit'}))}"
+        )
     sys.exit(submit(verb, arguments, address, submission_id, wait))
 
 

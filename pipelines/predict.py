@@ -97,7 +97,11 @@ class Predictor:
             shares = (self._vectors(pixels) @ texts.T * scale).softmax(1)
             best = shares.topk(min(BEST, len(names)))
             return [
-                {"species": [{"taxon": names[n], "score": round(score, 4)} for n, score in zip(where, scores, strict=True)]}
+                {
+                    "species": [
+                        {"taxon": names[n], "score": round(score, 4)} for n, score in zip(where, scores, strict=True)
+                    ]
+                }
                 for where, scores in zip(best.indices.tolist(), best.values.tolist(), strict=True)
             ]
 

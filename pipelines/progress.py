@@ -6,7 +6,8 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 LINE_SECONDS = 30.0
 """Pause between lines where no terminal is attached."""
@@ -55,9 +56,15 @@ class Progress:
         self.printed = now
         seconds, made = now - self.begun[0], self.done - self.begun[1]
         left = f"  {(self.total - self.done) * seconds / made:,.0f} s left" if made and self.done < self.total else ""
-        print(f"{self.title}  {self.done:,}/{self.total:,} {self.unit}  {self._facts(now)}{left}", file=sys.stderr, flush=True)
+        print(
+            f"{self.title}  {self.done:,}/{self.total:,} {self.unit}  {self._facts(now)}{left}",
+            file=sys.stderr,
+            flush=True,
+        )
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.bar.stop()
         if not self.live and self.begun is not None:
             self._line(time.monotonic())

@@ -1,7 +1,10 @@
 """What `mlflow.pyfunc.load_model` loads: a checkpoint by its files, no pickle, and no import of mlflow here."""
 
+import io
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from xmodal.inference import USED, Inference
 
@@ -25,7 +28,9 @@ class Embedder:
             return self.inference.image_vectors(self.inference.pixels_of([bytes(row["image"])]))[0].tolist()
         if set(row) == {"text"}:
             return self.inference.text_vectors([str(row["text"])])[0].tolist()
-        raise ValueError(f"row {number}: give either an image (bytes of a file) or a text, not {sorted(row) or 'nothing'}")
+        raise ValueError(
+            f"row {number}: give either an image (bytes of a file) or a text, not {sorted(row) or 'nothing'}"
+        )
 
 
 def _present(row: dict[str, Any]) -> dict[str, Any]:
@@ -41,3 +46,10 @@ def files(checkpoint: Path) -> list[Path]:
 def _load_pyfunc(data_path: str) -> Embedder:
     """Called by mlflow with the directory that was logged."""
     return Embedder(Inference.load(data_path))
+
+
+def grey_image() -> bytes:
+    """A small JPEG for the input example."""
+    stream = io.BytesIO()
+    Image.new("RGB", (64, 64), (127, 127, 127)).save(stream, "JPEG")
+    return stream.getvalue()

@@ -73,6 +73,8 @@ class Recipe(Settings):
 
     name: str = Field(default="xmodal", pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")
     """Short label of runs, lower-case letters, digits and hyphens."""
+    description: str = ""
+    """What the run is for and what a reader has to know of its data; shown in MLflow and at the head of the report."""
     data: DataSettings
     """Archives, what is taken from them and how it becomes a dataset version."""
     model: ModelSettings

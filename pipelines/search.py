@@ -35,10 +35,18 @@ def search(text: str, checkpoint: str, root: str | None, split: str | None, coun
     found = embed(model.network, rows, model.device)
     scores, best = torch.topk(torch.cat(found.images) @ model.text_vectors([text])[0], min(count, len(rows)))
     media = dataset.records(["media_id", "split"])
-    known = {(item, row): n for n, (item, row) in enumerate(zip(media["item"].to_pylist(), media["row"].to_pylist(), strict=True))}
+    known = {
+        (item, row): n
+        for n, (item, row) in enumerate(zip(media["item"].to_pylist(), media["row"].to_pylist(), strict=True))
+    }
     lines = []
     for rank, (n, score) in enumerate(zip(best.tolist(), scores.tolist(), strict=True), start=1):
         where = known[int(rows.item[n]), int(rows.row[n])]
-        line = {"rank": rank, "score": score, "survey": found.records[n]["survey"], "text": found.captions[n][0]["text"]}
+        line = {
+            "rank": rank,
+            "score": score,
+            "survey": found.records[n]["survey"],
+            "text": found.captions[n][0]["text"],
+        }
         lines.append(line | {name: media[name][where].as_py() for name in ("media_id", "split")})
     return lines

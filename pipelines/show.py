@@ -19,14 +19,19 @@ def _momentum(recipe: Recipe) -> list[str]:
     """Age and staleness of the oldest key (`momentum.coefficient`, `queue.size`, `train.global_batch`)."""
     model, batch = recipe.model, recipe.train.global_batch
     old = staleness(model.momentum.coefficient, model.queue.size, batch)
-    return [f"queue of {model.queue.size} keys: {model.queue.size / batch:.0f} steps old at most, staleness {old:.2f} (0 none, 1 all)"]
+    return [
+        f"queue of {model.queue.size} keys: {model.queue.size / batch:.0f} steps old at most, staleness {old:.2f} (0 none, 1 all)"
+    ]
 
 
 def _dataset(recipe: Recipe) -> list[str]:
     try:
         dataset = Dataset.open(recipe.compute.store(), recipe.data.name, recipe.data.version)
     except (NotFound, StorageError) as error:
-        return [f"dataset {recipe.data.name}: not prepared yet, or not reachable ({error})", "would run: prepare, then train"]
+        return [
+            f"dataset {recipe.data.name}: not prepared yet, or not reachable ({error})",
+            "would run: prepare, then train",
+        ]
     batches = -(-dataset.counts.get("train", 0) // recipe.train.global_batch)
     steps = f"{recipe.train.epochs} epochs x {batches} batches of {recipe.train.global_batch} on {recipe.compute.workers} workers"
     return [

@@ -34,12 +34,19 @@ def sources(folder: str) -> list[Path]:
 
 @pytest.mark.parametrize("folder", FORBIDDEN)
 def test_a_folder_imports_only_what_it_may(folder: str) -> None:
-    wrong = [(str(p.relative_to(ROOT)), name) for p in sources(folder) for name, top in imports(p) if top in FORBIDDEN[folder]]
+    wrong = [
+        (str(p.relative_to(ROOT)), name)
+        for p in sources(folder)
+        for name, top in imports(p)
+        if top in FORBIDDEN[folder]
+    ]
     assert sources(folder) and not wrong
 
 
 def test_heavy_libraries_are_imported_where_they_are_used() -> None:
-    found = [(str(p), top) for p in sources("xmodal") for _, top in imports(p, top_level=True) if top in LIGHT["xmodal"]]
+    found = [
+        (str(p), top) for p in sources("xmodal") for _, top in imports(p, top_level=True) if top in LIGHT["xmodal"]
+    ]
     assert not found
 
 

@@ -146,7 +146,8 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return sum_across(gradients[0].contiguous())[ctx.start : ctx.start + ctx.size], None
+        total = sum_across(gradients[0].float().contiguous())  # bfloat16 would round at every rank added
+        return total[ctx.start : ctx.start + ctx.size].to(gradients[0].dtype), None
 
 
 def _words(column: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ from torch.nn.functional import normalize, pad
 
 from xmodal import distributed
 from xmodal.batch import Batch
-from xmodal.momentum import KeyEncoder
 from xmodal.queue import Facts, FeatureQueue, Keys
 from xmodal.relations import Relations, image_to_text, text_to_image
 from xmodal.temperature import Temperature
@@ -71,9 +70,8 @@ class Towers(nn.Module):
 class Encodings:
     """Everything the tasks of a model may ask of one batch."""
 
-    def __init__(self, batch: Batch, query: Towers, key: KeyEncoder, queue: FeatureQueue, temperature: Temperature):
-        self.batch, self.query, self.queue, self.temperature = batch, query, queue, temperature
-        self.key: Towers = key.encoder  # pyright: ignore[reportAttributeAccessIssue]
+    def __init__(self, batch: Batch, query: Towers, key: Towers, queue: FeatureQueue, temperature: Temperature):
+        self.batch, self.query, self.key, self.queue, self.temperature = batch, query, key, queue, temperature
 
     @cached_property
     def image_tokens(self) -> Tensor:
@@ -142,20 +140,6 @@ class Encodings:
         """N gathered keys, then the K rows of the queue; the own key of local row i stands at `layout.own[i]`."""
         return self.gathered.facts_before(self.queue.keys)
 
-    def logits_to_images(self, vectors: Tensor) -> Tensor:
-        """(B, D) -> (B, N + K) float32: similarity to every candidate's image over the temperature."""
-        return self._logits(vectors, [self.gathered.image, self.queue.keys.image])
-
-    def logits_to_texts(self, vectors: Tensor) -> Tensor:
-        """(B, D) -> (B, N + K) float32: similarity to every candidate's text over the temperature."""
-        return self._logits(vectors, [self.gathered.text, self.queue.keys.text])
-
-    def _logits(self, vectors: Tensor, blocks: list[Tensor]) -> Tensor:
-        """Block by block, so that no step copies the queue; in float32 also under autocast, whose bfloat16 puts
-        neighbouring negatives at one value."""
-        with torch.autocast(vectors.device.type, enabled=False):
-            return self.temperature.scaled(torch.cat([vectors.float() @ block.T for block in blocks], dim=1))
-
     @cached_property
     def count(self) -> Tensor:
         """Valid rows of the global batch."""
@@ -167,14 +151,18 @@ class Encodings:
         return self.batch.step * self.layout.rows
 
     @cached_property
-    def image_to_text(self) -> Relations:
-        """(B, N + K) relations of the local images to the candidates' texts."""
-        return image_to_text(self.keys, self.candidates, self.layout.own)
+    def i2t(self) -> "Direction":
+        """The local images ask for the candidates' texts."""
+        blocks = [self.gathered.text, self.queue.keys.text]
+        relations = image_to_text(self.keys, self.candidates, self.layout.own)
+        return Direction(self.image, self.keys.image, blocks, relations, self.temperature)
 
     @cached_property
-    def text_to_image(self) -> Relations:
-        """(B, N + K) relations of the local texts to the candidates' images."""
-        return text_to_image(self.keys, self.candidates, self.layout.own)
+    def t2i(self) -> "Direction":
+        """The local texts ask for the candidates' images."""
+        blocks = [self.gathered.image, self.queue.keys.image]
+        relations = text_to_image(self.keys, self.candidates, self.layout.own)
+        return Direction(self.text, self.keys.text, blocks, relations, self.temperature)
 
     @cached_property
     def gathered_tokens(self) -> "Tokens":
@@ -195,6 +183,33 @@ class Encodings:
         """The local rows' query tokens."""
         rows = torch.arange(len(self.batch), device=self.layout.own.device)
         return Tokens(self.image_tokens, self.text_tokens, self.batch.text_mask, column=self.layout.own, own=rows)
+
+
+class Direction:
+    """B queries of one modality against the keys of the other: N of the global batch, then K of the queue."""
+
+    def __init__(
+        self, query: Tensor, key: Tensor, blocks: list[Tensor], relations: Relations, temperature: Temperature
+    ):
+        self.query, self.key, self.blocks = query, key, blocks
+        self.relations, self.temperature = relations, temperature
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """(B, N + K) float32: the query encoder's similarities over the temperature."""
+        return self._scaled(self.query)
+
+    @cached_property
+    @torch.no_grad()
+    def key_logits(self) -> Tensor:
+        """(B, N + K) float32: the same of the key encoder's own vectors, without gradient."""
+        return self._scaled(self.key)
+
+    def _scaled(self, vectors: Tensor) -> Tensor:
+        """Block by block, so that no step copies the queue; in float32 also under autocast, whose bfloat16 puts
+        neighbouring negatives at one value."""
+        with torch.autocast(vectors.device.type, enabled=False):
+            return self.temperature.scaled(torch.cat([vectors.float() @ block.T for block in self.blocks], dim=1))
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,9 @@ class Inference:
     def class_vectors(self, classes: list[list[str]]) -> Tensor:
         """(C, D) unit vectors of C classes, each the mean direction of its texts (CLIP's prompt ensemble)."""
         vectors = self.text_vectors([text for texts in classes for text in texts])
-        return torch.stack([normalize(part.mean(0), dim=0) for part in vectors.split([len(texts) for texts in classes])])
+        return torch.stack(
+            [normalize(part.mean(0), dim=0) for part in vectors.split([len(texts) for texts in classes])]
+        )
 
     @torch.no_grad()
     def captions(self, encoded: Tensor, batch: int = 64) -> list[str]:

@@ -6,6 +6,9 @@ the queue takes the batch's keys.
     model.after_step(step)                      # average first, then push: the order is fixed here
 """
 
+from collections.abc import Callable
+from typing import Self
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -15,7 +18,7 @@ from xmodal.encoders import ImageEncoderSettings, TextEncoderSettings
 from xmodal.encoders.transformer import Transformer
 from xmodal.encoders.vit import ViT
 from xmodal.encodings import Encodings, HeadKind, Tower, Towers
-from xmodal.momentum import MomentumSettings, staleness
+from xmodal.momentum import MomentumSettings
 from xmodal.queue import Keys, QueueSettings
 from xmodal.settings import Settings
 from xmodal.sizes import Sizes
@@ -70,7 +73,7 @@ class CrossModalModel(nn.Module):
 
         In training the batch's keys are kept for `after_step`; several forwards may come before one (accumulation).
         """
-        encodings = Encodings(batch, self.query, self.key, self.queue, self.temperature)
+        encodings = Encodings(batch, self.query, self.key.encoder, self.queue, self.temperature)
         unused = 0.0 * (encodings.image.sum() + encodings.text.sum() + self.temperature.value)
         losses = {name: task(encodings) + unused for name, task in self.tasks.items()}
         if self.training and torch.is_grad_enabled():
@@ -86,15 +89,13 @@ class CrossModalModel(nn.Module):
         self.fresh_keys.clear()
 
     def state_metrics(self, step: int) -> dict[str, float]:
-        """Coefficient, queue fill and age, staleness of the oldest key, temperature, before optimizer step `step`."""
-        coefficient = self.settings.momentum.at(step)
-        written = self.queue.ordered()[1]
-        oldest = step - int(written[0]) if len(written) else 0
+        """Coefficient, queue fill, age and staleness of the oldest key, temperature, before optimizer step `step`."""
+        coefficient, age = self.settings.momentum.at(step), self.queue.age(step)
         return {
             "momentum/coefficient": coefficient,
-            "momentum/staleness": staleness(coefficient, oldest, 1),
+            "momentum/staleness": 1 - coefficient**age,
             "queue/fill": len(self.queue) / max(1, self.queue.size),
-            "queue/age": float(oldest),
+            "queue/age": float(age),
             "temperature": self.temperature.value.item(),
         }
 
@@ -144,7 +145,7 @@ class CrossModalModel(nn.Module):
         tokens = self.query.text(text, mask)
         return self.tasks["itm"].logits(tokens, mask, self.query.image(image))[:, 1]  # pyright: ignore
 
-    def _apply(self, fn, recurse: bool = True):  # the queue follows the module to a device
-        super()._apply(fn, recurse)
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)  # what moves a module to a device; the queue follows
         self.queue.to(self.temperature.value.device)
         return self

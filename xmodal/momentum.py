@@ -7,6 +7,7 @@ of the weights and the key encoder would stand still. Buffers (batch-norm statis
 """
 
 import copy
+from typing import Generic, Self, TypeVar
 
 import torch
 from pydantic import Field
@@ -14,42 +15,45 @@ from torch import Tensor, nn
 
 from xmodal.settings import Settings
 
+Query = TypeVar("Query", bound=nn.Module)
+
 
 class MomentumSettings(Settings):
     """How slowly the key encoder follows."""
 
     coefficient: float = Field(default=0.995, ge=0, le=1)
     """m, share of the old key weights that a step keeps; ALBEF and BLIP 0.995, MoCo and USER 0.999."""
-    warmup: bool = True
-    """Whether the first steps follow faster: m_t = min(m, (1 + t) / (10 + t)) at optimizer step t."""
+    warmup: int = Field(default=10, ge=1)
+    """How long the first steps follow faster: m_t = min(m, (1 + t) / (warmup + t)) at optimizer step t; 1 = never."""
     key_dropout: bool = False
     """Whether the key encoder keeps its dropout while training, as ALBEF and USER do; without it keys are
     deterministic."""
 
     def at(self, step: int) -> float:
         """m_t at optimizer step `step` (0-based)."""
-        warm = (1 + step) / (10 + step)
-        return min(self.coefficient, warm) if self.warmup else self.coefficient
+        return min(self.coefficient, (1 + step) / (self.warmup + step))
 
-    def build(self, query: nn.Module) -> "KeyEncoder":
+    def build(self, query: Query) -> "KeyEncoder[Query]":
         return KeyEncoder(query, self)
 
 
-class KeyEncoder(nn.Module):
+class KeyEncoder(nn.Module, Generic[Query]):
     """A float32 copy of `query`, in `encoder`, that learns by averaging alone: no gradient reaches it."""
 
-    def __init__(self, query: nn.Module, settings: MomentumSettings):
+    encoder: Query
+
+    def __init__(self, query: Query, settings: MomentumSettings):
         super().__init__()
         self.settings = settings
         self.encoder = copy.deepcopy(query).float().requires_grad_(False)
         self.train(False)
 
-    def train(self, mode: bool = True) -> "KeyEncoder":
+    def train(self, mode: bool = True) -> Self:
         """Follows the model's mode only where `key_dropout` asks for it."""
         return super().train(mode and self.settings.key_dropout)
 
     @torch.no_grad()
-    def follow(self, query: nn.Module, step: int) -> None:
+    def follow(self, query: Query, step: int) -> None:
         """One step of the average towards `query`, in place."""
         average: list[Tensor] = list(self.encoder.parameters())
         latest = [weight.detach().to(mean.dtype) for weight, mean in zip(query.parameters(), average, strict=True)]
@@ -57,13 +61,13 @@ class KeyEncoder(nn.Module):
         self._copy_buffers(query)
 
     @torch.no_grad()
-    def reset(self, query: nn.Module) -> None:
+    def reset(self, query: Query) -> None:
         """Makes the key encoder equal to `query`: where a run starts from other weights."""
         for mean, latest in zip(self.encoder.parameters(), query.parameters(), strict=True):
             mean.copy_(latest)
         self._copy_buffers(query)
 
-    def _copy_buffers(self, query: nn.Module) -> None:
+    def _copy_buffers(self, query: Query) -> None:
         for copied, buffer in zip(self.encoder.buffers(), query.buffers(), strict=True):
             copied.copy_(buffer)
 

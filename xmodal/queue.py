@@ -118,6 +118,11 @@ class FeatureQueue:
         slots = self._slots(len(self))
         return self.keys.take(slots), self.step_written[slots]
 
+    def age(self, step: int) -> int:
+        """Steps before `step` in which the oldest row was written; 0 for an empty queue."""
+        oldest = self.step_written[self._slots(self.filled)[:1]]
+        return step - int(oldest) if len(oldest) else 0
+
     def resize(self, size: int) -> None:
         """Changes K in place; the newest min(K, filled) rows stay, in order."""
         rows, steps = self.ordered()

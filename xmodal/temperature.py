@@ -1,7 +1,7 @@
 """The temperature of every softmax over candidates."""
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from xmodal.settings import Settings
@@ -18,6 +18,14 @@ class TemperatureSettings(Settings):
     """Lower clamp while it is trained (ALBEF 0.001)."""
     maximum: float = Field(default=0.5, gt=0)
     """Upper clamp while it is trained (ALBEF 0.5)."""
+
+    @model_validator(mode="after")
+    def _initial_within_the_clamps(self) -> "TemperatureSettings":
+        if not self.minimum <= self.initial <= self.maximum:
+            raise ValueError(
+                f"initial {self.initial} must lie within minimum {self.minimum} and maximum {self.maximum}"
+            )
+        return self
 
     def build(self) -> "Temperature":
         return Temperature(self)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -17,14 +18,21 @@ class Unreadable(ValueError):
 def write(path: Path, tensors: dict[str, Tensor]) -> None:
     """Writes the tensors by name; a name whose tensor another name already holds is kept as that name's alias."""
     first: dict[Any, str] = {}
-    aliases: dict[str, str] = {}
-    for name, tensor in tensors.items():
-        place = (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride()) if tensor.numel() else name
-        held = first.setdefault(place, name)
-        if held != name:
-            aliases[name] = held
-    stored = {name: tensor.detach().contiguous() for name, tensor in tensors.items() if name not in aliases}
+    holder = {name: first.setdefault(_place(name, tensor), name) for name, tensor in tensors.items()}
+    aliases = {name: held for name, held in holder.items() if held != name}
+    stored = {name: _alone(tensor.detach()) for name, tensor in tensors.items() if name not in aliases}
     save_file(stored, path, metadata={"aliases": json.dumps(aliases)})
+
+
+def _place(name: str, tensor: Tensor) -> Any:
+    """Equal for names that hold the same memory in the same way."""
+    return (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride()) if tensor.numel() else name
+
+
+def _alone(tensor: Tensor) -> Tensor:
+    """Contiguous, and a copy where its memory holds more than itself: parts of one tensor may not share a file."""
+    whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+    return tensor.contiguous() if whole else tensor.clone(memory_format=torch.contiguous_format)
 
 
 def read(path: Path) -> dict[str, Tensor]:

@@ -4,9 +4,10 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from infra.storage import Store
 from pipelines.demo.camtrap_package import camtrap_files
@@ -45,6 +46,14 @@ class DemoSettings(Settings):
     """Files that the metadata name and the archive lacks."""
     unlisted: int = Field(default=2, ge=0)
     """Images in the archive that no metadata name."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.frames < 3 * self.places or self.broken > self.frames // 4:
+            raise ValueError(
+                f"{self.frames} frames are too few for {self.places} places and {self.broken} broken files"
+            )
+        return self
 
 
 TINY = DemoSettings(places=6, frames=64, species=4, broken=2, missing=1, unlisted=1, width=192, height=144)

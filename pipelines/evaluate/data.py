@@ -25,7 +25,7 @@ def data_section(dataset: Dataset) -> Data:
     ledger = dataset.ledger().group_by(["status", "reason"]).aggregate([("key", "count")]).to_pylist()
     records = dataset.records(["split", "place", "taxon", "licence"])
     surveys = [
-        SurveyRow(one["name"], one["format"], one["files"], one["samples"]) for one in dataset.document["surveys"]
+        SurveyRow(one["name"], one["source"], one["files"], one["samples"]) for one in dataset.document["surveys"]
     ]
     return Data(
         dataset=f"{dataset.name}, version {dataset.version}, digest {dataset.digest[:16]}",
@@ -85,4 +85,7 @@ def _limits(subject: Subject) -> list[str]:
         return ["No places are known: intervals resample images."]
     unseen = {record["taxon"] for record in subject.records if record["taxon"]} - set(subject.train_taxa)
     asked = f"{len(unseen)} taxa of the test images occur in no training image and are not asked for."
-    return ["Test places are places that no training image comes from; seen places would look better.", *([asked] if unseen else [])]
+    return [
+        "Test places are places that no training image comes from; seen places would look better.",
+        *([asked] if unseen else []),
+    ]

@@ -42,7 +42,7 @@ def evaluate(checkpoint: str, overrides: tuple[str, ...], root: str | None, repo
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(render(content), encoding="utf-8")
     figures = every_figure(content)
-    log_evaluation(recipe, model.state, figures, report)
+    log_evaluation(recipe, model.state["mlflow_run_id"], model.state["step"], figures, report)
     return json.dumps([asdict(one) for one in figures], indent=1) if as_json else _table(figures, report)
 
 
@@ -60,7 +60,7 @@ def report_content(subject: Subject, recipe: Recipe) -> ReportContent:
         subtitle=f"Dataset {subject.dataset.name}, version {subject.dataset.version}; {len(subject.records)} test images",
         verdict=sentence(main),
         headline=headline,
-        generated=subject.dataset.generated,
+        generated=recipe.data.generated,
         data=data_section(subject.dataset),
         species=found_species,
         examples=retrieval.examples(subject),

@@ -24,9 +24,14 @@ def captions(subject: Subject, seed: int = 0) -> tuple[list[FigureGroup], Captio
     images = np.linspace(0, count - 1, min(MOST, count)).round().astype(int).tolist()
     generated = subject.generate(images)
     references = [[one["text"] for one in subject.embedded.captions[n]] for n in images]
-    usual = baselines.most_frequent([one["text"] for text in subject.train["captions"].to_pylist() for one in json.loads(text)])
+    usual = baselines.most_frequent(
+        [one["text"] for text in subject.train["captions"].to_pylist() for one in json.loads(text)]
+    )
     rows = tables.captions(
-        subject.split, score(generated, references), score([usual] * len(images), references), [subject.groups[n] for n in images]
+        subject.split,
+        score(generated, references),
+        score([usual] * len(images), references),
+        [subject.groups[n] for n in images],
     )
     drawn = np.random.default_rng(seed).permutation(len(images))[:SHOWN]
     examples = [CaptionExample(picture(subject, images[n]), generated[n], references[n]) for n in drawn]

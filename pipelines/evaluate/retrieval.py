@@ -28,7 +28,9 @@ def retrieval(subject: Subject) -> list[FigureGroup]:
     """Instance recall and rsum for captioned sets; any-relevant recall, mAP@R and R-precision for surveys."""
     found, groups, text_groups = subject.gallery, subject.groups, subject.text_groups
     i2t, t2i = ranked(found)
-    rows = tables.retrieval(subject.split, "i2t", i2t, groups) + tables.retrieval(subject.split, "t2i", t2i, text_groups)
+    rows = tables.retrieval(subject.split, "i2t", i2t, groups) + tables.retrieval(
+        subject.split, "t2i", t2i, text_groups
+    )
     rows.append(tables.recall_sum(subject.split, i2t, t2i, groups, text_groups))
     if not found.captioned:
         first, second = mean_precisions(found)

@@ -67,7 +67,10 @@ def _baselines(subject: Subject, found: Named, groups: list[str]) -> list[Any]:
     """What needs no image: the largest training class, and the most frequent training label of the place."""
     places, labels = subject.train_places
     answers: dict[str, tuple[str, Callable[[], list[str]]]] = {
-        "largest_class": ("Largest training class, for every image", lambda: baselines.largest_class(labels, len(found.truth))),
+        "largest_class": (
+            "Largest training class, for every image",
+            lambda: baselines.largest_class(labels, len(found.truth)),
+        ),
         "place_only": (
             "Most frequent training label of the place; the largest class at unseen places",
             lambda: baselines.place_only(places, labels, [subject.records[n]["place"] for n in found.images]),
@@ -75,7 +78,14 @@ def _baselines(subject: Subject, found: Named, groups: list[str]) -> list[Any]:
     }
     guess = 1 / len(found.candidates)
     return [
-        tables.share(f"{subject.split}/species/{name}", label, hits(found.truth, answer()), guess, groups, note="no image is looked at")
+        tables.share(
+            f"{subject.split}/species/{name}",
+            label,
+            hits(found.truth, answer()),
+            guess,
+            groups,
+            note="no image is looked at",
+        )
         for name, (label, answer) in answers.items()
     ]
 

@@ -11,8 +11,8 @@ import torch
 from pipelines.dataset import Dataset
 from pipelines.errors import DataRefused
 from pipelines.gallery import Embedded, Gallery, Split, embed, gallery
-from pipelines.train.order import GROUP_ROWS
 from pipelines.taxa import species_facts
+from pipelines.train.order import GROUP_ROWS
 from pipelines.train.samples import SampleReader
 from xmodal.inference import Inference
 from xmodal.metrics.space import best_temperature
@@ -42,7 +42,9 @@ class Subject:
         if len(rows) == 0:
             raise DataRefused(f"dataset {dataset.name} version {dataset.version}: no image in the {split} split")
         embedded = embed(model.network, rows, model.device)
-        validation = gallery(embed(model.network, Split.of(dataset, reader, ("val",), 1000), model.device), reader.attributes)
+        validation = gallery(
+            embed(model.network, Split.of(dataset, reader, ("val",), 1000), model.device), reader.attributes
+        )
         own = validation.images[validation.owner]
         return cls(
             model,
@@ -76,7 +78,6 @@ class Subject:
     def resampled(self) -> str:
         """What `groups` are, in words."""
         return "places" if all(record["place"] for record in self.records) else "images"
-
 
     @cached_property
     def train_taxa(self) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""Prepare: archives to versioned datasets of pixels, records and ledger."""

@@ -47,7 +47,9 @@ def count_group(count: int) -> str | None:
 
 def values(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Attribute to value, of the facts that an attribute stands for."""
-    found = {name: facts[name]["value"] for name in ("type", "life_stage", "sex", "behavior", "daylight") if name in facts}
+    found = {
+        name: facts[name]["value"] for name in ("type", "life_stage", "sex", "behavior", "daylight") if name in facts
+    }
     found |= taxon_values(facts["taxon"]) if "taxon" in facts else {}
     group = count_group(facts["count"]["value"]) if "count" in facts else None
     found |= {"count_group": group} if group else {}

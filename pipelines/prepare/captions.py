@@ -18,7 +18,7 @@ from pipelines.prepare.english import English
 
 Facts = Mapping[str, Mapping[str, Any]]
 Claims = dict[str, str]
-RANKS = ("family", "order", "class")
+RANKS = ("family", "order", "class", "genus")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Noun:
 @cache
 def templates() -> dict[str, Any]:
     """The surface forms, as the YAML file beside this module says."""
-    return YAML(typ="safe").load((files(__package__) / "english.yaml").read_text("utf-8"))
+    return YAML(typ="safe").load((files("pipelines.prepare") / "english.yaml").read_text("utf-8"))
 
 
 @cache
@@ -131,11 +131,11 @@ def scientific_noun(taxon: Mapping[str, Any]) -> Noun | None:
 
 
 def higher_noun(taxon: Mapping[str, Any]) -> Noun | None:
-    """The lowest of family, order and class that the record states."""
+    """The lowest of family, order and class that the record states; a species' genus where it states none."""
     settled = taxon_values(taxon)
     for rank in RANKS:
         if rank in settled:
-            word = templates()["higher"][rank].get(settled[rank])
+            word = templates()["higher"].get(rank, {}).get(settled[rank])
             return Noun(word or f"animal of the {rank} {settled[rank]}", {rank: settled[rank]})
     return None
 

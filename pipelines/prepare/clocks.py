@@ -20,7 +20,7 @@ def only_dates(times: Sequence[str | None]) -> bool:
 
 
 def flags(captured_at: str | None, dates_only: bool) -> list[str]:
-    """Why a time is not trusted: no_time, date_only, default_date (1 January 00:xx, a clock never set). Empty: trusted."""
+    """Why a time is not trusted: no_time, date_only, default_date (1 January 00:xx, a clock never set)."""
     if captured_at is None:
         return ["no_time"]
     if dates_only:

@@ -9,7 +9,9 @@ from xmodal.settings import Settings
 
 def canonical(document: Any) -> bytes:
     """JSON with sorted keys and no spaces: equal documents give equal bytes."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(
+        "utf-8", "surrogatepass"
+    )
 
 
 def digest(*parts: Any) -> str:

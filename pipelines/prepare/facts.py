@@ -47,9 +47,11 @@ def facts(medium: Medium, infrared: bool, clock_trusted: bool, threshold: float)
 
 
 def labels(medium: Medium, threshold: float) -> list[Observation]:
-    """Observations that classify the frame. Where people looked, machines are not asked; a label of the whole event does
-    not reach a frame in which the detector found no animal."""
-    rows = [row for row in medium.observations if row["caption"] is None and row["type"] not in ("unknown", "unclassified")]
+    """Observations that classify the frame. Where people looked, machines are not asked; a label of the whole event
+    does not reach a frame in which the detector found no animal."""
+    rows = [
+        row for row in medium.observations if row["caption"] is None and row["type"] not in ("unknown", "unclassified")
+    ]
     if any(row["method"] == "human" for row in rows):
         rows = [row for row in rows if row["method"] != "machine"]
     if finds_no_animal(medium.detection, threshold):
@@ -134,4 +136,6 @@ def _parsed(text: str | None) -> dict[str, str]:
 
 def sources(rows: Sequence[Observation]) -> str:
     """Where a fact comes from: the sources and overlays that say so, and whether people or machines did."""
-    return ", ".join(sorted({f"{row['origin']}/{row['method']}" if row["method"] else str(row["origin"]) for row in rows}))
+    return ", ".join(
+        sorted({f"{row['origin']}/{row['method']}" if row["method"] else str(row["origin"]) for row in rows})
+    )

@@ -1,6 +1,7 @@
-"""Pixel parts: the files of one item read, decoded and written, with an outcome for every file and never an error for one.
+"""Pixel parts: the files of one item read, decoded and written, with an outcome for every file.
 
-An item's receipt is written last; a run that finds it does not read the item again.
+A bad file is an outcome and never an error. An item's receipt is written last; a run that finds it does not read the
+item again.
 """
 
 import hashlib
@@ -34,7 +35,8 @@ OUTCOMES = pa.schema(
         ("exif_turn", pa.int32()),
     ]
 )
-In, Out = TypeVar("In"), TypeVar("Out")
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,9 @@ class ReadPixels:
         if not rows:
             return None
         data = parquet(pa.Table.from_pylist(rows, PIXELS), large=("image",))
-        return put_part(task.home, f"pixels/{task.survey}", task.item, data, len(rows), item=task.item, survey=task.survey)
+        return put_part(
+            task.home, f"pixels/{task.survey}", task.item, data, len(rows), item=task.item, survey=task.survey
+        )
 
 
 def prepared(key: str, data: bytes | None, settings: PixelSettings) -> tuple[dict[str, Any], PreparedImage | None]:

@@ -86,18 +86,19 @@ def check_complete(rows: list[Row], listed: dict[str, int]) -> None:
 
 
 def check_quality(survey: str, rows: list[Row], limit: float) -> None:
-    """Raises DataRefused where too large a share of a survey's files gave no image, with the main reasons and examples."""
+    """Raises DataRefused where too large a share of a survey's files gave no image, with reasons and examples."""
     rejected = [row for row in rows if row["status"] == "rejected"]
     bad = [row for row in rejected if row["reason"] not in UNREAD and not _other_file(row)]
     considered = sum(row["status"] == "ok" for row in rows) + len(bad)
     if considered == len(bad) or len(bad) > limit * considered:
         reasons = Counter(row["reason"] for row in bad)
         told = "; ".join(
-            f"{reason} {count} ({', '.join(row['key'] for row in bad if row['reason'] == reason)[:400]})"
+            f"{reason} {count} ({', '.join([row['key'] for row in bad if row['reason'] == reason][:5])})"
             for reason, count in reasons.most_common(3)
         )
         raise DataRefused(
-            f"survey {survey}: {len(bad)} of {considered} files gave no image, more than data.max_bad_share {limit:g}: {told}"
+            f"survey {survey}: {len(bad)} of {considered} files gave no image, "
+            f"more than data.max_bad_share {limit:g}: {told}"
         )
 
 

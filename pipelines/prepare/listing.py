@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 
 from infra.storage import Store
 from pipelines.errors import DataRefused
-from pipelines.prepare.digests import digest
 from pipelines.prepare.facts import Medium
 from pipelines.prepare.settings import DataSettings, SurveySettings
+from pipelines.prepare.versions import listing_digest
 from pipelines.sources.archive import Archive, ArchiveEntry
 from pipelines.sources.schema import Survey
 
@@ -58,7 +58,7 @@ class Known:
     @cached_property
     def _observations(self) -> tuple[pa.Table, dict[str, tuple[int, int]]]:
         """Observations sorted by media id, and where each medium's begin and end."""
-        table = self.survey.observations.take(pc.sort_indices(self.survey.observations["media_id"])).combine_chunks()
+        table = self.survey.observations.sort_by("media_id").combine_chunks()
         names = np.array(table["media_id"].to_pylist(), dtype=object)
         starts = np.flatnonzero(np.r_[True, names[1:] != names[:-1]]) if len(names) else np.array([], int)
         ends = [*starts[1:].tolist(), len(names)]
@@ -73,9 +73,9 @@ class Known:
         """What is known of each of `keys`."""
         found = list(keys)
         rows = {key: self.row_of[key] for key in found if key in self.row_of}
-        media = dict(zip(rows, self.survey.media.take(list(rows.values())).to_pylist(), strict=True))
+        media = dict(zip(rows, _rows(self.survey.media, rows.values()), strict=True))
         seen = {key: self._detection_of[key] for key in found if key in self._detection_of}
-        boxes = dict(zip(seen, self.survey.detections.take(list(seen.values())).to_pylist(), strict=True))
+        boxes = dict(zip(seen, _rows(self.survey.detections, seen.values()), strict=True))
         return {key: Medium(media.get(key), self._of(media.get(key)), boxes.get(key)) for key in found}
 
     def _of(self, media: dict[str, Any] | None) -> list[dict[str, Any]]:
@@ -86,11 +86,14 @@ class Known:
     @cached_property
     def labelled(self) -> set[str]:
         """Keys of the media that a label or caption could give a text."""
-        rows = self.survey.observations
-        says = pc.or_(pc.is_valid(rows["caption"]), pc.is_in(rows["type"], pa.array(["animal", "blank", "human", "vehicle"])))
-        media = set(rows["media_id"].filter(says).to_pylist())
+        says = pc.field("caption").is_valid() | pc.field("type").isin(["animal", "blank", "human", "vehicle"])
+        media = set(self.survey.observations.filter(says)["media_id"].to_pylist())
         pairs = zip(self.survey.media["key"].to_pylist(), self.survey.media["media_id"].to_pylist(), strict=True)
         return {key for key, media_id in pairs if media_id in media}
+
+
+def _rows(table: pa.Table, positions: Iterable[int]) -> list[dict[str, Any]]:
+    return table.take(pa.array(positions, pa.int64())).to_pylist()
 
 
 @dataclass
@@ -111,7 +114,7 @@ class SurveyListing:
     @property
     def digest(self) -> str:
         """Of every (key, etag, size) listed."""
-        return digest(sorted((entry.key, entry.etag, entry.size) for entry in self.entries.values()))
+        return listing_digest((entry.key, entry.etag, entry.size) for entry in self.entries.values())
 
     def taken(self, keys: Iterable[str]) -> list[str]:
         """Those of `keys` that are read."""
@@ -119,7 +122,7 @@ class SurveyListing:
 
 
 def list_survey(data: DataSettings, settings: SurveySettings) -> SurveyListing:
-    """Lists an archive and reads its metadata. Raises DataRefused for an archive without images, and what storage raises."""
+    """Lists an archive and reads its metadata. Raises DataRefused where it has no image, and what storage raises."""
     store = settings.store()
     archive = Archive(store)
     entries = {entry.key: entry for entry in archive.entries()}
@@ -155,12 +158,12 @@ def withheld(survey: Survey, data: DataSettings) -> set[str]:
     """
     kinds = {"human": data.privacy.people, "vehicle": data.privacy.vehicles}
     closed = [kind for kind, let_in in kinds.items() if not let_in]
-    rows = survey.observations
-    media = set(rows["media_id"].filter(pc.is_in(rows["type"], pa.array(closed, pa.string()))).to_pylist())
+    shown = set(survey.observations.filter(pc.field("type").isin(closed))["media_id"].to_pylist()) if closed else set()
+    columns = (survey.media[name].to_pylist() for name in ("key", "media_id", "public"))
     found = {
         key
-        for key, media_id, public in zip(*(survey.media[name].to_pylist() for name in ("key", "media_id", "public")), strict=True)
-        if media_id in media or (public is False and not data.privacy.non_public)
+        for key, media_id, public in zip(*columns, strict=True)
+        if media_id in shown or (public is False and not data.privacy.non_public)
     }
     for batch in survey.detections.to_batches(max_chunksize=8192):
         for row in batch.to_pylist():

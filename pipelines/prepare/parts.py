@@ -78,23 +78,20 @@ LEDGER = pa.schema(
     ]
 )
 
-IMAGE_FEATURES = pa.schema([("sample_id", pa.string()), ("features", pa.binary())])
-"""`features`: float16 (R, D)."""
 TEXT_FEATURES = pa.schema([("sample_id", pa.string()), ("features", pa.binary()), ("lengths", pa.binary())])
-"""`features`: float16 (captions, L, D), zero behind each caption's end; `lengths`: int32 (captions,) tokens."""
+"""`features`: float16 (captions, L, D), zero behind each caption's end; `lengths`: int32 (captions,) tokens.
+
+Features of images have the columns sample_id and `features`: float16 (R, D), fixed-size binary."""
 
 
 def parquet(table: pa.Table, large: tuple[str, ...] = ()) -> bytes:
     """Parquet bytes in row groups of 128; columns named in `large` are neither compressed nor given statistics."""
     sink = pa.BufferOutputStream()
-    pq.write_table(
-        table,
-        sink,
-        row_group_size=GROUP_ROWS,
-        use_dictionary=False,
-        compression={name: "none" if name in large else "zstd" for name in table.column_names},
-        write_statistics=[name for name in table.column_names if name not in large],
-    )
+    options: dict[str, Any] = {
+        "compression": {name: "none" if name in large else "zstd" for name in table.column_names},
+        "write_statistics": [name for name in table.column_names if name not in large],
+    }
+    pq.write_table(table, sink, row_group_size=GROUP_ROWS, use_dictionary=False, **options)
     return sink.getvalue().to_pybytes()
 
 

@@ -41,7 +41,9 @@ class RecordsTask:
     threshold: float
 
 
-def records_id(part: dict[str, Any], media: dict[str, Medium], splits: dict[str, Assigned], dates_only: bool, data: DataSettings) -> str:
+def records_id(
+    part: dict[str, Any], media: dict[str, Medium], splits: dict[str, Assigned], dates_only: bool, data: DataSettings
+) -> str:
     """16 hex digits of everything that a record part is made of."""
     known = [[key, one.media, one.observations, one.detection, splits[key]] for key, one in sorted(media.items())]
     versions = [FACTS_VERSION, RECORDS_VERSION, captions.version()]
@@ -53,7 +55,9 @@ class WriteRecords:
     """Turns a RecordsTask into the entry of its part, as JSON bytes. Safe to repeat."""
 
     def __call__(self, task: RecordsTask) -> bytes:
-        pixels = read_columns(task.home, task.pixel_part, ["sample_id", "key", "width", "height", "infrared"]).to_pylist()
+        pixels = read_columns(
+            task.home, task.pixel_part, ["sample_id", "key", "width", "height", "infrared"]
+        ).to_pylist()
         coder = Coder(task.vocabulary)
         rows = [record(row, task, coder) for row in pixels]
         data = parquet(pa.Table.from_pylist(rows, RECORDS))
@@ -71,7 +75,9 @@ def record(pixel: dict[str, Any], task: RecordsTask, coder: Coder) -> dict[str, 
     media = medium.media or {"media_id": pixel["key"]}
     trusted = not flags(media.get("captured_at"), task.dates_only)
     known = facts(medium, pixel["infrared"], trusted, task.threshold)
-    texts = captions.own_captions(medium.captions) or captions.captions(known, pixel["sample_id"], task.captions.seed, coder)
+    texts = captions.own_captions(medium.captions) or captions.captions(
+        known, pixel["sample_id"], task.captions.seed, coder
+    )
     split, reason = _used(task, pixel, known, texts)
     taxon = known.get("taxon", {"value": None, "rank": None})
     copied = ("media_id", "event_id", "deployment_id", "captured_at", "utc_offset", "licence", "rights_holder")
@@ -100,7 +106,11 @@ def _used(task: RecordsTask, pixel: dict[str, Any], known: dict[str, Any], texts
     if not texts:
         return "none", "no_caption"
     blank = known.get("type", {}).get("value") == "blank" and not task.media[pixel["key"]].captions
-    if blank and split == "train" and share(task.captions.seed, "kept", pixel["sample_id"]) >= task.captions.blank_share:
+    if (
+        blank
+        and split == "train"
+        and share(task.captions.seed, "kept", pixel["sample_id"]) >= task.captions.blank_share
+    ):
         return "none", "blank_beyond_share"
     return split, reason
 

@@ -27,7 +27,7 @@ class SurveySettings(Settings):
     """Whether requests go unsigned, as public archives ask."""
     source: SourceSettings
     """Format of the metadata that name the media."""
-    overlays: list[OverlaySettings] = []
+    overlays: tuple[OverlaySettings, ...] = ()
     """Further observations on the same media (detector boxes), in the order they are laid over each other."""
 
     def store(self) -> Store:
@@ -41,7 +41,7 @@ class CaptionSettings(Settings):
     seed: int = 0
     """Seed of the drawn surface forms."""
     blank_share: float = Field(default=0.5, ge=0, le=1)
-    """Share of the train split's blank frames that are used, drawn by sample: in many archives most frames are blank."""
+    """Share of the train split's blank frames that are used, by a hash: most frames of many archives are blank."""
 
 
 class PlaceSplit(Settings):
@@ -104,6 +104,8 @@ class DataSettings(Settings):
     """Most pieces of the WordPiece vocabulary trained on the train split's captions."""
     max_bad_share: float = Field(default=0.05, ge=0, le=1)
     """Largest share of unreadable or missing files, of one survey, with which a version is still made."""
+    generated: bool = False
+    """Whether the images were drawn by a program: reports then say that figures tell nothing about nature."""
     version: int | None = Field(default=None, ge=1)
     """Version that train and evaluate use; without it the newest. Prepare always makes the newest."""
 

@@ -2,8 +2,8 @@
 
 The unit of a row is its place; without one, its event; without that, the image itself. A unit's split follows from the
 hash of its name and the seed alone, so a new survey never moves an old one. With few places the hash can leave a split
-empty: then, in the first version made with these settings, the units of smallest hash are moved into it, and the version
-document carries them (`pinned`) to all later versions.
+empty: then, in the first version made with these settings, the unit of smallest hash is moved into it, and the
+version document carries it (`pinned`) to all later versions.
 
 The same bytes in two splits would leak, and so would one event seen from two places. Of such rows those of one split
 stay: of the split that already had one in the parent version, else test before val before train where the split is
@@ -84,15 +84,16 @@ def unit_split(unit: str, settings: PlaceSplit, pins: Mapping[str, str]) -> str:
 
 def pins_of(units: set[str], settings: PlaceSplit) -> dict[str, str]:
     """Units moved so that train, val and then test have one each, where there are enough: always the unit of smallest
-    hash, from the split that has most."""
+    hash, from the split that has most of those that can spare one."""
     by_split: dict[str, list[str]] = {"train": [], "val": [], "test": []}
     for unit in sorted(units, key=lambda unit: share(settings.seed, unit)):
         by_split[unit_split(unit, settings, {})].append(unit)
     pins: dict[str, str] = {}
-    for split in ("train", "val", "test") if settings.test else ("train", "val"):
-        donor = max(by_split, key=lambda name: len(by_split[name]))
-        if not by_split[split] and len(by_split[donor]) > 1:
-            unit = by_split[donor].pop(0)
+    order = ["train", "val", "test"] if settings.test else ["train", "val"]
+    for number, split in enumerate(order):
+        spare = {name for name, own in by_split.items() if len(own) > 1 or (own and name in order[number + 1 :])}
+        if not by_split[split] and spare:
+            unit = by_split[max(sorted(spare), key=lambda name: len(by_split[name]))].pop(0)
             by_split[split].append(unit)
             pins[unit] = split
     return pins

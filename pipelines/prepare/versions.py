@@ -1,14 +1,15 @@
-"""Version documents. Creating `versions/N.json` is the commit: samples, records and ledger change in that one object."""
+"""Version documents. Creating `versions/N.json` is the commit: samples, records and ledger change at once."""
 
 import hashlib
 import json
 import secrets
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from infra.storage import AlreadyExists, Store, Unreachable
 from pipelines.errors import Failed, NotFound
-from pipelines.prepare.digests import canonical
+from pipelines.prepare.digests import canonical, digest
 
 FORMAT = "xmodal-dataset-1"
 UNIDENTIFYING = ("version", "parent", "commit_id", "fence", "created_at", "digest")
@@ -52,6 +53,11 @@ def latest(dataset: Store) -> Document | None:
     return None
 
 
+def listing_digest(files: Iterable[tuple[str, str, int]]) -> str:
+    """Of every (key, etag, size) that an archive listed."""
+    return digest(sorted(files))
+
+
 def content_digest(document: Document) -> str:
     """SHA-256 of what a version holds."""
     content = {name: value for name, value in document.items() if name not in UNIDENTIFYING}
@@ -59,7 +65,7 @@ def content_digest(document: Document) -> str:
 
 
 def commit(dataset: Store, content: Document, number: int, parent: int | None, fence: int) -> Document:
-    """Creates version `number`. Raises Failed where another writer took that number; nothing is then visible of ours."""
+    """Creates version `number`. Raises Failed where another writer took that number: nothing of ours is visible."""
     document = {
         "format": FORMAT,
         "version": number,
@@ -73,7 +79,9 @@ def commit(dataset: Store, content: Document, number: int, parent: int | None, f
         dataset.create(path(number), json.dumps(document, indent=1, ensure_ascii=False).encode())
     except (AlreadyExists, Unreachable):
         if not _is_ours(dataset, number, document["commit_id"]):
-            raise Failed(f"{dataset.url}: version {number} could not be created or was made by another run; run again") from None
+            raise Failed(
+                f"{dataset.url}: version {number} could not be created or was made by another run; run again"
+            ) from None
     return document
 
 

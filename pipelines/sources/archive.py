@@ -44,7 +44,7 @@ _INDEXES: dict[tuple[str, str, str], _Index] = {}
 
 
 class Archive:
-    """The files of a survey's store. `refused` counts tar members that no listing of `entries` has yielded.
+    """The files of a survey's store. `refused` counts the tar members that `entries` has left out so far, each once.
 
     A tar whose headers break off is listed itself beside the members found before, so that the damage shows in every
     count of files.
@@ -53,6 +53,7 @@ class Archive:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.refused = Refused()
+        self._counted: set[tuple[str, str]] = set()
 
     def entries(self, prefix: str = "") -> Iterator[ArchiveEntry]:
         """Streams the files in the folder `prefix`, sorted; raises what infra.storage raises."""
@@ -62,7 +63,9 @@ class Archive:
                 yield loose
                 continue
             index = self._index(entry)
-            self.refused.extend(index.refused)
+            if (entry.key, entry.etag) not in self._counted:
+                self._counted.add((entry.key, entry.etag))
+                self.refused.extend(index.refused)
             if not index.whole:
                 yield loose
             yield from index.members

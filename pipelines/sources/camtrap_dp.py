@@ -47,7 +47,7 @@ class CamtrapDP(Settings):
         for row in iterate(tables["media"]):
             media.add(row)
         _add_labels(rows, media, observations, events, read_taxa(package))
-        return rows.survey()
+        return rows.survey(f"{store.url}/{self.package}", tables["media"].num_rows)
 
 
 @dataclass(frozen=True)

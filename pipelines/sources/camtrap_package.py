@@ -29,20 +29,27 @@ def check_profile(package: dict[str, Any], name: str) -> None:
 
 def read_table(store: Store, descriptor: str, package: dict[str, Any], name: str) -> pa.Table:
     """One of the three tables, from the CSV file or files its resource names."""
-    resources = [entry for entry in package.get("resources") or [] if isinstance(entry, dict)]
+    resources = _mappings(package, "resources")
     resource = next((entry for entry in resources if entry.get("name") == name), None)
     if resource is None or not resource.get("path"):
         raise DataRefused(f"{store.url}/{descriptor}: it names no file for the resource {name!r}")
     paths = resource["path"] if isinstance(resource["path"], list) else [resource["path"]]
-    dialect = resource.get("dialect") or {}
+    dialect = resource["dialect"] if isinstance(resource.get("dialect"), dict) else {}
+    encoding, delimiter = str(resource.get("encoding", "utf-8")), str(dialect.get("delimiter", ","))
     tables = []
     for path in paths:
         key = _table_key(store, descriptor, name, path)
-        table = read_csv(store, key, resource.get("encoding", "utf-8"), dialect.get("delimiter", ","))
+        table = read_csv(store, key, encoding, delimiter)
         if absent := [column for column in NEEDED[name] if column not in table.column_names]:
             raise DataRefused(f"{store.url}/{key}: the {name} table lacks the column {absent[0]!r}")
         tables.append(table)
     return pa.concat_tables(tables, promote_options="default")
+
+
+def _mappings(package: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """The objects in a list of the descriptor; what is no list or no object is left out."""
+    entries = package.get(name)
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
 def _table_key(store: Store, descriptor: str, name: str, path: object) -> str:
@@ -57,8 +64,8 @@ def _table_key(store: Store, descriptor: str, name: str, path: object) -> str:
 
 def licence(package: dict[str, Any]) -> str | None:
     """What the package states for its media."""
-    stated = [entry for entry in package.get("licenses") or [] if isinstance(entry, dict)]
-    return next((entry.get("name") or entry.get("path") for entry in stated if entry.get("scope") == "media"), None)
+    stated = [entry for entry in _mappings(package, "licenses") if entry.get("scope") == "media"]
+    return next((text(entry.get("name")) or text(entry.get("path")) for entry in stated), None)
 
 
 def read_places(deployments: pa.Table, refused: Refused) -> dict[str, str | None]:
@@ -78,13 +85,14 @@ def read_places(deployments: pa.Table, refused: Refused) -> dict[str, str | None
 def read_taxa(package: dict[str, Any]) -> dict[str, dict[str, str | None]]:
     """scientificName to its columns: rank, higher ranks and vernacular names, from the package's `taxonomic`."""
     taxa: dict[str, dict[str, str | None]] = {}
-    for entry in package.get("taxonomic") or []:
-        if not isinstance(entry, dict) or not text(entry.get("scientificName")):
+    for entry in _mappings(package, "taxonomic"):
+        if not text(entry.get("scientificName")):
             continue
         name, rank = taxon(text(entry["scientificName"]))
         rank = text(entry.get("taxonRank")) or rank
         lineage = {higher: entry[higher] for higher in RANKS if text(entry.get(higher)) and higher != rank}
-        names = {code: name for code, name in (entry.get("vernacularNames") or {}).items() if text(name)}
+        stated = entry["vernacularNames"] if isinstance(entry.get("vernacularNames"), dict) else {}
+        names = {code: vernacular for code, vernacular in stated.items() if text(vernacular)}
         taxa[str(text(entry["scientificName"]))] = {
             "taxon": name,
             "rank": rank,

@@ -44,10 +44,7 @@ class Captioned(Settings):
         files = _find_files(store, self.images_prefix, rows.refused)
         for name in sorted(captioned.captions.keys() | splits.keys()):
             _add_image(rows, name, files.get(name), splits.get(name), captioned.captions.get(name, []))
-        if not rows.media.table().num_rows:
-            raise DataRefused(f"{store.url}/{self.captions}: none of its images is in the archive below "
-                              f"{self.images_prefix!r}")  # fmt: skip
-        return rows.survey()
+        return rows.survey(f"{store.url}/{self.captions}", len(captioned.captions))
 
 
 @dataclass(frozen=True)

@@ -36,12 +36,17 @@ def read_clock(value: object, refused: Refused, latest_year: int | None = None) 
     if moment is None:
         refused.add("unreadable_time", written[:60])
         return Clock()
-    if not EARLIEST_YEAR <= moment.year <= (latest_year or datetime.now(timezone(timedelta(hours=14))).year):
+    if not EARLIEST_YEAR <= moment.year <= (latest_year or _this_year()):
         refused.add("year_out_of_range", written[:60])
         return Clock()
     offset = moment.utcoffset()
     wall = moment.strftime("%Y-%m-%d %H:%M:%S")
     return Clock(wall) if offset is None else Clock(wall, int(offset.total_seconds()), moment.timestamp())
+
+
+def _this_year() -> int:
+    """The year where it begins first: no camera's clock may be ahead of it."""
+    return datetime.now(timezone(timedelta(hours=14))).year
 
 
 def _parse(written: str) -> datetime | None:

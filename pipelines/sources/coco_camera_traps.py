@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from infra.storage import Store
-from pipelines.errors import DataRefused
 from pipelines.sources.boxes import relative_box
 from pipelines.sources.clock import read_clock
 from pipelines.sources.labels import BAD, RANKS, observation_type, taxon
@@ -37,17 +36,10 @@ class CocoCameraTraps(Settings):
         known = _Images(rows, self.images_prefix)
         for image in mappings(images, rows.refused, "images"):
             known.add(image)
-        if images and not known.sizes:
-            raise DataRefused(f"{store.url}/{self.metadata}: none of its {len(images)} images can be used "
-                              f"({_reasons(rows.refused)})")  # fmt: skip
         labels = _read_categories(categories, rows.refused)
         for annotation in mappings(annotations, rows.refused, "annotations"):
             _add_annotation(annotation, rows, known, labels)
-        return rows.survey()
-
-
-def _reasons(refused: Refused) -> str:
-    return ", ".join(f"{reason} {count}" for reason, count in refused.counts.most_common())
+        return rows.survey(f"{store.url}/{self.metadata}", len(images))
 
 
 class _Images:

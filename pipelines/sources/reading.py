@@ -83,9 +83,9 @@ def read_lines(store: Store, key: str) -> Iterator[str]:
 
 def read_csv(store: Store, key: str, encoding: str = "utf-8", delimiter: str = ",") -> pa.Table:
     """A CSV table (plain or gzip by its name), every column as text, MISSING as null. Raises DataRefused."""
-    reading = csv.ReadOptions(encoding=encoding)
-    parsing = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     try:
+        reading = csv.ReadOptions(encoding=encoding)
+        parsing = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
         with store.open(key) as file, csv.open_csv(_stream(file, key), reading, parsing) as head:
             texts = dict.fromkeys(head.schema.names, pa.string())
         columns = csv.ConvertOptions(column_types=texts, null_values=MISSING, strings_can_be_null=True)
@@ -93,7 +93,7 @@ def read_csv(store: Store, key: str, encoding: str = "utf-8", delimiter: str = "
             return csv.read_csv(_stream(file, key), reading, parsing, columns)
     except StorageError:
         raise
-    except (pa.ArrowException, OSError, LookupError) as error:
+    except (pa.ArrowException, OSError, LookupError, ValueError) as error:
         raise DataRefused(f"{store.url}/{key}: not a readable CSV table ({' '.join(str(error).split())})") from None
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipelines.errors import DataRefused
 from pipelines.sources.schema import DETECTIONS, MEDIA, OBSERVATIONS, Refused, Survey
 
 
@@ -22,6 +23,9 @@ class Rows:
         if values:
             raise TypeError(f"no such column: {', '.join(values)}")
 
+    def __len__(self) -> int:
+        return len(self._columns[self._schema.names[0]])
+
     def table(self) -> pa.Table:
         return pa.table(self._columns, schema=self._schema)
 
@@ -34,7 +38,11 @@ class SurveyRows:
         self.observations = Rows(OBSERVATIONS)
         self.refused = Refused()
 
-    def survey(self) -> Survey:
+    def survey(self, name: str, offered: int) -> Survey:
+        """The tables of the metadata file `name`, which offered that many media. Raises DataRefused if none is left."""
+        if offered and not len(self.media):
+            reasons = ", ".join(f"{reason} {count}" for reason, count in self.refused.counts.most_common(5))
+            raise DataRefused(f"{name}: none of its {offered} images can be used ({reasons})")
         return Survey(self.media.table(), self.observations.table(), Rows(DETECTIONS).table(), self.refused)
 
 

@@ -1,8 +1,7 @@
 """`xmodal train`: starts or resumes the run of a recipe, shows its progress, records it."""
 
-import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +15,12 @@ from pipelines.dataset import Dataset
 from pipelines.errors import Failed
 from pipelines.progress import Progress
 from pipelines.recipe import Recipe, load_recipe
-from pipelines.session import cluster, tracker
+from pipelines.served import record_model
+from pipelines.session import cluster, tracked
 from pipelines.train.lanes import lane_dataset
 from pipelines.train.loop import Job, work
 from pipelines.train.plan import TrainingPlan
 from pipelines.train.runs import Run, resumable
-from xmodal.settings import dump_yaml
 
 
 def train(arguments: tuple[str, ...], again: bool = False) -> str:
@@ -59,7 +58,7 @@ def fit(recipe: Recipe, plan: TrainingPlan, run: Run) -> dict[str, Any]:
     """Runs the workers until the plan is done; returns the run's result document."""
     before = resumable(run)
     run.delete("stopped.json")
-    with tracker(recipe, run, plan) as tracking, shown_progress(plan, before.step if before else 0) as progress:
+    with tracked(recipe, run, plan) as tracking, shown_progress(plan, before.step if before else 0) as progress:
         job = Job(recipe.model_dump(mode="json"), plan, run, tracking.worker(), progress)
         _trainer(recipe, plan, run, job).fit()
         stopped = run.read("stopped.json")
@@ -67,7 +66,7 @@ def fit(recipe: Recipe, plan: TrainingPlan, run: Run) -> dict[str, Any]:
             raise Failed(f"run {run.name} stopped at step {stopped['step']}: {stopped['reason']}")
         best = run.best()[0]
         result = {"run": run.name, "checkpoint": best.directory, "step": best.step, "metrics": best.metrics}
-        tracking.finish_training(run, best)
+        record_model(tracking, recipe, run, best)
         run.write("result.json", result)
     return result
 

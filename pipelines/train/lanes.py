@@ -58,8 +58,10 @@ class ReadLane:
         self.current: tuple[int, np.ndarray] | None = None
 
     def __call__(self, items: dict[str, np.ndarray]) -> pa.Table:
-        work = [WorkItem(*(int(items[name][i]) for name in ("epoch", "first_batch", "batches", "lane")))
-                for i in range(len(items["epoch"]))]
+        work = [
+            WorkItem(*(int(items[name][i]) for name in ("epoch", "first_batch", "batches", "lane")))
+            for i in range(len(items["epoch"]))
+        ]
         return pa.concat_tables([self.block(item) for item in work])
 
     def block(self, item: WorkItem) -> pa.Table:
@@ -117,7 +119,9 @@ def lane_dataset(source: LaneSource, epochs: int, start: Callable[[], int], read
     return build
 
 
-def batches(blocks: Iterator[pa.Table], order: LaneOrder, reader: SampleReader, rank: int, size: int) -> Iterator[Batch]:
+def batches(
+    blocks: Iterator[pa.Table], order: LaneOrder, reader: SampleReader, rank: int, size: int
+) -> Iterator[Batch]:
     """This worker's share of every global batch, lane by lane.
 
     Raises RuntimeError where a block is not the one that the plan puts next: order is checked, never assumed.

@@ -1,5 +1,6 @@
 """The training loop of one worker (Ray Train calls `work` in every process of the group)."""
 
+import json
 import math
 import tempfile
 import time
@@ -15,17 +16,15 @@ import torch
 from torch import Tensor
 
 from infra.tracking import NullTracker, Tracker
-from pipelines.dataset import Dataset
 from pipelines.errors import Failed
 from pipelines.recipe import Recipe
 from pipelines.train.lanes import batches
-from pipelines.train.plan import TrainingPlan
+from pipelines.train.plan import TrainingPlan, build_model
 from pipelines.train.runs import Run, fetched, resumable
 from pipelines.train.settings import OptimizerSettings
 from pipelines.train.validate import Validation
 from xmodal import checkpoint, distributed
 from xmodal.batch import Batch
-from xmodal.model import CrossModalModel
 from xmodal.settings import dump_yaml, parse
 
 HISTORY_POINTS = 1000
@@ -75,9 +74,9 @@ class Worker:
         self.rank, self.size = distributed.rank(), distributed.world_size()
         self.device = ray.train.torch.get_device()
         dataset = job.plan.open()
-        self.wordpiece, self.attributes = dataset.wordpiece(), dataset.attributes()
+        self.wordpiece, self.attributes = dataset.wordpiece(), json.dumps({"attributes": dataset.attributes()})
         torch.manual_seed(self.recipe.train.seed)
-        self.model = job.plan.model(self.recipe, dataset).to(self.device)
+        self.model = build_model(self.recipe, dataset).to(self.device)
         self.settings = self.recipe.train.optimizer
         groups = parameter_groups(self.model, self.settings.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate, betas=self.settings.betas)
@@ -91,15 +90,12 @@ class Worker:
     def _restore(self) -> None:
         saved = resumable(self.job.run)
         if saved is None:
-            self._warm_start()
+            self.job.plan.initialise(self.model)
             return
         with fetched(self.job.run.store, f"{self.job.run.prefix}/{saved.directory}") as directory:
             state = checkpoint.restore(directory, model=self.model, optimizer=self.optimizer)
             checkpoint.restore_rng(directory, self.rank, self.size)
         self.step, self.history = state["step"], state["history"]
-
-    def _warm_start(self) -> None:
-        self.job.plan.initialise(self.model)
 
     def batches(self) -> Iterator[Batch]:
         """This worker's batches; the first must come within the recipe's timeout."""
@@ -140,7 +136,9 @@ class Worker:
         values = dict(zip(losses, means.tolist(), strict=True))
         bad = [name for name, value in values.items() if not math.isfinite(value)]
         if bad:
-            raise NonFinite(f"the loss of {', '.join(bad)} is not finite at step {step}; weights of the last checkpoint stay")
+            raise NonFinite(
+                f"the loss of {', '.join(bad)} is not finite at step {step}; weights of the last checkpoint stay"
+            )
         return {"loss": sum(self.model.weights[name] * value for name, value in values.items())} | values
 
     def log(self, values: dict[str, float], wait: float) -> None:
@@ -150,7 +148,11 @@ class Worker:
         self.waited += wait
         batch = self.recipe.train.global_batch
         metrics = {f"train/{name}": value for name, value in values.items()} | self.model.state_metrics(self.step)
-        metrics |= {"time/step": seconds, "time/data_wait": wait / max(seconds, 1e-9), "time/samples_per_second": batch / seconds}
+        metrics |= {
+            "time/step": seconds,
+            "time/data_wait": wait / max(seconds, 1e-9),
+            "time/samples_per_second": batch / seconds,
+        }
         if self.rank == 0:
             self.job.tracker.log(self.step, metrics)
             share = self.waited / max(now - self.begun, 1e-9)
@@ -174,14 +176,19 @@ class Worker:
                     directory,
                     model=self.model,
                     optimizer=self.optimizer,
-                    state={"step": self.step, "history": self.history, "world_size": self.size} | self.job.plan.provenance(),
+                    state=self._state(),
                     recipe_yaml=dump_yaml(self.recipe),
                     wordpiece=self.wordpiece,
-                    attributes_json=self.attributes.to_json(),
+                    attributes_json=self.attributes,
                     rng=generators,
                 )
                 saved = ray.train.Checkpoint.from_directory(directory)
             ray.train.report(report, checkpoint=saved, checkpoint_dir_name=f"checkpoint-{self.step:010d}")
+
+    def _state(self) -> dict[str, Any]:
+        """What a checkpoint says of itself beside the tensors."""
+        own = {"step": self.step, "history": self.history, "world_size": self.size, "run": self.job.run.name}
+        return own | {"mlflow_run_id": self.job.tracker.run_id} | self.job.plan.provenance()
 
 
 def _no_batch(seconds: float) -> str:
@@ -192,10 +199,10 @@ def _no_batch(seconds: float) -> str:
     )
 
 
-def work(job: Job) -> None:
+def work(config: dict[str, Job]) -> None:
     """What Ray Train runs in each worker: step until the plan is done; a non-finite loss ends the run for good."""
-    if not ray.train.get_context().get_world_size() > 1 or not job.recipe["compute"].get("gpu"):
-        torch.set_num_threads(1)
+    job = config["job"]
+    torch.set_num_threads(max(1, int(job.recipe["compute"]["cpus_per_worker"])))
     worker = Worker(job)
     every = worker.recipe.train.checkpoint_every or job.plan.order.batches
     job.tracker.attach(worker.rank)

@@ -57,6 +57,9 @@ class TrainingPlan:
     def lanes(self) -> LaneSource:
         return LaneSource(self.store, self.dataset, self.version, self.order, self.reader)
 
+    def initialise(self, model: CrossModalModel) -> None:
+        """What a fresh run's model takes from the data before its first step."""
+
     def provenance(self) -> dict[str, Any]:
         """Where a checkpoint's data came from, and the species (with their taxon facts) it was trained on."""
         taxa = species_facts(self.open().records(["facts"], split="train")["facts"].to_pylist())

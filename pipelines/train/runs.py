@@ -51,6 +51,9 @@ class Run:
     def write(self, document: str, content: dict[str, Any]) -> None:
         self.store.put(f"{self.prefix}/{document}", json.dumps(content, indent=1).encode())
 
+    def delete(self, document: str) -> None:
+        self.store.delete([f"{self.prefix}/{document}"])
+
     def saved(self) -> list[Saved]:
         """The checkpoints that count as far as Ray's snapshot says, newest first."""
         snapshot = self.read(SNAPSHOT)

@@ -230,7 +230,9 @@ class SampleReader:
         longest = int((caption != 0).sum(1).max())
         length = int(text_length.max())
         text = self.texts.tensor(_view(rows["text"], self.texts.dtype, self.texts.shape))
-        ids = {name: torch.from_numpy(rows[name].to_numpy().copy()) for name in ("sample_id", "caption_id", "sequence_id")}
+        ids = {
+            name: torch.from_numpy(rows[name].to_numpy().copy()) for name in ("sample_id", "caption_id", "sequence_id")
+        }
         codes = {
             name: torch.from_numpy(_view(rows[name], np.dtype(np.int32), (self.attributes,)))
             for name in ("image_codes", "text_codes")

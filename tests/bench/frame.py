@@ -46,8 +46,14 @@ class Comparison:
         """What to print: each side's median, then the ratio ours / reference of each measure."""
         sides = [(self.ours.name, [a for a, _ in self.pairs]), (self.reference.name, [b for _, b in self.pairs])]
         text = [f"{self.title}  ({len(self.pairs)} interleaved pairs)"]
-        text += [f"  {name:<34} {_median(runs, 'cpu')} CPU, {_median(runs, 'wall')} wall per {self.unit}" for name, runs in sides]
-        return text + [f"  ratio ours / reference, {measure:<4}        {_spread(self.ratios(measure))}" for measure in ("cpu", "wall")]
+        text += [
+            f"  {name:<34} {_median(runs, 'cpu')} CPU, {_median(runs, 'wall')} wall per {self.unit}"
+            for name, runs in sides
+        ]
+        return text + [
+            f"  ratio ours / reference, {measure:<4}        {_spread(self.ratios(measure))}"
+            for measure in ("cpu", "wall")
+        ]
 
     def ratios(self, measure: str) -> list[float]:
         return [getattr(ours, measure) / getattr(reference, measure) for ours, reference in self.pairs]
@@ -89,7 +95,9 @@ def _spread(values: list[float]) -> str:
 
 def machine() -> str:
     """The machine the figures are from, in one line."""
-    model = next((line.split(":")[1].strip() for line in _cpu_info() if line.startswith("model name")), platform.processor())
+    model = next(
+        (line.split(":")[1].strip() for line in _cpu_info() if line.startswith("model name")), platform.processor()
+    )
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return f"{os.cpu_count()} x {model}, {device}; Python {platform.python_version()}, torch {torch.__version__}"
 

@@ -30,7 +30,9 @@ def comparisons() -> Iterator[Comparison]:
     plain = _stepper(CLIP(parse(ModelSettings, SETTINGS), words))
     for title, tasks in TASKS.items():
         ours = _stepper(CrossModalModel(parse(ModelSettings, SETTINGS | {"tasks": tasks}), words, 4))
-        yield compare(f"train step, {title}, {ROWS} samples", "sample", Side("xmodal", ours), Side("in-batch CLIP", plain))
+        yield compare(
+            f"train step, {title}, {ROWS} samples", "sample", Side("xmodal", ours), Side("in-batch CLIP", plain)
+        )
 
 
 class CLIP(nn.Module):

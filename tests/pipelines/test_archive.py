@@ -169,6 +169,22 @@ def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
         archive.read(entry)
 
 
+@pytest.mark.services
+def test_an_s3_bucket_lists_and_reads_the_same(tmp_path: Path, bucket_url: str) -> None:
+    members = {f"{number:03d}.jpg": bytes([number]) * 40_000 for number in range(50)}
+    stores = [open_store(str(tmp_path)), open_store(f"{bucket_url}/archive")]
+    found = []
+    for store in stores:
+        store.put("a.jpg", b"loose")
+        store.put("tars/x.tar", tar_of(members))
+        store.put("tars/cut.tar", tar_of(members)[:100_000])
+        archive = Archive(store)
+        found.append([(entry.key, entry.size, entry.offset, archive.read(entry)) for entry in archive.entries()])
+        assert archive.refused.counts == {"damaged_tar": 1, "member_cut_off": 1}
+    assert found[0] == found[1]
+    assert len(found[0]) == 1 + 1 + 2 + 50
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.dictionaries(st.text("abc/é .", min_size=1, max_size=40), st.binary(max_size=2000), max_size=6))
 def test_any_tar_reads_back_what_its_safe_members_hold(

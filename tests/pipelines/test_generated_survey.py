@@ -14,6 +14,7 @@ from pipelines.demo.files import PLANTED_NAME
 from pipelines.demo.species import SPECIES
 from pipelines.demo.survey import COCO_KEY, DETECTOR_KEY, IMAGES
 from pipelines.sources import CamtrapDP, CocoCameraTraps, MegaDetector
+from xmodal.settings import SettingsError, parse
 
 PROBED = DemoSettings(places=16, frames=640, width=160, height=120, broken=0)
 
@@ -122,6 +123,11 @@ def test_infrared_frames_are_grey_and_the_others_are_not(tiny: tuple[Store, Gene
         if not shot.broken:
             pixels = np.asarray(Image.open(io.BytesIO(store.read(shot.frame.key))).convert("YCbCr"), int)
             assert bool(np.abs(pixels[..., 1:] - 128).mean() < 0.5) is shot.frame.visit.dark
+
+
+def test_settings_that_leave_no_frames_are_refused() -> None:
+    with pytest.raises(SettingsError, match="20 frames are too few for 24 places"):
+        parse(DemoSettings, {"frames": 20})
 
 
 def test_raw_pixels_do_not_tell_the_species_at_unseen_places(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ sizes = st.tuples(st.integers(1, 300), st.integers(1, 4), st.integers(1, 6), st.
 
 
 def order_of(count: int, lanes: int, lane_batch: int, seed: int) -> LaneOrder:
-    rows = Rows(np.repeat(np.arange(3), 200)[:count].astype(np.int32), np.tile(np.arange(200), 3)[:count].astype(np.int32))
+    rows = Rows(
+        np.repeat(np.arange(3), 200)[:count].astype(np.int32), np.tile(np.arange(200), 3)[:count].astype(np.int32)
+    )
     return LaneOrder(rows, seed, lanes * lane_batch, lanes, window=2)
 
 
@@ -21,7 +23,11 @@ def epoch_batches(order: LaneOrder, epoch: int) -> list[list[tuple[int, bool]]]:
     lanes = [order.lane(whole, lane) for lane in range(order.lanes)]
     size = order.lane_batch
     return [
-        [(int(p), bool(v)) for positions, valid in lanes for p, v in zip(positions[b * size :][:size], valid[b * size :][:size], strict=True)]
+        [
+            (int(p), bool(v))
+            for positions, valid in lanes
+            for p, v in zip(positions[b * size :][:size], valid[b * size :][:size], strict=True)
+        ]
         for b in range(order.batches)
     ]
 

@@ -223,6 +223,37 @@ def test_a_missing_column_and_a_missing_table_are_named(tmp_path: Path) -> None:
         read(tmp_path)
 
 
+def test_a_package_whose_media_are_all_elsewhere_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, [medium("m1", path="https://x/1"), medium("m2", path="https://x/2")], [])
+    with pytest.raises(DataRefused, match=r"none of its 2 images can be used \(remote_url 2\)"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("field", ["resources", "profile", "licenses", "taxonomic"])
+@pytest.mark.parametrize(
+    "value", [None, 5, "x", [], {}, [None], [[]], [{}], [{"name": 1, "path": 2, "scope": "media"}]]
+)
+def test_a_descriptor_of_any_shape_is_read_or_refused(tmp_path: Path, field: str, value: Any) -> None:
+    write(tmp_path, [medium("m1")], [observation("media", mediaID="m1")], **{field: value})
+    try:
+        assert read(tmp_path).media.num_rows == 1
+    except DataRefused as refusal:
+        assert field in ("resources", "profile") and "\n" not in str(refusal)
+
+
+def test_another_delimiter_and_encoding(tmp_path: Path) -> None:
+    write(tmp_path, [medium("m1")], [])
+    package = json.loads((tmp_path / "datapackage.json").read_text())
+    package["resources"][0] |= {"encoding": "latin-1", "dialect": {"delimiter": ";"}}
+    (tmp_path / "datapackage.json").write_text(json.dumps(package))
+    (tmp_path / "deployments.csv").write_bytes("deploymentID;locationID\nd1;Forêt\n".encode("latin-1"))
+    assert read(tmp_path).media["place"].to_pylist() == ["Forêt"]
+    package["resources"][0] |= {"encoding": "klingon"}
+    (tmp_path / "datapackage.json").write_text(json.dumps(package))
+    with pytest.raises(DataRefused, match=r"deployments\.csv: not a readable CSV"):
+        read(tmp_path)
+
+
 @pytest.mark.data
 def test_the_standards_example(data_dir: Path) -> None:
     survey = read(data_dir / "camtrap-dp-example")

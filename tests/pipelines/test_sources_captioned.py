@@ -105,7 +105,7 @@ def test_an_image_in_two_splits_is_refused(tmp_path: Path) -> None:
     [
         ("token.txt", b"nothing here\n", "no line of it reads"),
         ("token.txt", b"a.jpg#0\t\xff\xfe\n", "not UTF-8"),
-        ("token.txt", b"z.jpg#0\tOne\n", "none of its images is in the archive"),
+        ("token.txt", b"z.jpg#0\tOne\n", "none of its 1 images can be used .no_such_file 1"),
         ("train.txt", b"\xff\xfe", "not UTF-8"),
     ],
 )

@@ -19,7 +19,7 @@ def survey(*keys: str) -> Survey:
     rows = SurveyRows()
     for key in keys:
         rows.media.add(media_id=key, key=key)
-    return rows.survey()
+    return rows.survey("test", len(keys))
 
 
 def box(category: str = "1", conf: Any = 0.9, bbox: Any = (0.1, 0.2, 0.3, 0.4)) -> dict[str, Any]:

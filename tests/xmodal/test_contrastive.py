@@ -38,7 +38,9 @@ def loop(query: Tensor, keys: Tensor, relations: Relations, valid: Tensor, polic
         own = int(relations.own[i].int().argmax())
         usable = [j for j in range(len(keys)) if j == own or bool(valid[j])]
         positives = {own} | ({j for j in usable if relations.positive[i, j]} if policy == "soft" else set())
-        left_out = {j for j in usable if j not in positives and not relations.unrelated[i, j]} if policy != "none" else set()
+        left_out = (
+            {j for j in usable if j not in positives and not relations.unrelated[i, j]} if policy != "none" else set()
+        )
         total = sum(math.exp(scores[j]) for j in usable if j not in left_out)
         losses.append(-sum(math.log(math.exp(scores[j]) / total) for j in positives) / len(positives))
     return losses
@@ -53,19 +55,21 @@ def test_the_loss_is_the_formula(policy: str, i2t: float) -> None:
     seen = tiny.encodings(built, given)
     usable, queue = seen.candidates.valid, built.queue.keys
     texts, images = torch.cat([seen.keys.text, queue.text]), torch.cat([seen.keys.image, queue.image])
-    first = loop(seen.image, texts, seen.image_to_text, usable, policy, 0.07)
-    second = loop(seen.text, images, seen.text_to_image, usable, policy, 0.07)
+    first = loop(seen.image, texts, seen.i2t.relations, usable, policy, 0.07)
+    second = loop(seen.text, images, seen.t2i.relations, usable, policy, 0.07)
     rows = [i2t * a + (1 - i2t) * b for a, b, good in zip(first, second, valid, strict=True) if good]
     assert built(given)["itc"].item() == pytest.approx(np.mean(rows), rel=1e-5)
-    assert seen.image_to_text.positive.any() and seen.image_to_text.ignored.any()
+    assert seen.i2t.relations.positive.any() and seen.i2t.relations.ignored.any()
 
 
 def test_equal_similarities_give_log_n() -> None:
     built = tiny.model(tasks={"itc": {"fn_policy": "none"}})
     for towers in (built.query, built.key.encoder):
         for tower in (towers.image, towers.text):
-            torch.nn.init.zeros_(tower.head.projection[-1].weight)
-            torch.nn.init.ones_(tower.head.projection[-1].bias)
+            last = tower.head.projection[-1]
+            assert isinstance(last, torch.nn.Linear)
+            torch.nn.init.zeros_(last.weight)
+            torch.nn.init.ones_(last.bias)
     assert built(tiny.batch(6))["itc"].item() == pytest.approx(math.log(6), abs=1e-5)
 
 
@@ -83,7 +87,9 @@ def test_a_batch_of_one_species_is_finite(policy: str) -> None:
     codes = torch.ones(4, tiny.ATTRIBUTES, dtype=torch.int32)
     optimizer = torch.optim.AdamW(built.parameters())
     for step in range(3):
-        same = tiny.batch(4, step=step, image_codes=codes, text_codes=codes, caption_id=torch.zeros(4, dtype=torch.int64))
+        same = tiny.batch(
+            4, step=step, image_codes=codes, text_codes=codes, caption_id=torch.zeros(4, dtype=torch.int64)
+        )
         losses = tiny.step(built, optimizer, same)
         assert all(math.isfinite(loss) for loss in losses.values()) and losses["itm"] == 0
         assert losses["itc"] == 0 or policy != "mask"
@@ -102,7 +108,7 @@ def test_logits_and_losses_stay_float32_under_autocast() -> None:
     built = filled(tiny.model(tasks=tiny.ALL_TASKS))
     with torch.autocast("cpu", torch.bfloat16):
         seen = tiny.encodings(built, tiny.batch(4))
-        vectors, logits = seen.image, seen.logits_to_texts(seen.image)
+        vectors, logits = seen.image, seen.i2t.logits
         assert all(loss.dtype == torch.float32 for loss in built(tiny.batch(4)).values())
     exact = vectors @ torch.cat([seen.gathered.text, built.queue.keys.text]).T / built.temperature.value
     assert vectors.dtype == logits.dtype == torch.float32 and torch.allclose(logits, exact, atol=1e-6)
@@ -145,7 +151,7 @@ class MoCo:
 
 
 def test_without_policy_and_distillation_it_is_moco() -> None:
-    momentum, fixed = {"coefficient": 0.9, "warmup": False}, {"learnable": False}
+    momentum, fixed = {"coefficient": 0.9, "warmup": 1}, {"learnable": False}
     built = tiny.model(tasks={"itc": {"fn_policy": "none"}}, momentum=momentum, temperature=fixed, queue={"size": 3})
     reference = MoCo(copy.deepcopy(built), 0.9, 3)
     ours, theirs = (torch.optim.SGD(one.query.parameters(), 0.05) for one in (built, reference))
@@ -206,7 +212,7 @@ class ALBEF:
 def test_it_is_albef_step_by_step(policy: str, alpha: float) -> None:
     distillation = {"alpha": alpha} if alpha else None
     task = {"fn_policy": policy, "distillation": distillation}
-    momentum = {"coefficient": 0.9, "warmup": False}
+    momentum = {"coefficient": 0.9, "warmup": 1}
     built = tiny.model(tasks={"itc": task}, momentum=momentum, queue={"size": 4 * PER_EPOCH})
     reference = ALBEF(copy.deepcopy(built), 0.9, alpha, policy == "soft")
     ours = torch.optim.SGD([*built.query.parameters(), *built.temperature.parameters()], 0.05)

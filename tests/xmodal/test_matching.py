@@ -26,21 +26,21 @@ def drawn(built: CrossModalModel, given: Batch) -> tuple[Tensor, Tensor, Any]:
     """Negative texts of the images, whether there is any, and the encodings."""
     seen = tiny.encodings(built, given)
     matching = task(built)
-    rows, has = matching._draw(seen, matching.pool(seen), seen.logits_to_texts(seen.image), seen.image_to_text, side=0)
+    rows, has = matching._draw(seen, matching.pool(seen), seen.i2t, side=0)
     return rows, has, seen
 
 
 def test_draws_are_unrelated_valid_and_in_proportion() -> None:
     built = tiny.model(tasks=ONLY)
     blank = torch.full((5, tiny.ATTRIBUTES), -1, dtype=torch.int32)
-    fixed = {"image_codes": blank, "text_codes": blank, "sequence_id": torch.tensor([1, 1, 2, 3, 4])}
+    fixed: dict[str, Any] = {"image_codes": blank, "text_codes": blank, "sequence_id": torch.tensor([1, 1, 2, 3, 4])}
     given = tiny.batch(5, valid=torch.tensor([True, True, True, True, False]), **fixed)
     counts = np.zeros((5, 5))
     _, _, seen = drawn(built, given)
-    matching, logits = task(built), seen.logits_to_texts(seen.image)
+    matching, logits = task(built), seen.i2t.logits
     for seed in range(400):
         matching.seed = seed
-        rows, has = matching._draw(seen, matching.pool(seen), logits, seen.image_to_text, side=0)
+        rows, has = matching._draw(seen, matching.pool(seen), seen.i2t, side=0)
         assert has.all()
         counts[np.arange(5), rows.numpy()] += 1
     allowed = np.ones((5, 5), dtype=bool) & ~np.eye(5, dtype=bool)
@@ -60,7 +60,7 @@ def test_a_draw_is_keyed_by_seed_step_and_samples_alone() -> None:
     assert torch.equal(shuffled, first[order])  # the pool is in global order, whatever the local one
     steps = torch.stack([drawn(built, replace(given, step=step))[0] for step in range(20)])
     assert len(steps.unique(dim=0)) > 1
-    built.tasks["itm"].seed = 1  # pyright: ignore
+    task(built).seed = 1
     assert not torch.equal(torch.stack([drawn(built, replace(given, step=step))[0] for step in range(20)]), steps)
 
 
@@ -77,8 +77,8 @@ def test_the_loss_is_the_cross_entropy_of_pairs_and_negatives(pool: str) -> None
         return -matching.logits(tokens, mask, seen.image_tokens[image][None]).log_softmax(1)[0, label].item()
 
     rows = matching.pool(seen)
-    texts, _ = matching._draw(seen, rows, seen.logits_to_texts(seen.image), seen.image_to_text, side=0)
-    images, _ = matching._draw(seen, rows, seen.logits_to_images(seen.text), seen.text_to_image, side=1)
+    texts, _ = matching._draw(seen, rows, seen.i2t, side=0)
+    images, _ = matching._draw(seen, rows, seen.t2i, side=1)
     assert set(texts[:2].tolist()) == {2} and int(texts[2]) in (0, 1)
     for i in range(3):
         losses += [loss(i, i, 1), loss(i, int(images[i]), 0), loss(int(texts[i]), i, 0)]
@@ -94,11 +94,13 @@ def test_rows_without_a_negative_are_left_out() -> None:
     texts, has_text, seen = drawn(built, given)
     assert has_text.tolist() == [True, True, False] and texts[:2].tolist() == [2, 2]
     matching = task(built)
-    images = matching._draw(seen, matching.pool(seen), seen.logits_to_images(seen.text), seen.text_to_image, side=1)
+    images = matching._draw(seen, matching.pool(seen), seen.t2i, side=1)
     assert images[1].tolist() == [False, False, True]
     loss = built(given)["itm"]
     loss.backward()
-    assert torch.isfinite(loss) and all(torch.isfinite(p.grad).all() for p in matching.parameters() if p.grad is not None)
+    assert torch.isfinite(loss) and all(
+        torch.isfinite(p.grad).all() for p in matching.parameters() if p.grad is not None
+    )
 
 
 def test_a_batch_of_one_row_has_a_loss_of_zero_with_a_graph() -> None:

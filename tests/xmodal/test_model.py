@@ -55,12 +55,14 @@ def test_the_step_averages_first_and_pushes_the_keys_of_the_forward(built: Cross
     stored, steps = built.queue.ordered()
     assert torch.equal(stored.image[-3:], keys.image) and torch.equal(stored.sample_id[-3:], given.sample_id)
     assert steps.tolist() == [0] * 4 + [1] * 3
-    for mean, before, latest in zip(built.key.encoder.parameters(), old.parameters(), built.query.parameters(), strict=True):
+    for mean, before, latest in zip(
+        built.key.encoder.parameters(), old.parameters(), built.query.parameters(), strict=True
+    ):
         assert torch.allclose(mean, m * before + (1 - m) * latest, atol=1e-6)
 
 
 def test_accumulated_forwards_are_pushed_once_in_order() -> None:
-    built = tiny.model(momentum={"coefficient": 0.5, "warmup": False})
+    built = tiny.model(momentum={"coefficient": 0.5, "warmup": 1})
     optimizer = torch.optim.SGD(built.parameters(), 0.1)
     parts = [tiny.rows_of(tiny.batch(6), rows) for rows in torch.arange(6).split(2)]
     start = copy.deepcopy(built.query)
@@ -120,7 +122,9 @@ def test_vectors_are_unit_and_deterministic(built: CrossModalModel) -> None:
 def test_the_tower_ignores_what_stands_at_masked_places(built: CrossModalModel) -> None:
     given = tiny.batch(3)
     noise = torch.where(given.text_mask, given.text, torch.full_like(given.text, 7))
-    assert torch.allclose(built.encode_text(noise, given.text_mask), built.encode_text(given.text, given.text_mask), atol=1e-6)
+    assert torch.allclose(
+        built.encode_text(noise, given.text_mask), built.encode_text(given.text, given.text_mask), atol=1e-6
+    )
 
 
 def test_state_metrics_tell_fill_and_age(built: CrossModalModel) -> None:
@@ -158,6 +162,7 @@ def test_the_default_is_contrast_with_a_masked_queue() -> None:
         ({"tasks": {"itc": {"fn_policy": "drop"}}}, "tasks.itc.fn_policy"),
         ({"momentum": {"coefficient": 1.5}}, "momentum.coefficient"),
         ({"head": "conv"}, "head"),
+        ({"temperature": {"initial": 0.7}}, "must lie within"),
     ],
 )
 def test_wrong_settings_are_one_line(document: dict[str, Any], text: str) -> None:
@@ -174,13 +179,14 @@ def test_a_task_that_is_off_is_bitwise_the_plain_model() -> None:
     assert fingerprint({"tasks": Tasks()}) == fingerprint({"tasks": parse(Tasks, {"itm": None})})
 
 
-def parallel_steps() -> tuple[dict[str, float], int]:
+def parallel_steps(autocast: bool) -> tuple[dict[str, float], int]:
     """A wrapped model as the training loop wraps it, two steps."""
     made = tiny.model(tasks=tiny.ALL_TASKS)
     wrapped = DistributedDataParallel(made, forward_sync_buffers=False)
     optimizer = torch.optim.AdamW(made.parameters(), 1e-3)
     for step in range(2):
-        losses = wrapped(tiny.batch(2, seed=torch.distributed.get_rank(), step=step))
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            losses = wrapped(tiny.batch(2, seed=torch.distributed.get_rank(), step=step))
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
         optimizer.step()
@@ -188,6 +194,7 @@ def parallel_steps() -> tuple[dict[str, float], int]:
     return {name: loss.item() for name, loss in losses.items()}, len(made.queue)
 
 
-def test_it_runs_inside_distributed_data_parallel(world: Any) -> None:
-    for losses, filled in world.run(2, parallel_steps):
+@pytest.mark.parametrize("autocast", [False, True])
+def test_it_runs_inside_distributed_data_parallel(world: Any, autocast: bool) -> None:
+    for losses, filled in world.run(2, parallel_steps, autocast):
         assert losses.keys() == tiny.ALL_TASKS.keys() and filled == 8

@@ -17,7 +17,9 @@ def test_it_starts_equal_without_gradient_and_in_evaluation_mode() -> None:
     query = network()
     key = MomentumSettings().build(query)
     key.train()
-    assert all(torch.equal(ours, theirs) for ours, theirs in zip(key.encoder.parameters(), query.parameters(), strict=True))
+    assert all(
+        torch.equal(ours, theirs) for ours, theirs in zip(key.encoder.parameters(), query.parameters(), strict=True)
+    )
     assert not any(parameter.requires_grad for parameter in key.parameters())
     assert not any(module.training for module in key.modules())
     assert all(parameter.requires_grad for parameter in query.parameters())
@@ -30,13 +32,15 @@ def test_key_dropout_follows_the_mode_of_training() -> None:
 
 def test_the_average_is_the_formula() -> None:
     query = network()
-    key = MomentumSettings(coefficient=0.9, warmup=False).build(query)
+    key = MomentumSettings(coefficient=0.9, warmup=1).build(query)
     expected = [parameter.detach().double().clone() for parameter in query.parameters()]
     for step in range(5):
         for parameter in query.parameters():
             parameter.data.add_(torch.randn_like(parameter))
         key.follow(query, step)
-        expected = [0.9 * old + 0.1 * new.detach().double() for old, new in zip(expected, query.parameters(), strict=True)]
+        expected = [
+            0.9 * old + 0.1 * new.detach().double() for old, new in zip(expected, query.parameters(), strict=True)
+        ]
     for mean, wanted in zip(key.encoder.parameters(), expected, strict=True):
         assert torch.allclose(mean.double(), wanted, atol=1e-6)
 
@@ -53,13 +57,13 @@ def test_buffers_are_copied() -> None:
 def test_warm_up_ends_at_the_coefficient() -> None:
     settings = MomentumSettings(coefficient=0.99)
     assert [settings.at(step) for step in (0, 8, 90)] == [0.1, 0.5, 0.91]
-    assert settings.at(10_000) == 0.99 and MomentumSettings(coefficient=0.99, warmup=False).at(0) == 0.99
+    assert settings.at(10_000) == 0.99 and MomentumSettings(coefficient=0.99, warmup=1).at(0) == 0.99
 
 
 @pytest.mark.parametrize("coefficient", [0.99, 0.999, 0.9999])
 def test_a_bfloat16_query_moves_the_float32_average(coefficient: float) -> None:
     query = network(torch.bfloat16)
-    key = MomentumSettings(coefficient=coefficient, warmup=False).build(query)
+    key = MomentumSettings(coefficient=coefficient, warmup=1).build(query)
     before = key.encoder.get_parameter("0.weight").clone()
     target = before * 1.05
     query.get_parameter("0.weight").data.copy_(target)

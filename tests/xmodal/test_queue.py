@@ -70,7 +70,9 @@ def test_state_goes_round_bit_by_bit() -> None:
     assert content(queue) == content(other)
 
 
-@pytest.mark.parametrize(("size", "d", "a", "column"), [(6, D, A, "sample_id"), (5, D + 1, A, "image"), (5, D, 4, "codes")])
+@pytest.mark.parametrize(
+    ("size", "d", "a", "column"), [(6, D, A, "sample_id"), (5, D + 1, A, "image"), (5, D, 4, "codes")]
+)
 def test_a_state_of_another_shape_is_refused_by_name(size: int, d: int, a: int, column: str) -> None:
     queue = FeatureQueue(5, D, A)
     queue.push(keys(0, [True] * 3), 0)

@@ -63,7 +63,10 @@ def test_yaml_is_1_2(tmp_path: Path) -> None:
         ("modle.queue_size=3", "modle: no such setting; did you mean model?"),
         ("shape.kind=rond", "shape.kind: 'rond' is no known kind; allowed: round, square; did you mean round?"),
         ("shape.radius=-1", "shape.radius: input should be greater than 0 (given -1)"),
-        ("model.queue_size=many", "model.queue_size: input should be a valid integer, unable to parse string as an integer (given 'many')"),
+        (
+            "model.queue_size=many",
+            "model.queue_size: input should be a valid integer, unable to parse string as an integer (given 'many')",
+        ),
         ("optional.queu_size=1", "optional.queu_size: no such setting; did you mean optional.queue_size?"),
         ("many.0.queue_size=1", "many.0.queue_size: 0 is no position in a list of 0"),
         ("name.first=1", "name.first: name is a single value, nothing can be set below it"),

@@ -115,9 +115,9 @@ def test_bad_image_survives_pickling():
 def test_what_only_looks_bad_is_taken():
     for data in (JPEG + b"ftypmp42" * 50, JPEG + b"\0" * 4000):
         assert prepare_image(data, SMALL) == prepare_image(JPEG, SMALL)
-    frames = {"save_all": True, "append_images": [natural(40, 30, seed=1)]}
     for form in ("GIF", "MPO", "WEBP", "TIFF"):
-        first = prepare_image(encoded(natural(40, 30), form, **frames), SMALL)
+        several = encoded(natural(40, 30), form, save_all=True, append_images=[natural(40, 30, seed=1)])
+        first = prepare_image(several, SMALL)
         assert (first.width, first.format) == (40, form)
     garbage = JPEG[:2] + b"\xff\xe1\0\x10Exif\0\0garbage!" + JPEG[2:]
     assert prepare_image(garbage, SMALL).exif_turn == 1

@@ -23,8 +23,14 @@ SPLITS = {
 }
 MODELS = {
     "mask": {"tasks": tiny.ALL_TASKS},
-    "soft, distilled": {"tasks": {"itc": {"fn_policy": "soft", "distillation": {"alpha": 0.4, "ramp": 20}}}, "head": "mlp"},
-    "none, short queue": {"tasks": {"itc": {"fn_policy": "none"}, "lm": {"decoder": tiny.FUSION}}, "queue": {"size": 4}},
+    "soft, distilled": {
+        "tasks": {"itc": {"fn_policy": "soft", "distillation": {"alpha": 0.4, "ramp": 20}}},
+        "head": "mlp",
+    },
+    "none, short queue": {
+        "tasks": {"itc": {"fn_policy": "none"}, "lm": {"decoder": tiny.FUSION}},
+        "queue": {"size": 4},
+    },
 }
 """Steps after the first may differ by 1e-5: rounding grows with training."""
 
@@ -66,7 +72,7 @@ def test_workers_change_nothing(world: World, name: str, kind: str) -> None:
         for step, (found, wanted) in enumerate(zip(rank, alone, strict=True)):
             for column in wanted:
                 bound = (1e-6 if step == 0 else 1e-5) * max(1.0, wanted[column].double().norm().item())
-                assert (found[column].double() - wanted[column]).norm() <= bound, (step, column)
+                assert (found[column].double() - wanted[column].double()).norm() <= bound, (step, column)
             assert all(torch.equal(found[n], ranks[0][step][n]) for n in wanted if n.startswith("queue/")), step
 
 

@@ -39,7 +39,7 @@ def model(seed: int = 0, **changes: Any) -> CrossModalModel:
     return CrossModalModel(settings(**changes), wordpiece(), ATTRIBUTES, seed)
 
 
-def batch(rows: int, seed: int = 0, step: int = 0, **changes: Tensor) -> Batch:
+def batch(rows: int, seed: int = 0, step: int = 0, **changes: Any) -> Batch:
     """Random rows whose captions differ in length; every sample, caption and sequence is its own."""
     generator = torch.Generator().manual_seed(1000 * step + seed)
     length = torch.randint(3, 9, (rows,), generator=generator)
@@ -85,4 +85,4 @@ def step(built: CrossModalModel, optimizer: torch.optim.Optimizer, given: Batch)
 
 
 def encodings(built: CrossModalModel, given: Batch) -> Encodings:
-    return Encodings(given, built.query, built.key, built.queue, built.temperature)
+    return Encodings(given, built.query, built.key.encoder, built.queue, built.temperature)

@@ -37,8 +37,8 @@ def _alone() -> None:
 
 
 def _member(rank: int, size: int, folder: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    store = dist.FileStore(os.path.join(folder, "store"), size)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=size)
+    address = f"file://{folder}/store"
+    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=size)
     try:
         return function(*arguments)
     finally:

@@ -29,7 +29,7 @@ class LM(Settings):
     """The caption decoder."""
 
     def build(self, sizes: Sizes) -> "Captioning":
-        decoder = self.decoder.build(sizes.vocabulary, sizes.image_width, sizes.caption_length)
+        decoder = self.decoder.build(sizes.vocabulary, length=sizes.caption_length, image_width=sizes.image_width)
         return Captioning(decoder, self.label_smoothing)
 
 

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from xmodal.distributed import share_of_mean
-from xmodal.encodings import Encodings
+from xmodal.encodings import Direction, Encodings
 from xmodal.relations import Relations
 from xmodal.settings import Settings
 from xmodal.sizes import Sizes
@@ -61,18 +61,14 @@ class Contrastive(nn.Module):
 
     def forward(self, encodings: Encodings) -> Tensor:
         """This rank's share of the global mean over valid rows, a scalar."""
-        to_text, to_image = encodings.logits_to_texts, encodings.logits_to_images
-        i2t = self._row_losses(encodings, encodings.image, encodings.keys.image, to_text, encodings.image_to_text)
-        t2i = self._row_losses(encodings, encodings.text, encodings.keys.text, to_image, encodings.text_to_image)
+        i2t, t2i = self._row_losses(encodings, encodings.i2t), self._row_losses(encodings, encodings.t2i)
         losses = self.i2t_weight * i2t + (1 - self.i2t_weight) * t2i
         return share_of_mean(losses, encodings.batch.valid, encodings.count)
 
-    def _row_losses(
-        self, encodings: Encodings, query: Tensor, key: Tensor, logits: Callable[[Tensor], Tensor], relations: Relations
-    ) -> Tensor:
-        allowed, targets = self.policy(relations, encodings.candidates.valid)
-        targets = self.soften(targets, encodings, allowed, lambda: logits(key))
-        return cross_entropy(logits(query), targets, allowed)
+    def _row_losses(self, encodings: Encodings, direction: Direction) -> Tensor:
+        allowed, targets = self.policy(direction.relations, encodings.candidates.valid)
+        targets = self.soften(targets, allowed, direction, encodings.samples_seen)
+        return cross_entropy(direction.logits, targets, allowed)
 
 
 Policy = Callable[[Relations, Tensor], tuple[Tensor, Tensor]]
@@ -101,7 +97,7 @@ POLICIES: dict[str, Policy] = {"mask": mask, "soft": soft, "none": none}
 class HardTargets:
     """Targets as the relations give them."""
 
-    def __call__(self, targets: Tensor, encodings: Encodings, allowed: Tensor, logits: Callable[[], Tensor]) -> Tensor:
+    def __call__(self, targets: Tensor, allowed: Tensor, direction: Direction, samples: int) -> Tensor:
         return targets
 
 
@@ -112,9 +108,9 @@ class DistilledTargets:
         self.settings = settings
 
     @torch.no_grad()
-    def __call__(self, targets: Tensor, encodings: Encodings, allowed: Tensor, logits: Callable[[], Tensor]) -> Tensor:
-        alpha = self.settings.share(encodings.samples_seen)
-        return alpha * masked_log_softmax(logits(), allowed).exp() + (1 - alpha) * targets
+    def __call__(self, targets: Tensor, allowed: Tensor, direction: Direction, samples: int) -> Tensor:
+        alpha = self.settings.share(samples)
+        return alpha * masked_log_softmax(direction.key_logits, allowed).exp() + (1 - alpha) * targets
 
 
 def masked_log_softmax(logits: Tensor, allowed: Tensor) -> Tensor:

@@ -19,9 +19,8 @@ from torch.nn.functional import cross_entropy
 
 from xmodal.distributed import global_mean
 from xmodal.draws import gumbel
-from xmodal.encodings import Encodings, Tokens
+from xmodal.encodings import Direction, Encodings, Tokens
 from xmodal.fusion import FusionSettings
-from xmodal.relations import Relations
 from xmodal.settings import Settings
 from xmodal.sizes import Sizes
 
@@ -64,9 +63,8 @@ class Matching(nn.Module):
     def forward(self, encodings: Encodings) -> Tensor:
         """This rank's share of the global mean over pairs and drawn negatives, a scalar."""
         pool = self.pool(encodings)
-        to_text, to_image = encodings.logits_to_texts, encodings.logits_to_images
-        text, has_text = self._draw(encodings, pool, to_text(encodings.image), encodings.image_to_text, side=0)
-        image, has_image = self._draw(encodings, pool, to_image(encodings.text), encodings.text_to_image, side=1)
+        text, has_text = self._draw(encodings, pool, encodings.i2t, side=0)
+        image, has_image = self._draw(encodings, pool, encodings.t2i, side=1)
         # the candidates' longest text may be longer than the local one: pairs take their tokens from the pool as well
         logits = self.logits(
             torch.cat([pool.text[pool.own], pool.text[pool.own], pool.text[text]]),
@@ -81,14 +79,11 @@ class Matching(nn.Module):
         """(B, L, W), (B, L), (B, R, W) -> (B, 2): column 1 is the score of being a pair."""
         return self.head(self.fusion(text_tokens, text_mask, image_tokens)[:, 0])
 
-    @torch.no_grad()
-    def _draw(
-        self, encodings: Encodings, pool: Tokens, logits: Tensor, relations: Relations, side: int
-    ) -> tuple[Tensor, Tensor]:
+    def _draw(self, encodings: Encodings, pool: Tokens, direction: Direction, side: int) -> tuple[Tensor, Tensor]:
         """(B,) rows of the pool drawn as negatives, and whether the row has any that is allowed."""
         batch, candidates = encodings.batch, encodings.candidates
-        allowed = (relations.unrelated & candidates.valid)[:, pool.column]
+        allowed = (direction.relations.unrelated & candidates.valid)[:, pool.column]
         others = candidates.sample_id[pool.column]
         noise = gumbel(self.seed, side, batch.step, batch.sample_id[:, None], others[None])
-        scores = (logits[:, pool.column].double() + noise).masked_fill(~allowed, float("-inf"))
-        return scores.argmax(1), allowed.any(1)
+        scores = direction.logits.detach()[:, pool.column].double() + noise
+        return scores.masked_fill(~allowed, float("-inf")).argmax(1), allowed.any(1)

@@ -1,0 +1,122 @@
+"""`make demo`: the main job on an embedded S3 server, a local Ray and a local MLflow server.
+
+Everything it keeps lies in `.xmodal/demo`; a second run reuses it. What it starts stops with it.
+"""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from infra.cluster import local_ray
+from infra.mlflow_server import MlflowServer
+from infra.seaweed import SeaweedServer
+from infra.storage import open_store
+from pipelines.demo.survey import DemoSettings, generate
+
+HOME = Path(".xmodal/demo")
+ARCHIVE, ROOT = "s3://xmodal-archive/generated", "s3://xmodal/root"
+RECIPE = ("demo",)
+QUERIES = ("a camera-trap image of a red fox", "an even-toed ungulate at night", "an empty camera-trap image")
+
+
+def main() -> None:
+    """Runs the whole road and ends by telling what to open."""
+    begun = time.monotonic()
+    with ExitStack() as services:
+        address = start(services)
+        survey()
+        table, report = road()
+        print(table)
+        show_queries(run_name())
+        tell(address, report, time.monotonic() - begun)
+        if sys.stdin.isatty() and os.environ.get("DEMO_EXIT") != "1":
+            wait(address)
+
+
+def start(services: ExitStack) -> str:
+    """S3, MLflow and Ray; their addresses and credentials go into this process's environment. Returns MLflow's address."""
+    with step("starting S3 (SeaweedFS), MLflow and Ray"):
+        storage = services.enter_context(SeaweedServer(HOME / "s3", buckets=["xmodal-archive", "xmodal"]))
+        os.environ |= storage.environment() | {"XMODAL_ROOT": ROOT}
+        tracking = services.enter_context(MlflowServer(HOME / "mlflow"))
+        os.environ["MLFLOW_TRACKING_URI"] = tracking.uri
+        services.enter_context(local_ray(2, HOME / "ray"))
+    return tracking.uri
+
+
+def survey() -> None:
+    """The generated survey, drawn where the bucket does not hold it yet; its metadata are written last."""
+    store = open_store(ARCHIVE)
+    if store.head("datapackage.json") is None:
+        with step("drawing a camera-trap survey (generated: no real animals)"):
+            generate(store, DemoSettings())
+
+
+def road() -> tuple[str, Path]:
+    """prepare, train, evaluate; returns the table of figures and the report."""
+    from pipelines.evaluate.flow import evaluate
+    from pipelines.prepare.verb import prepare
+    from pipelines.train.flow import train
+
+    with step("prepare"):
+        print(prepare(RECIPE, False))
+    with step("train on 2 workers"):
+        print(train(RECIPE))
+    report = HOME / "report.html"
+    with step("evaluate"):
+        return evaluate(run_name(), (), None, report, False), report
+
+
+def run_name() -> str:
+    """The demo's run."""
+    from pipelines.dataset import Dataset
+    from pipelines.recipe import load_recipe
+    from pipelines.train.flow import choose_run
+
+    recipe = load_recipe(RECIPE)
+    store = recipe.compute.store()
+    return choose_run(store, recipe, Dataset.open(store, recipe.data.name).digest, again=False).name
+
+
+def show_queries(run: str) -> None:
+    """A few searches over the test images."""
+    from pipelines.search import search
+
+    for query in QUERIES:
+        print(f'\nxmodal search "{query}"')
+        for line in search(query, run, None, "test", 3):
+            print("  {score:.3f}  {media_id}  {text}".format(**line))
+
+
+def tell(address: str, report: Path, seconds: float) -> None:
+    """What there is to open now."""
+    print(f"\ndone in {seconds:.0f} s (the survey is generated: its figures say nothing about nature)")
+    print(f"  report   {report.resolve()}")
+    print(f"  MLflow   {address}  (while this runs)")
+    print(f"  kept in  {HOME.resolve()}  (make clean removes it)")
+
+
+def wait(address: str) -> None:
+    """Until Ctrl-C."""
+    print(f"\nMLflow stays up at {address}; Ctrl-C ends it")
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        print("\nstopping")
+
+
+@contextmanager
+def step(title: str) -> Iterator[None]:
+    """Says what is going on and how long it took."""
+    print(f"\n== {title}", file=sys.stderr, flush=True)
+    begun = time.monotonic()
+    yield
+    print(f"   {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

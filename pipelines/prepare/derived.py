@@ -1,0 +1,61 @@
+"""The feature sets of a version: one for each frozen encoder of the recipe, and those of the parent that still fit."""
+
+import json
+from typing import Any
+
+from pipelines.prepare.features import FeatureTask, ImageFeatures, TextFeatures, receipt_key
+from pipelines.prepare.run import Run
+from xmodal.encoders import ImageEncoderSettings, TextEncoderSettings
+from xmodal.wordpiece import WordPiece
+
+Entry = dict[str, Any]
+
+
+def derive(
+    run: Run,
+    pixels: list[Entry],
+    records: list[Entry],
+    wordpiece: str,
+    image: ImageEncoderSettings,
+    text: TextEncoderSettings,
+) -> list[Entry]:
+    """[{"encoder", "kind", "shape", "parts"}], sorted by encoder. What the parent holds of the same parts is kept."""
+    sources = {"image": pixels, "text": records}
+    sets = {old["encoder"]: old for old in run.inherited("features") if _fits(old, sources[old["kind"]])}
+    if image.frozen:
+        encoder = image.build().identity()
+        sets[encoder] = _compute(run, "image", encoder, pixels, ImageFeatures, (image,))
+    if text.frozen:
+        vocabulary = WordPiece.from_json(wordpiece)
+        encoder = text.build(vocabulary).identity()
+        sets[encoder] = _compute(run, "text", encoder, records, TextFeatures, (text, vocabulary))
+    return [sets[encoder] for encoder in sorted(sets)]
+
+
+def _fits(old: Entry, parts: list[Entry]) -> bool:
+    """Whether a set of the parent is complete for `parts`."""
+    return {part["source"] for part in old["parts"]} == {part["sha256"] for part in parts}
+
+
+def _compute(run: Run, kind: str, encoder: str, parts: list[Entry], make: Any, arguments: tuple[Any, ...]) -> Entry:
+    held = {
+        part["source"]: part for old in run.inherited("features") if old["encoder"] == encoder for part in old["parts"]
+    }
+    found = [held[part["sha256"]] for part in parts if part["sha256"] in held]
+    receipts = run.work.child("features")
+    tasks = {
+        receipt_key(encoder, part["item"], part): FeatureTask(
+            encoder, part["survey"], part["item"], run.home, receipts, part
+        )
+        for part in parts
+        if part["sha256"] not in held
+    }
+    total = sum(task.part["rows"] for task in tasks.values())
+    with run.progress(f"features {kind}", total=total, unit="images") as progress:
+        done = 0
+        for receipt in run.perform("features", make, arguments, tasks):
+            found.append(json.loads(receipt))
+            done += found[-1]["rows"]
+            progress.update(done)
+    found.sort(key=lambda part: (part["survey"], part["item"]))
+    return {"encoder": encoder, "kind": kind, "shape": found[0]["shape"], "parts": found}

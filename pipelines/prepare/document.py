@@ -1,0 +1,53 @@
+"""What a version document says beside who made it and when."""
+
+from collections import Counter
+from typing import Any
+
+from pipelines.prepare import captions, ledger
+from pipelines.prepare.facts import FACTS_VERSION
+from pipelines.prepare.items import PIXELS_VERSION
+from pipelines.prepare.listing import SurveyListing
+from pipelines.prepare.records import RECORDS_VERSION
+from pipelines.prepare.run import Run
+from pipelines.prepare.splits import SPLIT_VERSION
+
+SCHEMA_VERSION = 1
+"""Of the stored tables and of this document."""
+Entry = dict[str, Any]
+
+
+def describe(
+    run: Run, rows: list[ledger.Row], pins: dict[str, str], vocabularies: list[Entry], parts: dict[str, list[Entry]]
+) -> Entry:
+    """The document's content: settings, surveys with their counts, vocabularies, parts by kind."""
+    counts = Counter[str]()
+    for part in parts["records"]:
+        counts.update(part["splits"])
+    return {
+        "dataset": run.data.name,
+        "schema": SCHEMA_VERSION,
+        "prepare": {"fingerprint": run.fingerprint, "settings": run.settings.model_dump(mode="json")},
+        "code": {"pixels": PIXELS_VERSION, "facts": FACTS_VERSION, "records": RECORDS_VERSION},
+        "split": {"policy": run.data.split.kind, "version": SPLIT_VERSION, "pinned": pins}
+        | run.data.split.model_dump(mode="json", include={"seed"}),
+        "captions": captions.version(),
+        "taxonomy": None,
+        "surveys": [_survey(listing, rows, parts["records"]) for listing in run.listings],
+        "counts": dict(sorted(counts.items())),
+        "vocabularies": vocabularies,
+        "withdrawn": [],
+    } | parts
+
+
+def _survey(listing: SurveyListing, rows: list[ledger.Row], records: list[Entry]) -> Entry:
+    own = [row for row in rows if row["survey"] == listing.name]
+    return {
+        "name": listing.name,
+        "source": listing.settings.source.kind,
+        "listing": listing.digest,
+        "files": len(listing.entries),
+        "samples": sum(part["rows"] for part in records if part["survey"] == listing.name),
+        "counts": ledger.counts(own),
+        "metadata_refused": dict(sorted(listing.known.survey.refused.counts.items())),
+        "members_refused": dict(sorted(listing.damaged.items())),
+    }

@@ -1,0 +1,226 @@
+"""Prepare: archives to a dataset version, in the order that lets a kill at any moment cost only repeated work.
+
+1. Take the lock; the parent is the newest live version. List the archives, read their metadata.
+2. Cut items; those the parent holds are inherited.
+3. Workers write pixel parts, then (split and vocabulary being known) record parts, then features; each leaves a
+   receipt.
+4. Ledger parts.
+5. Creating `versions/N+1.json` is the commit. Content equal to the parent's makes no version.
+6. Receipts are deleted, the lock released.
+"""
+
+import json
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+from infra.lock import held as locked
+from infra.storage import Store
+from pipelines.dataset import Dataset
+from pipelines.errors import Failed
+from pipelines.prepare import ledger, versions, vocabularies
+from pipelines.prepare.attributes import Vocabulary
+from pipelines.prepare.clocks import only_dates
+from pipelines.prepare.derived import derive
+from pipelines.prepare.document import describe
+from pipelines.prepare.images import PixelReceipt, PixelTask, ReadPixels
+from pipelines.prepare.plan import Held, Item, cut_items, inherited, ledger_rows
+from pipelines.prepare.records import RecordsTask, WriteRecords, records_id
+from pipelines.prepare.run import Run
+from pipelines.prepare.settings import DataSettings
+from pipelines.prepare.splits import Assigned, Placed, assign, check_counts
+from pipelines.prepare.workers import RayWorkers, Workers
+from pipelines.progress import Progress
+from xmodal.encoders import ImageEncoderSettings, TextEncoderSettings
+
+LEASE_SECONDS = 30.0
+"""A run that was killed blocks the next one for 1.25 times this long."""
+Splits = dict[tuple[str, str], Assigned]
+
+
+def prepare(
+    data: DataSettings,
+    store: Store,
+    image_encoder: ImageEncoderSettings,
+    text_encoder: TextEncoderSettings,
+    progress: type[Progress] = Progress,
+    workers: Workers | None = None,
+    lease: float = LEASE_SECONDS,
+) -> Dataset:
+    """Makes the next version of `data.name` below `store`, or finds that the newest one is already what it would be.
+
+    Features are computed where an encoder is frozen. `workers`: without them Ray Data actors in the cluster that this
+    process is connected to. `lease`: seconds of the lock. Raises DataRefused with nothing visible changed,
+    infra.lock.Locked, and what storage raises.
+    """
+    store.probe()
+    with locked(store, f"locks/prepare-{data.name}.json", lease) as lock:
+        run = Run.begin(data, store, workers or RayWorkers(), progress)
+        content = build(run, image_encoder, text_encoder)
+        if run.parent is None or versions.content_digest(content) != run.parent["digest"]:
+            check_stored(run, content)
+            parent = run.parent["version"] if run.parent else None
+            lock.check()
+            versions.commit(run.home, content, run.number + 1, parent, lock.fence)
+        run.finish()
+    return Dataset.open(store, data.name)
+
+
+def build(run: Run, image_encoder: ImageEncoderSettings, text_encoder: TextEncoderSettings) -> versions.Document:
+    """Writes every part that is not there yet and returns the content of the version document."""
+    items = [item for listing in run.listings for item in cut_items(listing, run.data.pixels)]
+    held = inherited(items, run.before, run.inherited("pixels"))
+    read_pixels(run, [item for item in items if item.identity not in held.parts], held)
+    rows = [row for listing in run.listings for row in ledger_rows(listing, held, run.data.pixels)]
+    ledger.check_complete(rows, {listing.name: len(listing.entries) for listing in run.listings})
+    for listing in run.listings:
+        own = [row for row in rows if row["survey"] == listing.name]
+        ledger.check_quality(listing.name, own, run.data.max_bad_share)
+    splits, pins = assign(run.data.split, placed(run, rows), pinned(run))
+    for row in rows:
+        left_out = splits.get((row["survey"], row["key"])) == ("none", "cross_split_duplicate")
+        row["reason"] = "cross_split_duplicate" if left_out else row["reason"]
+    words = vocabularies.attributes(parent_attributes(run), [listing.known.survey for listing in run.listings])
+    readable = sorted(
+        (item for item in items if held.parts[item.identity]), key=lambda item: (item.survey, item.identity)
+    )
+    pixels = [part for item in readable if (part := held.parts[item.identity])]
+    records = write_records(run, readable, held, splits, words)
+    counts = Counter[str]()
+    for part in records:
+        counts.update(part["splits"])
+    check_counts(counts, run.data.split.kind)
+    wordpiece = wordpiece_json(run, records)
+    stored = [
+        vocabularies.stored(run.home, "attributes", vocabularies.attributes_json(words)),
+        vocabularies.stored(run.home, "wordpiece", wordpiece),
+    ]
+    features = derive(run, pixels, records, wordpiece, image_encoder, text_encoder)
+    whole = ledger.stamped(rows + ledger.gone(rows, run.before), run.before, datetime.now(UTC), run.prepare_id)
+    parts = {
+        "pixels": pixels,
+        "records": records,
+        "features": features,
+        "ledger": ledger.write(run.home, whole, run.inherited("ledger")),
+    }
+    return {"format": versions.FORMAT} | describe(run, rows, pins, stored, parts)
+
+
+def read_pixels(run: Run, items: list[Item], held: Held) -> None:
+    """Reads the items that the parent lacks and adds them to `held`."""
+    receipts = run.work.child("pixels")
+    tasks = {
+        f"{item.identity}.parquet": PixelTask(
+            item=item.identity,
+            survey=item.survey,
+            archive=item.listing.settings.store(),
+            home=run.home,
+            receipt=receipts,
+            files=[(item.listing.entries[key], item.listing.known.media_id(key)) for key in item.keys],
+            settings=run.data.pixels,
+        )
+        for item in items
+    }
+    surveys = {item.identity: item.survey for item in items}
+    outcomes = Counter[str]()
+    with run.progress("prepare", total=sum(len(item.keys) for item in items), unit="images") as progress:
+        for data in run.perform("pixels", ReadPixels, (), tasks):
+            receipt = PixelReceipt.from_bytes(data)
+            held.add(surveys[receipt.item], receipt)
+            outcomes.update(reason or "ok" for reason in receipt.outcomes["reason"].to_pylist())
+            progress.update(outcomes.total(), **outcomes)
+
+
+def placed(run: Run, rows: list[ledger.Row]) -> list[Placed]:
+    """The readable files as the split sees them."""
+    found = []
+    for listing in run.listings:
+        media = listing.known.survey.media.select(["place", "event_id", "split"]).to_pydict()
+        nothing = dict.fromkeys(media)
+        for row in (row for row in rows if row["survey"] == listing.name and row["status"] == "ok"):
+            position = listing.known.row_of.get(row["key"])
+            known = {name: column[position] for name, column in media.items()} if position is not None else nothing
+            before = run.before.get((row["survey"], row["key"]))
+            found.append(
+                Placed(
+                    survey=row["survey"],
+                    key=row["key"],
+                    sha256=row["sha256"],
+                    place=known["place"],
+                    event=known["event_id"],
+                    published=known["split"],
+                    labelled=row["key"] in listing.known.labelled,
+                    senior=before is not None and before["status"] == "ok" and before["reason"] is None,
+                )
+            )
+    return found
+
+
+def pinned(run: Run) -> dict[str, str] | None:
+    """The parent's pinned units, where it was split by the same settings."""
+    if run.parent is None or run.parent["prepare"]["settings"]["split"] != run.data.split.model_dump(mode="json"):
+        return None
+    return run.parent["split"]["pinned"]
+
+
+def parent_attributes(run: Run) -> Vocabulary:
+    entry = next((one for one in run.inherited("vocabularies") if one["kind"] == "attributes"), None)
+    return json.loads(run.home.read(entry["path"]))["attributes"] if entry else {}
+
+
+def write_records(run: Run, items: list[Item], held: Held, splits: Splits, words: Vocabulary) -> list[dict[str, Any]]:
+    """Entries of the record parts, in the order of `items`; those the parent holds under the same id are inherited."""
+    known = {part["records_id"]: part for part in run.inherited("records")}
+    dates = {
+        listing.name: only_dates(listing.known.survey.media["captured_at"].to_pylist()) for listing in run.listings
+    }
+    tasks: dict[str, RecordsTask] = {}
+    for item in items:
+        part = held.parts[item.identity]
+        assert part is not None
+        keys = [key for key in item.keys if held.outcomes[item.survey, key]["status"] == "ok"]
+        media = item.listing.known.media(keys)
+        own = {key: splits[item.survey, key] for key in keys}
+        identity = records_id(part, media, own, dates[item.survey], run.data)
+        tasks[identity] = RecordsTask(
+            identity=identity,
+            survey=item.survey,
+            item=item.identity,
+            home=run.home,
+            receipt=run.work.child("records"),
+            pixel_part=part["path"],
+            media=media,
+            splits=own,
+            dates_only=dates[item.survey],
+            vocabulary=words,
+            captions=run.data.captions,
+            pixels=run.data.pixels,
+            threshold=run.data.detector_threshold,
+        )
+    new = {f"{identity}.json": task for identity, task in tasks.items() if identity not in known}
+    made = [json.loads(receipt) for receipt in run.perform("records", WriteRecords, (), new)]
+    known |= {part["records_id"]: part for part in made}
+    return [known[identity] for identity in tasks]
+
+
+def wordpiece_json(run: Run, records: list[dict[str, Any]]) -> str:
+    """The parent's WordPiece vocabulary where nothing it was trained on has changed, else a new one."""
+    size = run.data.vocabulary_size
+    if run.parent is not None and run.parent["prepare"]["settings"]["vocabulary_size"] == size:
+        entry = next(one for one in run.parent["vocabularies"] if one["kind"] == "wordpiece")
+        if [part["path"] for part in run.parent["records"]] == [part["path"] for part in records]:
+            return run.home.read(entry["path"]).decode()
+    return vocabularies.train_wordpiece(run.home, records, size)
+
+
+def check_stored(run: Run, content: versions.Document) -> None:
+    """Asks the store for every part that the parent does not name. Raises Failed where one is not there as written."""
+    entries = content["pixels"] + content["records"] + content["ledger"] + content["vocabularies"]
+    entries += [part for one in content["features"] for part in one["parts"]]
+    old = json.dumps(run.parent) if run.parent else ""
+    new = [entry for entry in entries if entry["path"] not in old]
+    with ThreadPoolExecutor(16) as pool:
+        for entry, found in zip(new, pool.map(lambda entry: run.home.head(entry["path"]), new), strict=True):
+            if found is None or found.size != entry["bytes"]:
+                raise Failed(f"{run.home.url}/{entry['path']}: not stored as it was written; run again")

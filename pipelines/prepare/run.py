@@ -1,0 +1,83 @@
+"""One run of prepare: what it starts from, and how it gets work done that an earlier, killed run may have begun."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from infra.storage import Store
+from pipelines.prepare import ledger, versions
+from pipelines.prepare.digests import digest
+from pipelines.prepare.listing import SurveyListing, list_survey
+from pipelines.prepare.plan import Before
+from pipelines.prepare.settings import DataSettings
+from pipelines.prepare.workers import Worker, Workers
+from pipelines.progress import Progress
+from xmodal.settings import fingerprint
+
+
+@dataclass(frozen=True)
+class Run:
+    """The settings, the parent version and the listings: fixed before anything is written."""
+
+    data: DataSettings
+    store: Store
+    number: int
+    """Highest version number ever used; this run makes the next."""
+    parent: versions.Document | None
+    listings: list[SurveyListing]
+    workers: Workers
+    progress: type[Progress]
+
+    @classmethod
+    def begin(cls, data: DataSettings, store: Store, workers: Workers, progress: type[Progress]) -> "Run":
+        """Lists the archives and reads their metadata."""
+        home = versions.home(store, data.name)
+        number = max(versions.numbers(home), default=0)
+        listings = [list_survey(data, survey) for survey in data.surveys]
+        return cls(data, store, number, versions.latest(home), listings, workers, progress)
+
+    @property
+    def home(self) -> Store:
+        return versions.home(self.store, self.data.name)
+
+    @property
+    def settings(self) -> DataSettings:
+        """The settings without the version that others are to use: it does not change what is made."""
+        return self.data.model_copy(update={"version": None})
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint({"data": self.settings})
+
+    @cached_property
+    def prepare_id(self) -> str:
+        """Names this piece of work: a killed run's successor over the same listing takes over its receipts."""
+        return digest(self.fingerprint, [listing.digest for listing in self.listings], self.number)[:16]
+
+    @property
+    def work(self) -> Store:
+        return self.store.child(f"work/{self.prepare_id}")
+
+    @cached_property
+    def before(self) -> Before:
+        """The parent's ledger by survey and key."""
+        rows = ledger.read(self.home, self.inherited("ledger"))
+        return {(row["survey"], row["key"]): row for row in rows}
+
+    def inherited(self, kind: str) -> list[dict[str, Any]]:
+        """The parent's entries of a kind of part."""
+        return self.parent[kind] if self.parent else []
+
+    def perform(
+        self, folder: str, make: Callable[..., Worker], arguments: tuple[Any, ...], tasks: Mapping[str, Any]
+    ) -> Iterator[bytes]:
+        """The receipts of `tasks` (by the name of their receipt in `folder`): those that are there, then new ones."""
+        receipts = self.work.child(folder)
+        there = {entry.key for entry in receipts.list()} & tasks.keys()
+        yield from (receipts.read(name) for name in sorted(there))
+        yield from self.workers.run(make, arguments, [task for name, task in tasks.items() if name not in there])
+
+    def finish(self) -> None:
+        """Forgets the receipts."""
+        self.work.delete([entry.key for entry in self.work.list()])

@@ -1,0 +1,55 @@
+"""`xmodal prepare`: from a recipe to a dataset version, and what is said about it."""
+
+from collections import Counter
+
+from pipelines.dataset import Dataset
+from pipelines.prepare import flow
+from pipelines.prepare.listing import SurveyListing, list_survey
+from pipelines.prepare.workers import RayWorkers
+from pipelines.recipe import Recipe, load_recipe
+from pipelines.session import cluster
+
+
+def prepare(arguments: tuple[str, ...], dry_run: bool = False) -> str:
+    """Makes the recipe's dataset version, or with `dry_run` only says what would be taken; returns what to print.
+
+    Raises SettingsError, DataRefused, infra.lock.Locked and what storage raises.
+    """
+    recipe = load_recipe(arguments)
+    return "\n".join(dry(recipe) if dry_run else made(recipe))
+
+
+def made(recipe: Recipe) -> list[str]:
+    """Runs the flow in the recipe's cluster, which starts only where there is work."""
+    with RayWorkers(recipe.compute.data_workers, lambda: cluster(recipe.compute)) as workers:
+        model = recipe.model
+        dataset = flow.prepare(recipe.data, recipe.compute.store(), model.image, model.text, workers=workers)
+    return told(dataset)
+
+
+def told(dataset: Dataset) -> list[str]:
+    """Version, splits and what became of every file."""
+    splits = ", ".join(f"{name} {count:,}" for name, count in dataset.counts.items())
+    lines = [f"dataset {dataset.name} version {dataset.version} ({dataset.digest[:16]}): {splits}"]
+    for survey in dataset.document["surveys"]:
+        counts = ", ".join(f"{name} {count:,}" for name, count in survey["counts"].items())
+        lines.append(f"  {survey['name']}: {survey['files']:,} files listed: {counts}")
+        refused = ", ".join(f"{name} {count:,}" for name, count in survey["metadata_refused"].items())
+        lines += [f"  {survey['name']}: metadata rows not taken as written: {refused}"] if refused else []
+    return lines
+
+
+def dry(recipe: Recipe) -> list[str]:
+    """What a run would read and what not, from listing and metadata alone."""
+    return [line for survey in recipe.data.surveys for line in _would(list_survey(recipe.data, survey))]
+
+
+def _would(listing: SurveyListing) -> list[str]:
+    reasons = Counter(listing.rejected.values())
+    taken = len(listing.taken(listing.entries))
+    told = ", ".join(f"{reason} {count:,}" for reason, count in sorted(reasons.items()))
+    labelled = len(listing.known.labelled & listing.entries.keys() - listing.rejected.keys())
+    return [
+        f"{listing.name}: {len(listing.entries):,} files listed, {taken:,} would be read, {labelled:,} of them labelled",
+        f"{listing.name}: not read: {told or 'none'}",
+    ]

