@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Point = TypeVar("Point")
 
@@ -94,6 +94,11 @@ class Delivery(Generic[Point]):
             self._warned = True
             reason = " ".join(str(error).split())[:200]
             logger.warning("%s does not take points, training goes on without it: %s", self._name, reason)
+
+
+def nothing() -> tuple[Any, ...]:
+    """A sampler without points."""
+    return ()
 
 
 class NoDelivery:

@@ -24,12 +24,13 @@ from mlflow.models import infer_signature
 from mlflow.tracking import MlflowClient
 from requests.exceptions import RequestException
 
-from infra.delivery import Delivery, NoDelivery, Refused, every
+from infra.delivery import Delivery, NoDelivery, Refused, every, nothing
 from infra.storage import Denied, Unreachable
 
 CLOSE_SECONDS = 15.0
 """How long the end of a run waits for a server that still takes points."""
 SYSTEM_METRICS_SECONDS = 10.0
+UPLOAD_SECONDS = "120"
 PARAMS_PER_BATCH = 100
 PARAM_CHARACTERS = 6000
 DIGEST_CHARACTERS = 36
@@ -126,7 +127,7 @@ class Tracker:
             else:
                 client.update_run(run_id, status="RUNNING")
             tracker = cls(uri, run_id, client.get_run(run_id).info.start_time / 1000, system_metrics)
-        tracker._deliver(tuple)
+        tracker._deliver(nothing)
         return tracker
 
     def worker(self) -> "Tracker":
@@ -140,7 +141,7 @@ class Tracker:
         """Called in each worker: rank 0 delivers curves and system metrics, the others nothing."""
         _set_limits()
         if rank == 0:
-            self._deliver(_system_sampler(self.started) if self.system_metrics else tuple)
+            self._deliver(_system_sampler(self.started) if self.system_metrics else nothing)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Queues one point a metric at `step`; returns at once, whatever the server does."""
@@ -158,7 +159,7 @@ class Tracker:
 
     def artifact(self, path: str | Path, folder: str = "") -> None:
         """Uploads a file below `folder`; a warning where the server does not take it."""
-        with self._careful(Path(path).name):
+        with self._careful(Path(path).name), _upload_time():
             MlflowClient(tracking_uri=self.uri).log_artifact(self.run_id, str(path), folder or None)
 
     def log_model(
@@ -178,7 +179,7 @@ class Tracker:
         The signature is that of `example` (what `predict` takes) and `prediction` (what it gives). register_as: name of
         the registered model that gets a new version. Returns the model's URI; None, and a warning, where it failed.
         """
-        with self._careful(f"model {name}"), _current_run(self.uri, self.run_id):
+        with self._careful(f"model {name}"), _upload_time(), _current_run(self.uri, self.run_id):
             logged = mlflow.pyfunc.log_model(
                 name=name,
                 loader_module=loader_module,
@@ -212,7 +213,19 @@ class Tracker:
 
 
 def _set_limits() -> None:
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # else a line for every retry
     os.environ.update(_LIMITS | {name: os.environ[name] for name in _LIMITS if name in os.environ})
+
+
+@contextmanager
+def _upload_time() -> Iterator[None]:
+    """The server answers an upload when it has stored it, which for a model takes longer than a few points do."""
+    before = os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]
+    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = UPLOAD_SECONDS
+    try:
+        yield
+    finally:
+        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = before
 
 
 @contextmanager
@@ -288,7 +301,7 @@ def _system_sampler(started: float) -> Callable[[], Sequence[Metric]]:
     """CPU, memory, disk and network under MLflow's own names, about every SYSTEM_METRICS_SECONDS."""
     if importlib.util.find_spec("psutil") is None:
         logger.warning("system metrics are not logged: install psutil")
-        return tuple
+        return nothing
     from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
     from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
     from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor

@@ -164,7 +164,7 @@ def main() -> None:
 
 def exit_code(error: Exception) -> int | None:
     """The exit code of an error that a user can act on; None for anything else, which is a bug."""
-    from infra import jobs, lock, storage
+    from infra import cluster, jobs, lock, process, storage
     from pipelines.errors import DataRefused, Failed, NotFound
     from xmodal.checkpoint import Damaged
     from xmodal.settings import SettingsError
@@ -178,6 +178,9 @@ def exit_code(error: Exception) -> int | None:
         lock.Locked: 11,
         storage.Denied: 1,
         jobs.JobRefused: 1,
+        lock.Lost: 1,
+        process.StartFailed: 1,
+        cluster.ClusterTooSmall: 1,
         Damaged: 1,
         Failed: 1,
     }

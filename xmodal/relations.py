@@ -47,10 +47,10 @@ def text_to_image(queries: Facts, candidates: Facts, own: Tensor) -> Relations:
 
 def entailment(text_codes: Tensor, image_codes: Tensor) -> Tensor:
     """(T, A), (I, A) -> (T, I) bool: every attribute that the text states has the image's code."""
-    entailed = torch.ones(len(text_codes), len(image_codes), dtype=torch.bool, device=text_codes.device)
+    refuted = torch.zeros(len(text_codes), len(image_codes), dtype=torch.bool, device=text_codes.device)
     for stated, recorded in zip(text_codes.T, image_codes.T, strict=True):
-        entailed &= (stated[:, None] == -1) | (stated[:, None] == recorded[None])
-    return entailed
+        refuted |= (stated[:, None] != recorded[None]) & (stated[:, None] >= 0)
+    return ~refuted
 
 
 def _relations(queries: Facts, candidates: Facts, own: Tensor, entailed: Tensor, stated: Tensor) -> Relations:

@@ -1,5 +1,7 @@
 """The temperature of every softmax over candidates."""
 
+import math
+
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -32,17 +34,23 @@ class TemperatureSettings(Settings):
 
 
 class Temperature(nn.Module):
-    """One scalar, clamped after each optimizer step."""
+    """One scalar, learned as its logarithm (CLIP, Radford et al., ICML 2021, section 2.5): a step changes it by a share
+    of itself, so that a learning rate fit for the encoders does not drive it to its clamp. Clamped after each step."""
 
     def __init__(self, settings: TemperatureSettings):
         super().__init__()
-        self.minimum, self.maximum = settings.minimum, settings.maximum
-        self.value = nn.Parameter(torch.tensor(settings.initial), requires_grad=settings.learnable)
+        self.minimum, self.maximum = math.log(settings.minimum), math.log(settings.maximum)
+        self.log = nn.Parameter(torch.tensor(math.log(settings.initial)), requires_grad=settings.learnable)
+
+    @property
+    def value(self) -> Tensor:
+        """tau."""
+        return self.log.float().exp()
 
     def scaled(self, similarity: Tensor) -> Tensor:
         """Similarities as logits, in float32."""
-        return similarity.float() / self.value.float()
+        return similarity.float() / self.value
 
     @torch.no_grad()
     def clamp(self) -> None:
-        self.value.clamp_(self.minimum, self.maximum)
+        self.log.clamp_(self.minimum, self.maximum)

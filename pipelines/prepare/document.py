@@ -20,9 +20,6 @@ def describe(
     run: Run, rows: list[ledger.Row], pins: dict[str, str], vocabularies: list[Entry], parts: dict[str, list[Entry]]
 ) -> Entry:
     """The document's content: settings, surveys with their counts, vocabularies, parts by kind."""
-    counts = Counter[str]()
-    for part in parts["records"]:
-        counts.update(part["splits"])
     return {
         "dataset": run.data.name,
         "schema": SCHEMA_VERSION,
@@ -33,10 +30,18 @@ def describe(
         "captions": captions.version(),
         "taxonomy": None,
         "surveys": [_survey(listing, rows, parts["records"]) for listing in run.listings],
-        "counts": dict(sorted(counts.items())),
+        "counts": split_counts(parts["records"]),
         "vocabularies": vocabularies,
         "withdrawn": [],
     } | parts
+
+
+def split_counts(records: list[Entry]) -> dict[str, int]:
+    """Images by split, of the entries of record parts."""
+    counts = Counter[str]()
+    for part in records:
+        counts.update(part["splits"])
+    return dict(sorted(counts.items()))
 
 
 def _survey(listing: SurveyListing, rows: list[ledger.Row], records: list[Entry]) -> Entry:

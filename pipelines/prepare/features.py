@@ -49,7 +49,6 @@ class ImageFeatures:
     """Pixel part to feature part. The encoder is loaded once a process."""
 
     def __init__(self, settings: ImageEncoderSettings) -> None:
-        torch.set_num_threads(1)
         self._encoder = settings.build().eval()
 
     def __call__(self, task: FeatureTask) -> bytes:
@@ -76,7 +75,6 @@ class TextFeatures:
     """Record part to feature part: every caption of a row, in order, padded to the encoder's longest text."""
 
     def __init__(self, settings: TextEncoderSettings, wordpiece: WordPiece) -> None:
-        torch.set_num_threads(1)
         self._encoder = settings.build(wordpiece).eval()
         longest, _ = self._encoder.features(*self._encoder.tokenize(["word " * 1024]))
         self._shape = list(longest.shape[1:])

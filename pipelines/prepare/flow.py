@@ -23,7 +23,7 @@ from pipelines.prepare import ledger, versions, vocabularies
 from pipelines.prepare.attributes import Vocabulary
 from pipelines.prepare.clocks import only_dates
 from pipelines.prepare.derived import derive
-from pipelines.prepare.document import describe
+from pipelines.prepare.document import describe, split_counts
 from pipelines.prepare.images import PixelReceipt, PixelTask, ReadPixels
 from pipelines.prepare.plan import Held, Item, cut_items, inherited, ledger_rows
 from pipelines.prepare.records import RecordsTask, WriteRecords, records_id
@@ -72,39 +72,42 @@ def build(run: Run, image_encoder: ImageEncoderSettings, text_encoder: TextEncod
     items = [item for listing in run.listings for item in cut_items(listing, run.data.pixels)]
     held = inherited(items, run.before, run.inherited("pixels"))
     read_pixels(run, [item for item in items if item.identity not in held.parts], held)
-    rows = [row for listing in run.listings for row in ledger_rows(listing, held, run.data.pixels)]
-    ledger.check_complete(rows, {listing.name: len(listing.entries) for listing in run.listings})
-    for listing in run.listings:
-        own = [row for row in rows if row["survey"] == listing.name]
-        ledger.check_quality(listing.name, own, run.data.max_bad_share)
-    splits, pins = assign(run.data.split, placed(run, rows), pinned(run))
-    for row in rows:
-        left_out = splits.get((row["survey"], row["key"])) == ("none", "cross_split_duplicate")
-        row["reason"] = "cross_split_duplicate" if left_out else row["reason"]
-    words = vocabularies.attributes(parent_attributes(run), [listing.known.survey for listing in run.listings])
-    readable = sorted(
-        (item for item in items if held.parts[item.identity]), key=lambda item: (item.survey, item.identity)
-    )
+    rows = account(run, held)
+    splits, pins = split(run, rows)
+    readable = sorted((one for one in items if held.parts[one.identity]), key=lambda one: (one.survey, one.identity))
     pixels = [part for item in readable if (part := held.parts[item.identity])]
+    words = vocabularies.attributes(parent_attributes(run), [listing.known.survey for listing in run.listings])
     records = write_records(run, readable, held, splits, words)
-    counts = Counter[str]()
-    for part in records:
-        counts.update(part["splits"])
-    check_counts(counts, run.data.split.kind)
+    check_counts(split_counts(records), run.data.split.kind)
     wordpiece = wordpiece_json(run, records)
-    stored = [
-        vocabularies.stored(run.home, "attributes", vocabularies.attributes_json(words)),
-        vocabularies.stored(run.home, "wordpiece", wordpiece),
-    ]
+    documents = {"attributes": vocabularies.attributes_json(words), "wordpiece": wordpiece}
+    old = run.inherited("vocabularies")
+    stored = [vocabularies.stored(run.home, kind, text, old) for kind, text in documents.items()]
     features = derive(run, pixels, records, wordpiece, image_encoder, text_encoder)
     whole = ledger.stamped(rows + ledger.gone(rows, run.before), run.before, datetime.now(UTC), run.prepare_id)
-    parts = {
-        "pixels": pixels,
-        "records": records,
-        "features": features,
-        "ledger": ledger.write(run.home, whole, run.inherited("ledger")),
-    }
-    return {"format": versions.FORMAT} | describe(run, rows, pins, stored, parts)
+    entries = ledger.write(run.home, whole, run.inherited("ledger"))
+    parts = {"pixels": pixels, "records": records, "features": features, "ledger": entries}
+    return {"format": versions.FORMAT} | describe(run, whole, pins, stored, parts)
+
+
+def account(run: Run, held: Held) -> list[ledger.Row]:
+    """Ledger rows of every file of every survey. Raises DataRefused where too many are bad."""
+    rows: list[ledger.Row] = []
+    for listing in run.listings:
+        own = ledger_rows(listing, held, run.data.pixels)
+        ledger.check_quality(listing.name, own, run.data.max_bad_share)
+        rows += own
+    ledger.check_complete(rows, {listing.name: len(listing.entries) for listing in run.listings})
+    return rows
+
+
+def split(run: Run, rows: list[ledger.Row]) -> tuple[Splits, dict[str, str]]:
+    """Splits and pinned units; a row that would link two splits gets its reason in the ledger."""
+    splits, pins = assign(run.data.split, placed(run, rows), pinned(run))
+    for row in rows:
+        if splits.get((row["survey"], row["key"])) == ("none", "cross_split_duplicate"):
+            row["reason"] = "cross_split_duplicate"
+    return splits, pins
 
 
 def read_pixels(run: Run, items: list[Item], held: Held) -> None:

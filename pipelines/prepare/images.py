@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from infra.storage import NotFound, Store
 from pipelines.prepare.items import sample_id
@@ -74,7 +73,6 @@ class ReadPixels:
     """Turns a PixelTask into its receipt's bytes. Safe to repeat: equal bytes go to equal names."""
 
     def __init__(self) -> None:
-        torch.set_num_threads(1)
         self._pool = ThreadPoolExecutor(READERS)
 
     def __call__(self, task: PixelTask) -> bytes:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from infra.storage import Store
 from pipelines.errors import DataRefused
 from pipelines.prepare.digests import share
-from pipelines.prepare.parts import LEDGER, parquet, put_part
+from pipelines.prepare.parts import LEDGER, entry_of, parquet, put_part
 
 MOST_ROWS = 500_000
 """Rows of a part on average, at most."""
@@ -67,8 +67,9 @@ def write(home: Store, rows: list[Row], parent: list[Row]) -> list[Row]:
 
 def _put(home: Store, survey: str, bucket: int, rows: list[Row], known: dict[str, Row]) -> Row:
     data = parquet(pa.Table.from_pylist(rows, LEDGER))
-    entry = put_part(home, "ledger", f"{survey}-{bucket}", data, len(rows), survey=survey, bucket=bucket)
-    return known.get(entry["path"], entry)
+    name = f"{survey}-{bucket}"
+    inherited = known.get(entry_of(f"ledger/{name}", "parquet", data)["path"])
+    return inherited or put_part(home, "ledger", name, data, len(rows), survey=survey, bucket=bucket)
 
 
 def counts(rows: Iterable[Row]) -> dict[str, int]:

@@ -141,14 +141,19 @@ def list_survey(data: DataSettings, settings: SurveySettings) -> SurveyListing:
 
 
 def _rejected(listing: SurveyListing, metadata: set[str], withheld_keys: set[str]) -> dict[str, str]:
-    named = listing.known.row_of
-    found = {key: "missing" for key in named if key not in listing.entries}
-    for key in listing.entries:
-        if key not in named and key in metadata:
+    """Key to reason. An unnamed file with the etag and size of a withheld one is its copy (on S3 the etag is of the
+    content) and withheld as well."""
+    named, entries = listing.known.row_of, listing.entries
+    hidden = {(entries[key].etag, entries[key].size) for key in withheld_keys if key in entries}
+    found = {key: "missing" for key in named if key not in entries}
+    for key in entries.keys() - named.keys():
+        if (entries[key].etag, entries[key].size) in hidden:
+            found[key] = "withheld"
+        elif key in metadata:
             found[key] = "metadata"
-        elif key not in named and not key.lower().endswith(EXTENSIONS):
+        elif not key.lower().endswith(EXTENSIONS):
             found[key] = "not_image"
-    return found | {key: "withheld" for key in withheld_keys if key in listing.entries or key in named}
+    return found | {key: "withheld" for key in withheld_keys if key in entries or key in named}
 
 
 def withheld(survey: Survey, data: DataSettings) -> set[str]:

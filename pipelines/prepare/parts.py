@@ -97,10 +97,15 @@ def parquet(table: pa.Table, large: tuple[str, ...] = ()) -> bytes:
 
 def put_part(home: Store, folder: str, name: str, data: bytes, rows: int, **facts: Any) -> dict[str, Any]:
     """Writes a part and returns its entry in the version document; repeating it changes nothing."""
+    entry = entry_of(f"{folder}/{name}", "parquet", data)
+    home.put(entry["path"], data)
+    return entry | {"rows": rows} | facts
+
+
+def entry_of(name: str, kind: str, data: bytes) -> dict[str, Any]:
+    """Path, hash and size of an immutable object: the path carries the first 16 digits of the hash."""
     sha256 = hashlib.sha256(data).hexdigest()
-    path = f"{folder}/{name}-{sha256[:16]}.parquet"
-    home.put(path, data)
-    return {"path": path, "sha256": sha256, "bytes": len(data), "rows": rows} | facts
+    return {"path": f"{name}-{sha256[:16]}.{kind}", "sha256": sha256, "bytes": len(data)}
 
 
 def read_columns(home: Store, path: str, columns: list[str]) -> pa.Table:

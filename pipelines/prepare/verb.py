@@ -21,7 +21,8 @@ def prepare(arguments: tuple[str, ...], dry_run: bool = False) -> str:
 
 def made(recipe: Recipe) -> list[str]:
     """Runs the flow in the recipe's cluster, which starts only where there is work."""
-    with RayWorkers(recipe.compute.data_workers, lambda: cluster(recipe.compute)) as workers:
+    most = max(recipe.compute.workers, recipe.compute.data_workers)  # nothing trains meanwhile
+    with RayWorkers(most, lambda: cluster(recipe.compute)) as workers:
         model = recipe.model
         dataset = flow.prepare(recipe.data, recipe.compute.store(), model.image, model.text, workers=workers)
     return told(dataset)
@@ -50,6 +51,6 @@ def _would(listing: SurveyListing) -> list[str]:
     told = ", ".join(f"{reason} {count:,}" for reason, count in sorted(reasons.items()))
     labelled = len(listing.known.labelled & listing.entries.keys() - listing.rejected.keys())
     return [
-        f"{listing.name}: {len(listing.entries):,} files listed, {taken:,} would be read, {labelled:,} of them labelled",
+        f"{listing.name}: {len(listing.entries):,} files listed, {taken:,} would be read, {labelled:,} labelled",
         f"{listing.name}: not read: {told or 'none'}",
     ]

@@ -1,6 +1,5 @@
 """Vocabularies of a version: attribute values, and the WordPiece pieces of the train split's captions."""
 
-import hashlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +10,7 @@ import pyarrow.compute as pc
 from infra.storage import Store
 from pipelines.prepare.attributes import Vocabulary, extend, values
 from pipelines.prepare.facts import animal_facts
-from pipelines.prepare.parts import read_columns
+from pipelines.prepare.parts import entry_of, read_columns
 from pipelines.sources.schema import Survey
 from xmodal.wordpiece import WordPiece
 
@@ -32,13 +31,13 @@ def _label_values(observations: pa.Table) -> Iterator[dict[str, str]]:
         yield values(animal_facts([row]) | {"infrared": {"value": False}})
 
 
-def stored(home: Store, kind: str, document: str) -> dict[str, Any]:
-    """Writes a vocabulary under its content's name and returns its entry."""
+def stored(home: Store, kind: str, document: str, parent: list[dict[str, Any]]) -> dict[str, Any]:
+    """Entry of a vocabulary, which is written where the parent does not name it."""
     data = document.encode()
-    sha256 = hashlib.sha256(data).hexdigest()
-    path = f"vocabulary/{kind}-{sha256[:16]}.json"
-    home.put(path, data)
-    return {"kind": kind, "path": path, "sha256": sha256, "bytes": len(data)}
+    entry = {"kind": kind} | entry_of(f"vocabulary/{kind}", "json", data)
+    if entry not in parent:
+        home.put(entry["path"], data)
+    return entry
 
 
 def attributes_json(vocabulary: Vocabulary) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Protocol, Self, cast
 
 import pyarrow as pa
 import ray.data
+import torch
 
 from infra.storage import StorageError
 
@@ -28,13 +29,14 @@ class InProcess:
     """One task after the other in this process: for few files quicker than any cluster starts."""
 
     def run(self, make: Callable[..., Worker], arguments: tuple[Any, ...], tasks: Sequence[Any]) -> Iterator[bytes]:
-        worker = make(*arguments)
-        for task in tasks:
-            yield worker(task)
+        if tasks:
+            worker = make(*arguments)
+            yield from map(worker, tasks)
 
 
 class RayWorkers:
-    """Up to `most` Ray Data actors of one CPU. `cluster` is entered before the first task: no work, no cluster."""
+    """Up to `most` Ray Data actors of one CPU. `cluster` is entered before the first tasks that can share the work: a
+    single task gains nothing from a cluster and is done here."""
 
     def __init__(self, most: int = 1, cluster: Callable[[], AbstractContextManager[Any]] = nullcontext) -> None:
         self._most = most
@@ -51,7 +53,8 @@ class RayWorkers:
         self._stack.close()
 
     def run(self, make: Callable[..., Worker], arguments: tuple[Any, ...], tasks: Sequence[Any]) -> Iterator[bytes]:
-        if not tasks:
+        if len(tasks) < 2:
+            yield from InProcess().run(make, arguments, tasks)
             return
         if not self._started:
             self._stack.enter_context(self._cluster())
@@ -77,6 +80,7 @@ class _Actor:
     """A worker behind Ray Data. What a store refuses travels as a value: Ray would wrap it, and retry."""
 
     def __init__(self, make: Callable[..., Worker], arguments: tuple[Any, ...]) -> None:
+        torch.set_num_threads(1)
         self._worker = make(*arguments)
 
     def __call__(self, batch: pa.Table) -> pa.Table:

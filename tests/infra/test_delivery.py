@@ -7,7 +7,7 @@ import time
 import pytest
 
 from infra import delivery
-from infra.delivery import Delivery, Refused, every
+from infra.delivery import Delivery, Refused, every, nothing
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ class Server:
 
 def test_all_points_arrive_in_order_over_batches():
     server = Server()
-    sender = Delivery(server.send, tuple, "server")
+    sender = Delivery(server.send, nothing, "server")
     for start in range(0, 5000, 100):
         sender.add(range(start, start + 100))
     assert sender.close(10) == 0 and server.taken == list(range(5000))
@@ -43,7 +43,7 @@ def test_all_points_arrive_in_order_over_batches():
 def test_an_outage_is_outlasted_with_one_warning(caplog):
     server = Server()
     server.failures = [ConnectionError("refused\nlong trace")] * 5
-    sender = Delivery(server.send, tuple, "server")
+    sender = Delivery(server.send, nothing, "server")
     with caplog.at_level(logging.WARNING):
         sender.add([1])
         sender.add([2])
@@ -59,7 +59,7 @@ def test_an_outage_is_outlasted_with_one_warning(caplog):
 def test_a_refused_batch_is_given_up_and_counted(caplog):
     server = Server()
     server.failures = [Refused("bad name")]
-    sender = Delivery(server.send, tuple, "server")
+    sender = Delivery(server.send, nothing, "server")
     sender.add([1, 2])
     deadline = time.monotonic() + 10
     while server.failures and time.monotonic() < deadline:
@@ -74,7 +74,7 @@ def test_a_server_that_hangs_delays_neither_add_nor_close(monkeypatch):
     server = Server()
     server.open.clear()
     begun = time.monotonic()
-    sender = Delivery(server.send, tuple, "server")
+    sender = Delivery(server.send, nothing, "server")
     for number in range(2000):
         sender.add([number])
     assert sender.close(0.2) >= 1500

@@ -80,7 +80,7 @@ def test_a_region_that_fits_nothing_still_works_with_an_endpoint(bucket_url):
 
 
 def test_calls_that_may_be_repeated_outlast_an_outage(monkeypatch):
-    """A worker gets a store that has answered before, and finds its server down; writes that may not be repeated fail."""
+    """A worker gets a store that has answered before and finds the server down; what may not be repeated fails."""
     fake_credentials(monkeypatch)
     (port,) = free_ports(1)
     store = open_store("s3://bucket/p", endpoint=f"http://127.0.0.1:{port}")

@@ -45,7 +45,9 @@ def settings(archive: str, **changes: Any) -> DataSettings:
     return parse(DataSettings, base | changes)
 
 
-def write_coco(store: Store, images: list[dict[str, Any]], files: dict[str, bytes], names: tuple[str, ...] = ("red fox",)) -> None:
+def write_coco(
+    store: Store, images: list[dict[str, Any]], files: dict[str, bytes], names: tuple[str, ...] = ("red fox",)
+) -> None:
     """A COCO Camera Traps archive: `images` with an extra `category` (0 = empty, 1.. = `names`), and `files`."""
     categories = [{"id": 0, "name": "empty"}] + [{"id": n, "name": name} for n, name in enumerate(names, 1)]
     annotations = [

@@ -90,7 +90,10 @@ def test_two_species_in_a_frame_leave_what_they_share() -> None:
         "names": {},
         "source": "test/human",
     }
-    assert frame["count"]["value"] == 3 and [one["taxon"] for one in frame["taxa"]["value"]] == ["Canis lupus", "Vulpes vulpes"]
+    assert frame["count"]["value"] == 3 and [one["taxon"] for one in frame["taxa"]["value"]] == [
+        "Canis lupus",
+        "Vulpes vulpes",
+    ]
     assert not {"species", "genus", "common_name"} & values(frame).keys()
 
 
@@ -167,5 +170,11 @@ def test_a_clock_is_trusted_only_where_it_shows_times() -> None:
     assert only_dates(["2024-05-05 00:00:00"] * 3 + [None]) and not only_dates(["2024-05-05 00:00:01", None])
     assert flags(None, False) == ["no_time"] and flags("2024-05-05 10:00:00", True) == ["date_only"]
     assert flags("2000-01-01 00:12:00", False) == ["default_date"] and flags("2024-05-05 10:00:00", False) == []
-    assert [daylight(f"2024-05-05 {hour:02d}:00:00") for hour in (3, 5, 12, 19, 23)] == ["night", None, "day", None, "night"]
+    assert [daylight(f"2024-05-05 {hour:02d}:00:00") for hour in (3, 5, 12, 19, 23)] == [
+        "night",
+        None,
+        "day",
+        None,
+        "night",
+    ]
     assert "daylight" not in facts(Medium({"captured_at": "2024-05-05 12:00:00"}, [], None), False, False, 0.2)

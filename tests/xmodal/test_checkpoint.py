@@ -22,7 +22,6 @@ STEPS, CUT = 6, 3
 DROPOUT: dict[str, Any] = {
     "text": tiny.SETTINGS["text"] | {"dropout": 0.2},
     "tasks": tiny.ALL_TASKS,
-    "queue": {"size": 10},
 }
 
 

@@ -162,10 +162,11 @@ def test_without_policy_and_distillation_it_is_moco() -> None:
 
 class ALBEF:
     """The contrastive part of ALBEF, one process, in the order of its released model_retrieval.py and
-    model_pretrain.py: EMA, key forward, targets, loss; then the queue."""
+    model_pretrain.py: EMA, key forward, targets, loss; then the queue. The
+    temperature is learned as its logarithm, the one thing that is ours."""
 
     def __init__(self, built: CrossModalModel, m: float, alpha: float, by_index: bool):
-        self.query, self.key, self.temp = built.query, copy.deepcopy(built.query), built.temperature.value
+        self.query, self.key, self.log_temp = built.query, copy.deepcopy(built.query), built.temperature.log
         self.m, self.alpha, self.by_index = m, alpha, by_index
         self.image_queue = self.text_queue = torch.zeros(8, 0)
         self.index_queue = torch.zeros(0, dtype=torch.int64)
@@ -175,6 +176,7 @@ class ALBEF:
         return towers.image_vectors(towers.image(given.image)), towers.text_vectors(tokens, given.text_mask)
 
     def step(self, given: Any, index: Tensor, optimizer: torch.optim.Optimizer) -> float:
+        temp = self.log_temp.exp()
         image_feat, text_feat = self.vectors(self.query, given)
         with torch.no_grad():
             for param_m, param in zip(self.key.parameters(), self.query.parameters(), strict=True):
@@ -188,12 +190,12 @@ class ALBEF:
             if self.by_index:
                 pos = torch.eq(index[:, None], index_all[None]).float()
                 sim_targets = pos / pos.sum(1, keepdim=True)
-            sim_i2t_m = image_feat_m @ text_feat_all / self.temp
-            sim_t2i_m = text_feat_m @ image_feat_all / self.temp
+            sim_i2t_m = image_feat_m @ text_feat_all / temp
+            sim_t2i_m = text_feat_m @ image_feat_all / temp
             sim_i2t_targets = self.alpha * softmax(sim_i2t_m, dim=1) + (1 - self.alpha) * sim_targets
             sim_t2i_targets = self.alpha * softmax(sim_t2i_m, dim=1) + (1 - self.alpha) * sim_targets
-        sim_i2t = image_feat @ text_feat_all / self.temp
-        sim_t2i = text_feat @ image_feat_all / self.temp
+        sim_i2t = image_feat @ text_feat_all / temp
+        sim_t2i = text_feat @ image_feat_all / temp
         loss_i2t = -torch.sum(log_softmax(sim_i2t, dim=1) * sim_i2t_targets, dim=1).mean()
         loss_t2i = -torch.sum(log_softmax(sim_t2i, dim=1) * sim_t2i_targets, dim=1).mean()
         loss = (loss_i2t + loss_t2i) / 2
@@ -201,7 +203,7 @@ class ALBEF:
         loss.backward()
         optimizer.step()
         with torch.no_grad():
-            self.temp.clamp_(0.001, 0.5)
+            self.log_temp.clamp_(math.log(0.001), math.log(0.5))
         self.image_queue = torch.cat([self.image_queue, image_feat_m.t()], dim=1)
         self.text_queue = torch.cat([self.text_queue, text_feat_m.t()], dim=1)
         self.index_queue = torch.cat([self.index_queue, index])
@@ -216,7 +218,7 @@ def test_it_is_albef_step_by_step(policy: str, alpha: float) -> None:
     built = tiny.model(tasks={"itc": task}, momentum=momentum, queue={"size": 4 * PER_EPOCH})
     reference = ALBEF(copy.deepcopy(built), 0.9, alpha, policy == "soft")
     ours = torch.optim.SGD([*built.query.parameters(), *built.temperature.parameters()], 0.05)
-    theirs = torch.optim.SGD([*reference.query.parameters(), reference.temp], 0.05)
+    theirs = torch.optim.SGD([*reference.query.parameters(), reference.log_temp], 0.05)
     for step in range(PER_EPOCH):
         index = torch.tensor([0, 1, 0, step])  # ALBEF's idx is our code: equal means related
         codes = index[:, None].to(torch.int32).expand(-1, tiny.ATTRIBUTES)

@@ -1,5 +1,7 @@
 """The key encoder follows the query encoder, and nothing else moves it."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -91,8 +93,8 @@ def test_staleness_of_published_settings() -> None:
 def test_the_temperature_is_clamped_after_the_step() -> None:
     temperature = TemperatureSettings(initial=0.07).build()
     assert temperature.scaled(torch.tensor(0.14)).item() == pytest.approx(2)
-    for value, clamped in ((9.0, 0.5), (-1.0, 0.001), (0.2, 0.2)):
-        temperature.value.data.fill_(value)
+    for value, clamped in ((9.0, 0.5), (1e-6, 0.001), (0.2, 0.2)):
+        temperature.log.data.fill_(math.log(value))
         temperature.clamp()
         assert temperature.value.item() == pytest.approx(clamped)
-    assert not TemperatureSettings(learnable=False).build().value.requires_grad
+    assert not TemperatureSettings(learnable=False).build().log.requires_grad
