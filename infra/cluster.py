@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 
 import ray
+import ray.data  # sets up its logger on import: the levels below must come after it
 
 from infra.storage import Unreachable
 
@@ -32,6 +33,7 @@ _SETTINGS = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # one report per worker and poll: the default 2 s slows short runs
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # at "error" every reader actor prints a line about its constructor arguments
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 

@@ -1,6 +1,6 @@
 """The images of a split and the texts written of them, as embeddings, facts and relevance."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,29 +97,41 @@ class Embedded:
     captions: list[list[dict[str, Any]]]
 
 
-@torch.no_grad()
-def embed(model: CrossModalModel, split: Split, device: torch.device | str, batch: int = 128) -> Embedded:
+def embed(model: CrossModalModel, split: Split, device: torch.device | str) -> Embedded:
     """Query-encoder vectors of every image and caption of `split`; the model is left in the mode it came in."""
-    found = Embedded([], [], [], [])
     training = model.training
     model.eval()
-    for group, wanted in split.groups():
-        for rows in np.array_split(wanted, -(-len(wanted) // batch)):
-            pixels = np.stack([split.reader.images.decode(group.images[row]) for row in rows])
-            found.images.append(model.encode_image(split.reader.images.tensor(pixels).to(device)).cpu())
-            found.texts.append(_texts(model, split.reader, [one for row in rows for one in group.texts[row]], device))
-            found.records += [group.records[row] for row in rows]
-            found.captions += [group.captions[row] for row in rows]
+    found = encode(split, model.encode_image, model.encode_text, device)
     model.train(training)
     return found
 
 
-def _texts(model: CrossModalModel, reader: SampleReader, texts: list[tuple[bytes, int]], device: Any) -> Tensor:
+def encode(
+    split: Split,
+    image: Callable[[Tensor], Tensor],
+    text: Callable[[Tensor, Tensor], Tensor],
+    device: torch.device | str,
+    batch: int = 128,
+) -> Embedded:
+    """What two functions make of every image and of every caption of `split`."""
+    found = Embedded([], [], [], [])
+    for group, wanted in split.groups():
+        for rows in np.array_split(wanted, -(-len(wanted) // batch)):
+            pixels = np.stack([split.reader.images.decode(group.images[row]) for row in rows])
+            found.images.append(image(split.reader.images.tensor(pixels).to(device)).cpu())
+            ids, mask = _texts(split.reader, [one for row in rows for one in group.texts[row]])
+            found.texts.append(text(ids.to(device), mask.to(device)).cpu())
+            found.records += [group.records[row] for row in rows]
+            found.captions += [group.captions[row] for row in rows]
+    return found
+
+
+def _texts(reader: SampleReader, texts: list[tuple[bytes, int]]) -> tuple[Tensor, Tensor]:
+    """Texts as the text encoder takes them, and their mask."""
     lengths = torch.tensor([length for _, length in texts])
     rows = np.stack([np.frombuffer(data, reader.texts.dtype).reshape(reader.texts.shape) for data, _ in texts])
     longest = int(lengths.max())
-    mask = torch.arange(longest) < lengths[:, None]
-    return model.encode_text(reader.texts.tensor(rows)[:, :longest].to(device), mask.to(device)).cpu()
+    return reader.texts.tensor(rows)[:, :longest], torch.arange(longest) < lengths[:, None]
 
 
 def gallery(found: Embedded, attributes: int) -> Gallery:

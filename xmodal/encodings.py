@@ -6,45 +6,27 @@ A Tower is an encoder with its head; the query encoder is two of them, the key e
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize, pad
+from torch.nn.functional import pad
 
 from xmodal import distributed
 from xmodal.batch import Batch
+from xmodal.heads import MLP, Head, Linear, Standardise
 from xmodal.queue import Facts, FeatureQueue, Keys
 from xmodal.relations import Relations, image_to_text, text_to_image
 from xmodal.temperature import Temperature
 
-HeadKind = Literal["linear", "mlp"]
-
-
-class Head(nn.Module):
-    """Tokens (B, T, W) to unit vectors (B, D): mean over real tokens, LayerNorm, projection, l2 norm in float32.
-
-    `linear` projects with one matrix (CLIP, ALBEF), `mlp` with W -> W -> D and a GELU between (MoCo v2).
-    """
-
-    def __init__(self, width: int, embed_dim: int, kind: HeadKind):
-        super().__init__()
-        hidden = {"linear": [], "mlp": [nn.Linear(width, width), nn.GELU()]}[kind]
-        self.projection = nn.Sequential(nn.LayerNorm(width), *hidden, nn.Linear(width, embed_dim))
-
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        weights = mask.to(tokens.dtype)[..., None]
-        mean = (tokens * weights).sum(1) / weights.sum(1).clamp(min=1)
-        return normalize(self.projection(mean).float(), dim=-1)
-
-
 class Tower(nn.Module):
     """An encoder of one modality and its head."""
 
-    def __init__(self, encoder: Any, embed_dim: int, head: HeadKind):
+    def __init__(self, encoder: Any, frozen: bool, embed_dim: int, head: Linear | MLP):
         super().__init__()
         self.encoder = encoder
-        self.head = Head(encoder.width, embed_dim, head)
+        norm = Standardise(encoder.width) if frozen else nn.LayerNorm(encoder.width)
+        self.head = Head(head, norm, encoder.width, embed_dim)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Tokens (B, T, W) of pixels or features, or of token ids or features and their mask."""

@@ -17,7 +17,8 @@ from xmodal.batch import Batch
 from xmodal.encoders import ImageEncoderSettings, TextEncoderSettings
 from xmodal.encoders.transformer import Transformer
 from xmodal.encoders.vit import ViT
-from xmodal.encodings import Encodings, HeadKind, Tower, Towers
+from xmodal.encodings import Encodings, Tower, Towers
+from xmodal.heads import HeadSettings, Linear, Standardise, pooled
 from xmodal.momentum import MomentumSettings
 from xmodal.queue import Keys, QueueSettings
 from xmodal.settings import Settings
@@ -32,8 +33,8 @@ class ModelSettings(Settings):
 
     embed_dim: int = Field(default=256, ge=1)
     """Dimensions of the shared space (D)."""
-    head: HeadKind = "linear"
-    """Projection of pooled tokens into the shared space: one matrix, or `mlp` with a hidden layer."""
+    head: HeadSettings = Linear(kind="linear")
+    """Projection of pooled tokens into the shared space."""
     image: ImageEncoderSettings = ViT(kind="vit")
     """Image encoder."""
     text: TextEncoderSettings = Transformer(kind="transformer")
@@ -59,7 +60,8 @@ class CrossModalModel(nn.Module):
         self.settings, self.weights = settings, settings.tasks.weights
         image, text = settings.image.build(), settings.text.build(wordpiece)
         self.query = Towers(
-            Tower(image, settings.embed_dim, settings.head), Tower(text, settings.embed_dim, settings.head)
+            Tower(image, settings.image.frozen, settings.embed_dim, settings.head),
+            Tower(text, settings.text.frozen, settings.embed_dim, settings.head),
         )
         self.key = settings.momentum.build(self.query)
         self.temperature = settings.temperature.build()
@@ -98,6 +100,30 @@ class CrossModalModel(nn.Module):
             "queue/age": float(age),
             "temperature": self.temperature.value.item(),
         }
+
+    @property
+    def standardised(self) -> list[Standardise]:
+        """Norms that take statistics of the training set before the first step: those behind frozen encoders."""
+        return [one for one in self.query.modules() if isinstance(one, Standardise)]
+
+    @torch.no_grad()
+    def pool_image(self, x: Tensor) -> Tensor:
+        """(B, W) mean image token of what `encode_image` takes: what its head's norm sees."""
+        tokens = self.query.image(x)
+        return pooled(tokens, tokens.new_ones(tokens.shape[:2], dtype=torch.bool))
+
+    @torch.no_grad()
+    def pool_text(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, W) mean text token of what `encode_text` takes."""
+        return pooled(self.query.text(x, mask), mask)
+
+    def fit_norms(self, image: Tensor, text: Tensor) -> None:
+        """Fits `standardised` to pooled training vectors (N, W) and (M, W), and starts the momentum anew."""
+        for tower, vectors in ((self.query.image, image), (self.query.text, text)):
+            for norm in tower.modules():
+                if isinstance(norm, Standardise):
+                    norm.fit(vectors)
+        self.restart_momentum()
 
     def restart_momentum(self) -> None:
         """The key encoder becomes equal to the query encoder and the queue empty: after weights came from elsewhere."""

@@ -2,8 +2,13 @@
 
 In camera-trap archives most of a queue can be related to a query (a species that makes up a fifth of the frames is in
 a fifth of the rows), and an objective that pushes related rows apart learns when a key was written instead of what
-it shows. A text states attribute codes t, an image is recorded with codes v (-1 = unspecified); the text is true of
-the image when AND_a (t_a == -1 or t_a == v_a), provided it states anything at all.
+it shows. A text states attribute codes t, an image is recorded with codes v (-1 = unspecified); the text
+
+    is true of the image        AND_a (t_a == -1 or t_a == v_a)                  positive,
+    may be true of it           AND_a (t_a == -1 or v_a == -1 or t_a == v_a)     ignored: nothing recorded denies it,
+    is false otherwise                                                           negative,
+
+provided it states anything at all.
 """
 
 from dataclasses import dataclass
@@ -23,8 +28,8 @@ class Relations:
     positive: Tensor
     """Another row that is true of the query, or another key of the same sample."""
     ignored: Tensor
-    """Neither positive nor safely negative: another frame of the same event, or the same caption where it states no
-    code."""
+    """Neither positive nor safely negative: another frame of the same event, a text that nothing recorded of the image
+    denies, or the same caption where it states no code."""
 
     @property
     def unrelated(self) -> Tensor:
@@ -33,30 +38,36 @@ class Relations:
 
 def image_to_text(queries: Facts, candidates: Facts, own: Tensor) -> Relations:
     """Relations of B images to the texts of N candidates; `own` (B,) is each query's own column."""
-    entailed = entailment(candidates.text_codes, queries.image_codes).T
     stated = (candidates.text_codes >= 0).any(1)[None]
-    return _relations(queries, candidates, own, entailed & stated, stated)
+    true, possible = truth(candidates.text_codes, queries.image_codes)
+    return _relations(queries, candidates, own, true.T & stated, possible.T & stated, stated)
 
 
 def text_to_image(queries: Facts, candidates: Facts, own: Tensor) -> Relations:
     """Relations of B texts to the images of N candidates; `own` (B,) is each query's own column."""
-    entailed = entailment(queries.text_codes, candidates.image_codes)
     stated = (queries.text_codes >= 0).any(1)[:, None]
-    return _relations(queries, candidates, own, entailed & stated, stated)
+    true, possible = truth(queries.text_codes, candidates.image_codes)
+    return _relations(queries, candidates, own, true & stated, possible & stated, stated)
 
 
-def entailment(text_codes: Tensor, image_codes: Tensor) -> Tensor:
-    """(T, A), (I, A) -> (T, I) bool: every attribute that the text states has the image's code."""
-    refuted = torch.zeros(len(text_codes), len(image_codes), dtype=torch.bool, device=text_codes.device)
+def truth(text_codes: Tensor, image_codes: Tensor) -> tuple[Tensor, Tensor]:
+    """(T, A), (I, A) -> (T, I) bool each: the text is true of the image; nothing recorded of the image denies it."""
+    true = torch.ones(len(text_codes), len(image_codes), dtype=torch.bool, device=text_codes.device)
+    possible = true.clone()
     for stated, recorded in zip(text_codes.T, image_codes.T, strict=True):
-        refuted |= (stated[:, None] != recorded[None]) & (stated[:, None] >= 0)
-    return ~refuted
+        fits = (stated[:, None] == recorded[None]) | (stated == -1)[:, None]
+        true &= fits
+        possible &= fits | (recorded == -1)[None]
+    return true, possible
 
 
-def _relations(queries: Facts, candidates: Facts, own: Tensor, entailed: Tensor, stated: Tensor) -> Relations:
+def _relations(
+    queries: Facts, candidates: Facts, own: Tensor, entailed: Tensor, possible: Tensor, stated: Tensor
+) -> Relations:
     is_own = torch.arange(len(candidates), device=own.device)[None] == own[:, None]
     same_text = queries.caption_id[:, None] == candidates.caption_id[None]
     same_sample = queries.sample_id[:, None] == candidates.sample_id[None]
     same_event = (queries.sequence_id[:, None] == candidates.sequence_id[None]) & (queries.sequence_id >= 0)[:, None]
     positive = entailed | same_sample | (same_text & stated)
-    return Relations(is_own, positive & ~is_own, (same_event | same_text) & ~positive & ~is_own)
+    unclear = same_event | same_text | possible
+    return Relations(is_own, positive & ~is_own, unclear & ~positive & ~is_own)

@@ -4,7 +4,7 @@ A text claims only what the record states, so it is true of its own image and of
 forms are ambiguous on purpose (a higher rank, attributes only): one fact has many texts and one text many images.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -19,6 +19,7 @@ from pipelines.prepare.english import English
 Facts = Mapping[str, Mapping[str, Any]]
 Claims = dict[str, str]
 RANKS = ("family", "order", "class", "genus")
+SAYS = ("count", "stage", "sex", "behavior", "light", "infrared")
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,14 @@ def version() -> str:
     return f"english-{templates()['version']}"
 
 
-def captions(facts: Facts, sample: str, seed: int, coder: Coder) -> list[dict[str, Any]]:
-    """The texts of a sample as records keep them: [{"text", "language", "codes"}]; empty where nothing is labelled."""
+def captions(facts: Facts, sample: str, seed: int, coder: Coder, says: Collection[str] = SAYS) -> list[dict[str, Any]]:
+    """The texts of a sample as records keep them: [{"text", "language", "codes"}]; empty where nothing is labelled.
+
+    `says` is what they may say beside the name (`CaptionSettings.says`).
+    """
     language = templates()["language"]
     texts: dict[str, Claims] = {}
-    for text, claims in _texts(facts, sample, seed):
+    for text, claims in _texts(facts, sample, seed, says):
         texts.setdefault(text, claims)
     return [{"text": text, "language": language, "codes": coder.codes(claims)} for text, claims in texts.items()]
 
@@ -75,7 +79,7 @@ def species_prompts(name: str, common_name: str | None = None) -> list[str]:
     return class_texts({"value": name, "rank": "species", "lineage": {}, "names": names})
 
 
-def _texts(facts: Facts, sample: str, seed: int) -> Iterator[tuple[str, Claims]]:
+def _texts(facts: Facts, sample: str, seed: int, says: Collection[str]) -> Iterator[tuple[str, Claims]]:
     kind = facts["type"]["value"] if "type" in facts else None
     if kind == "blank":
         forms = templates()["blank"]
@@ -85,10 +89,10 @@ def _texts(facts: Facts, sample: str, seed: int) -> Iterator[tuple[str, Claims]]
         noun = Noun(templates()[kind], {"type": kind})
         yield templates()["frames"][0].format(subject=_phrase(noun, "", "")), noun.claims
     elif kind == "animal":
-        yield from _animal_texts(facts, sample, seed)
+        yield from _animal_texts(facts, sample, seed, says)
 
 
-def _animal_texts(facts: Facts, sample: str, seed: int) -> Iterator[tuple[str, Claims]]:
+def _animal_texts(facts: Facts, sample: str, seed: int, says: Collection[str]) -> Iterator[tuple[str, Claims]]:
     known = values(facts)
     nouns = animal_nouns(facts.get("taxon"))
     frames = templates()["frames"]
@@ -96,7 +100,7 @@ def _animal_texts(facts: Facts, sample: str, seed: int) -> Iterator[tuple[str, C
         noun = nouns.get(form["name"])
         if noun is None:
             continue
-        subject, claims = _subject(noun, known, form["says"])
+        subject, claims = _subject(noun, known, [part for part in form["says"] if part in says])
         drawn = int(share(seed, "frame", sample, str(number)) * len(frames))
         yield frames[drawn if form["frame"] == "drawn" else 0].format(subject=subject), claims
 
@@ -141,10 +145,10 @@ def higher_noun(taxon: Mapping[str, Any]) -> Noun | None:
 
 
 def _subject(noun: Noun, known: Mapping[str, str], says: list[str]) -> tuple[str, Claims]:
-    """A noun phrase with what `says` names and the record states, and all that it claims."""
+    """A noun phrase with what `says` names and the record states, and all that it claims: that it is an animal first."""
     words = templates()
     adjectives = {"stage": "life_stage", "sex": "sex"}
-    claims = dict(noun.claims)
+    claims = {"type": "animal", **noun.claims}
     stated = [adjectives[part] for part in says if part in adjectives and adjectives[part] in known]
     before = " ".join(known[name] for name in stated)
     claims |= {name: known[name] for name in stated}

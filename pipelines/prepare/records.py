@@ -76,7 +76,7 @@ def record(pixel: dict[str, Any], task: RecordsTask, coder: Coder) -> dict[str, 
     trusted = not flags(media.get("captured_at"), task.dates_only)
     known = facts(medium, pixel["infrared"], trusted, task.threshold)
     texts = captions.own_captions(medium.captions) or captions.captions(
-        known, pixel["sample_id"], task.captions.seed, coder
+        known, pixel["sample_id"], task.captions.seed, coder, task.captions.says
     )
     split, reason = _used(task, pixel, known, texts)
     taxon = known.get("taxon", {"value": None, "rank": None})

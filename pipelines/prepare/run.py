@@ -7,7 +7,7 @@ from typing import Any
 
 from infra.storage import Store
 from pipelines.prepare import ledger, versions
-from pipelines.prepare.digests import digest
+from pipelines.prepare.digests import digest, settings_digest
 from pipelines.prepare.listing import SurveyListing, list_survey
 from pipelines.prepare.plan import Before
 from pipelines.prepare.settings import DataSettings
@@ -52,8 +52,10 @@ class Run:
 
     @cached_property
     def prepare_id(self) -> str:
-        """Names this piece of work: a killed run's successor over the same listing takes over its receipts."""
-        return digest(self.fingerprint, [listing.digest for listing in self.listings], self.number)[:16]
+        """Names this piece of work: the successor of a killed or refused run over the same listing takes over its
+        receipts, also where settings other than the pixels' were changed: receipts are named by all they depend on."""
+        listed = [listing.digest for listing in self.listings]
+        return digest(self.data.name, settings_digest(self.data.pixels), listed, self.number)[:16]
 
     @property
     def work(self) -> Store:

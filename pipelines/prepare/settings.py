@@ -35,11 +35,17 @@ class SurveySettings(Settings):
         return open_store(self.archive, endpoint=self.endpoint, region=self.region, anonymous=self.anonymous)
 
 
+Said = Literal["count", "stage", "sex", "behavior", "light", "infrared"]
+
+
 class CaptionSettings(Settings):
     """Texts generated from recorded facts; sets that bring captions keep their own."""
 
     seed: int = 0
     """Seed of the drawn surface forms."""
+    says: tuple[Said, ...] = ("count", "stage", "sex", "behavior", "light", "infrared")
+    """What texts may say of an animal beside its name, where it is recorded. Leave out what cannot be seen in these
+    images: a text that tells apart what looks alike teaches to tell single images apart."""
     blank_share: float = Field(default=0.5, ge=0, le=1)
     """Share of the train split's blank frames that are used, by a hash: most frames of many archives are blank."""
 

@@ -1,5 +1,6 @@
 """`xmodal train`: starts or resumes the run of a recipe, shows its progress, records it."""
 
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from infra.storage import Store
+from infra.storage import StorageError, Store
 from pipelines.dataset import Dataset
 from pipelines.errors import Failed
 from pipelines.progress import Progress
@@ -21,6 +22,7 @@ from pipelines.train.lanes import lane_dataset
 from pipelines.train.loop import Job, work
 from pipelines.train.plan import TrainingPlan
 from pipelines.train.runs import Run, resumable
+from xmodal.checkpoint import Damaged
 
 
 def train(arguments: tuple[str, ...], again: bool = False) -> str:
@@ -60,7 +62,7 @@ def fit(recipe: Recipe, plan: TrainingPlan, run: Run) -> dict[str, Any]:
     run.delete("stopped.json")
     with tracked(recipe, run, plan) as tracking, shown_progress(plan, before.step if before else 0) as progress:
         job = Job(recipe.model_dump(mode="json"), plan, run, tracking.worker(), progress)
-        _trainer(recipe, plan, run, job).fit()
+        _finish(_trainer(recipe, plan, run, job))
         stopped = run.read("stopped.json")
         if stopped is not None:
             raise Failed(f"run {run.name} stopped at step {stopped['step']}: {stopped['reason']}")
@@ -69,6 +71,24 @@ def fit(recipe: Recipe, plan: TrainingPlan, run: Run) -> dict[str, Any]:
         record_model(tracking, recipe, run, best)
         run.write("result.json", result)
     return result
+
+
+def _finish(trainer: TorchTrainer) -> None:
+    """Trains to the end. What a worker has to say to the user is raised as its own error, a bug as Ray's.
+
+    Ray takes SIGINT over, for good, and ends an interrupted run with SystemExit: both are put right here.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit()
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    except WorkerGroupError as error:
+        causes = [getattr(one, "_base_exc", one) for one in error.worker_failures.values()]  # Ray wraps what was raised
+        told = [one for one in causes if isinstance(one, Failed | Damaged | StorageError)]
+        raise told[0] if told else error from None
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _trainer(recipe: Recipe, plan: TrainingPlan, run: Run, job: Job) -> TorchTrainer:

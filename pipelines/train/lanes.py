@@ -8,6 +8,7 @@ buffers. Decoding stays out of the training process.
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -129,7 +130,7 @@ def batches(
     per_rank = order.lanes // size
     rows = order.lane_batch
     while True:
-        chunk = [block for block, _ in zip(blocks, range(per_rank), strict=False)] if per_rank > 1 else _one(blocks)
+        chunk = list(islice(blocks, per_rank))
         if not chunk:
             return
         steps = [block["step"].to_numpy() for block in chunk]
@@ -140,8 +141,3 @@ def batches(
         for start in range(0, len(steps[0]), rows):
             share = pa.concat_tables([block.slice(start, rows) for block in chunk])
             yield reader.batch(share, int(steps[0][start]))
-
-
-def _one(blocks: Iterator[pa.Table]) -> list[pa.Table]:
-    block = next(blocks, None)
-    return [] if block is None else [block]

@@ -20,7 +20,7 @@ from pipelines.errors import Failed
 from pipelines.recipe import Recipe
 from pipelines.train.lanes import batches
 from pipelines.train.plan import TrainingPlan, build_model
-from pipelines.train.runs import Run, fetched, resumable
+from pipelines.train.runs import Run, fetched, opened, resumable
 from pipelines.train.settings import OptimizerSettings
 from pipelines.train.validate import Validation
 from xmodal import checkpoint, distributed
@@ -90,12 +90,20 @@ class Worker:
     def _restore(self) -> None:
         saved = resumable(self.job.run)
         if saved is None:
-            self.job.plan.initialise(self.model)
+            self._start()
             return
         with fetched(self.job.run.store, f"{self.job.run.prefix}/{saved.directory}") as directory:
             state = checkpoint.restore(directory, model=self.model, optimizer=self.optimizer)
             checkpoint.restore_rng(directory, self.rank, self.size)
         self.step, self.history = state["step"], state["history"]
+
+    def _start(self) -> None:
+        """What a fresh run begins with: statistics of the data, then the weights of `init_from`."""
+        self.job.plan.initialise(self.model)
+        source = self.recipe.train.init_from
+        if source is not None:
+            with opened(self.job.run.store, source) as directory:
+                checkpoint.load_weights(directory, self.model)
 
     def batches(self) -> Iterator[Batch]:
         """This worker's batches; the first must come within the recipe's timeout."""

@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from infra.storage import Store
 from pipelines.dataset import Dataset
 from pipelines.errors import DataRefused
+from pipelines.gallery import Split, encode
 from pipelines.recipe import Recipe
 from pipelines.taxa import species_facts
 from pipelines.train.lanes import LaneSource, training_rows
@@ -13,6 +16,9 @@ from pipelines.train.order import LaneOrder
 from pipelines.train.samples import FeatureImages, FeatureTexts, PixelImages, SampleReader, TokenTexts
 from xmodal.model import CrossModalModel
 from xmodal.settings import SettingsError
+
+FITTED_ON = 2000
+"""Training images, evenly spread, whose features are standardised by."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,11 @@ class TrainingPlan:
         return LaneSource(self.store, self.dataset, self.version, self.order, self.reader)
 
     def initialise(self, model: CrossModalModel) -> None:
-        """What a fresh run's model takes from the data before its first step."""
+        """What a fresh run's model takes from the data before its first step: the statistics of frozen features."""
+        if model.standardised:
+            some = Split.of(self.open(), self.reader, ("train",), FITTED_ON)
+            found = encode(some, model.pool_image, model.pool_text, model.temperature.value.device)
+            model.fit_norms(torch.cat(found.images), torch.cat(found.texts))
 
     def provenance(self) -> dict[str, Any]:
         """Where a checkpoint's data came from, and the species (with their taxon facts) it was trained on."""

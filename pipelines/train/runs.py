@@ -119,6 +119,6 @@ def _run_named(root: Store, where: str) -> Run:
 
 
 def run_names(root: Store) -> list[str]:
-    """Runs below ROOT that have a run.json."""
+    """Runs below ROOT that have a checkpoint."""
     keys = (entry.key for entry in root.list("runs/"))
-    return sorted({key.split("/")[1] for key in keys if key.endswith("/run.json")})
+    return sorted({key.split("/")[1] for key in keys if key.endswith(f"/{SNAPSHOT}")})

@@ -1,1 +1,1 @@
-"""Benchmarks: `python -m tests.bench [NAME...]`. Each runs our side and a plain reference interleaved on the same work."""
+"""Benchmarks: `python -m tests.bench [NAME...]`. Each runs our side and a plain reference in turn on the same work."""

@@ -1,19 +1,28 @@
 """The frame: two sides of the same work, run in turn in one process group, compared pair by pair.
 
-Figures are ratios with their spread, because absolute times of a shared machine say little. CPU seconds count the
-process and the children it has waited for; wall seconds are printed beside them.
+Figures are ratios with their spread, because absolute times of a shared machine say little. CPU seconds count this
+process and all below it; wall seconds are printed beside them. A side that has to start processes for each run also
+names its start, which is measured by itself and taken off.
 """
 
 import os
 import platform
-import resource
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+
+from tests.bench.processes import Meter, own_seconds
+
+T = TypeVar("T")
+
+
+def nothing() -> None:
+    """The start of a side that has none."""
 
 
 @dataclass(frozen=True)
@@ -21,15 +30,37 @@ class Side:
     """One way of doing the work. `run` does it once and returns how many units it did."""
 
     name: str
-    run: Callable[[], int]
+    run: Callable[[], float]
+    start: Callable[[], object] = nothing
+    """Does what every run pays before its first unit."""
+    settle: Callable[[], object] = nothing
+    """Returns when nothing that a run began is running; its CPU time counts, its wall time does not."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds per unit of one run."""
+    """Seconds: of CPU everywhere, of CPU in this process alone, of the clock."""
 
     cpu: float
+    own: float
     wall: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A run of `units` and the start it paid."""
+
+    units: float
+    whole: Timing
+    start: Timing
+
+    def beyond_start(self, measure: str) -> float:
+        """Seconds per unit without the start's."""
+        return (getattr(self.whole, measure) - getattr(self.start, measure)) / self.units
+
+    def all_in(self, measure: str) -> float:
+        """Seconds per unit, start included."""
+        return getattr(self.whole, measure) / self.units
 
 
 @dataclass(frozen=True)
@@ -40,28 +71,41 @@ class Comparison:
     unit: str
     ours: Side
     reference: Side
-    pairs: list[tuple[Timing, Timing]]
+    pairs: list[tuple[Measured, Measured]]
 
     def lines(self) -> list[str]:
-        """What to print: each side's median, then the ratio ours / reference of each measure."""
-        sides = [(self.ours.name, [a for a, _ in self.pairs]), (self.reference.name, [b for _, b in self.pairs])]
+        """What to print: each side's medians, then the ratio ours / reference of each measure."""
         text = [f"{self.title}  ({len(self.pairs)} interleaved pairs)"]
-        text += [
-            f"  {name:<34} {_median(runs, 'cpu')} CPU, {_median(runs, 'wall')} wall per {self.unit}"
-            for name, runs in sides
-        ]
-        return text + [
-            f"  ratio ours / reference, {measure:<4}        {_spread(self.ratios(measure))}"
-            for measure in ("cpu", "wall")
+        for side, runs in ((self.ours, [a for a, _ in self.pairs]), (self.reference, [b for _, b in self.pairs])):
+            cpu, own, wall = (_median([run.beyond_start(name) for run in runs]) for name in ("cpu", "own", "wall"))
+            text.append(f"  {side.name:<34} {cpu} CPU ({own} in this process), {wall} wall per {self.unit}")
+        text += [f"  ratio ours / reference, {name:<5} {_spread(self.ratios(name))}" for name in ("cpu", "wall")]
+        return text + (self._start_lines() if self.ours.start is not nothing else [])
+
+    def _start_lines(self) -> list[str]:
+        starts = [[run.start for run in runs] for runs in zip(*self.pairs, strict=True)]
+        ours, reference = (
+            " CPU, ".join(_median([getattr(start, name) for start in side]) for name in ("cpu", "wall"))
+            for side in starts
+        )
+        units = self.pairs[0][0].units
+        return [
+            f"  start, taken off above: ours {ours} wall; reference {reference} wall",
+            *(
+                f"  ratio with the start of {units:g} units, {name:<5} {_spread(self.ratios(name, Measured.all_in))}"
+                for name in ("cpu", "wall")
+            ),
         ]
 
-    def ratios(self, measure: str) -> list[float]:
-        return [getattr(ours, measure) / getattr(reference, measure) for ours, reference in self.pairs]
+    def ratios(self, measure: str, of: Callable[[Measured, str], float] = Measured.beyond_start) -> list[float]:
+        """Ours / reference, pair by pair."""
+        return [of(ours, measure) / of(reference, measure) for ours, reference in self.pairs]
 
 
 def compare(title: str, unit: str, ours: Side, reference: Side, repeats: int = 5) -> Comparison:
     """Runs each side once unmeasured, then `repeats` times in turn; the order within a pair alternates."""
-    ours.run(), reference.run()
+    for side in (ours, reference):
+        side.run(), side.settle()
     pairs = []
     for repeat in range(repeats):
         if repeat % 2:
@@ -72,21 +116,25 @@ def compare(title: str, unit: str, ours: Side, reference: Side, repeats: int = 5
     return Comparison(title, unit, ours, reference, pairs)
 
 
-def measured(side: Side) -> Timing:
-    """One run, per unit of work."""
-    cpu, wall = cpu_seconds(), time.perf_counter()
-    units = side.run()
-    return Timing((cpu_seconds() - cpu) / units, (time.perf_counter() - wall) / units)
+def measured(side: Side) -> Measured:
+    """The side's start, then one run."""
+    _, start = timed(side.start, side.settle)
+    units, whole = timed(side.run, side.settle)
+    return Measured(units, whole, start)
 
 
-def cpu_seconds() -> float:
-    """User and system time of this process and of the children it has waited for."""
-    every = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in every)
+def timed(act: Callable[[], T], settle: Callable[[], object]) -> tuple[T, Timing]:
+    """What `act` returns, and what it took until `settle` returned."""
+    with Meter() as meter:
+        cpu, own, wall = meter.seconds(), own_seconds(), time.perf_counter()
+        result = act()
+        wall, own = time.perf_counter() - wall, own_seconds() - own
+        settle()
+        return result, Timing(meter.seconds() - cpu, own, wall)
 
 
-def _median(runs: list[Timing], measure: str) -> str:
-    return f"{statistics.median(getattr(run, measure) for run in runs) * 1e3:9.2f} ms"
+def _median(seconds: list[float]) -> str:
+    return f"{statistics.median(seconds) * 1e3:.2f} ms"
 
 
 def _spread(values: list[float]) -> str:

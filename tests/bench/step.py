@@ -1,4 +1,4 @@
-"""The multi-task step (ITC with queue, ITM, LM, key encoder) against a plain in-batch CLIP step of the same encoders."""
+"""The multi-task step (ITC with queue, ITM, LM, key encoder) against a plain in-batch CLIP step, same encoders."""
 
 from collections.abc import Iterator
 from typing import Any

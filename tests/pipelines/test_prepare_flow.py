@@ -189,10 +189,15 @@ def test_the_same_file_at_two_places_never_links_two_splits(tmp_path: Path, root
     assert dataset.document["surveys"][0]["counts"]["ok/cross_split_duplicate"] == len(left_out)
 
 
-def test_too_many_bad_files_are_refused_with_reasons_and_paths(archive: Store, root: Store) -> None:
+def test_too_many_bad_files_are_refused_with_reasons_and_paths(
+    archive: Store, root: Store, counted: Counter[str]
+) -> None:
     with pytest.raises(DataRefused, match=r"survey tiny: 3 of 58 files gave no image.*0\.01: .*truncated 1 \(images/"):
         prepare(settings(archive.url, max_bad_share=0.01), root)
     assert list(root.list("datasets/tiny/versions")) == []
+    counted.clear()
+    assert prepare(settings(archive.url), root).version == 1
+    assert not any(key.endswith(".JPG") for key in counted)  # what the refused run had read is not read again
 
 
 def test_an_empty_archive_is_refused(tmp_path: Path, root: Store) -> None:

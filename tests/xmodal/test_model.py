@@ -93,7 +93,7 @@ def test_any_queue_size_trains(size: int) -> None:
 @pytest.mark.parametrize("tasks", [{"itc": {}}, {"itc": None, "lm": {"decoder": tiny.FUSION}}, tiny.ALL_TASKS])
 @pytest.mark.parametrize("learnable", [True, False])
 def test_every_trained_parameter_gets_a_gradient(tasks: dict[str, Any], learnable: bool) -> None:
-    built = tiny.model(tasks=tasks, temperature={"learnable": learnable}, head="mlp")
+    built = tiny.model(tasks=tasks, temperature={"learnable": learnable}, head={"kind": "mlp", "hidden": 8})
     torch.stack(list(built(tiny.batch(4)).values())).sum().backward()
     missing = [name for name, one in built.named_parameters() if one.requires_grad and one.grad is None]
     assert not missing and not any(one.requires_grad for one in built.key.parameters())

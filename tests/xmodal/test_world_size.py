@@ -25,7 +25,7 @@ MODELS = {
     "mask": {"tasks": tiny.ALL_TASKS},
     "soft, distilled": {
         "tasks": {"itc": {"fn_policy": "soft", "distillation": {"alpha": 0.4, "ramp": 20}}},
-        "head": "mlp",
+        "head": {"kind": "mlp", "hidden": 8},
     },
     "none, short queue": {
         "tasks": {"itc": {"fn_policy": "none"}, "lm": {"decoder": tiny.FUSION}},

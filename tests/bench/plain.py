@@ -1,0 +1,55 @@
+"""Preparing images the plain way: a process pool, each process making one Parquet part. It imports nothing of prepare.
+
+`squeezed` is what a first script does with an image: decode at full size, resize with Pillow.
+"""
+
+import hashlib
+import io
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from PIL import Image, ImageOps
+
+from xmodal.transforms import PixelSettings, prepare_image
+
+PART_ROWS = 1024
+
+
+def prepare(archive: Path, target: Path, settings: PixelSettings, workers: int) -> int:
+    """Every JPEG below `archive` into Parquet parts of at most PART_ROWS rows below `target`; returns the rows."""
+    files = sorted(archive.rglob("*.jpg"))
+    size = min(PART_ROWS, -(-len(files) // workers))
+    return pooled([files[start : start + size] for start in range(0, len(files), size)], target, settings, workers)
+
+
+def pooled(groups: list[list[Path]], target: Path, settings: PixelSettings, workers: int) -> int:
+    """Each group into a part, in fresh processes: forking one that runs Ray's threads is not safe."""
+    target.mkdir(parents=True)
+    make = partial(write_part, target=target, settings=settings)
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        return sum(pool.map(make, range(len(groups)), groups))
+
+
+def write_part(number: int, files: list[Path], target: Path, settings: PixelSettings) -> int:
+    """Reads, decodes, turns, resizes and writes `files`; returns the rows."""
+    rows = []
+    for file in files:
+        data = file.read_bytes()
+        image = prepare_image(data, settings)
+        rows.append({"key": str(file), "sha256": hashlib.sha256(data).digest(), **image._asdict()})
+    pq.write_table(pa.Table.from_pylist(rows), target / f"{number}.parquet", compression="none", use_dictionary=False)
+    return len(rows)
+
+
+def squeezed(data: bytes, settings: PixelSettings) -> bytes:
+    """Full decode, EXIF turn, bicubic resize and JPEG, all by Pillow."""
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    stream = io.BytesIO()
+    side = (settings.size, settings.size)
+    image.resize(side, Image.Resampling.BICUBIC).save(stream, "JPEG", quality=settings.quality)
+    return stream.getvalue()

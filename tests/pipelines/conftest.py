@@ -1,0 +1,54 @@
+"""The tiny survey prepared and trained once, on real S3, Ray and MLflow, for all tests that look at the result."""
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from infra.storage import Store, open_store
+from tests.conftest import BUCKET
+from tests.pipelines.road import Ended, several_items, trained_run, write_recipe, xmodal
+from tests.pipelines.surveys import write_survey
+
+
+@dataclass(frozen=True)
+class Road:
+    """A run that is done; `prepared` and `trained` are how the verbs ended."""
+
+    recipe: Path
+    archive: Store
+    root: Store
+    environment: dict[str, str]
+    experiment: str
+    prepared: Ended
+    trained: Ended
+
+    @property
+    def run(self) -> str:
+        return trained_run(self.trained)
+
+
+@pytest.fixture(scope="session")
+def _road(s3, mlflow_server, ray_cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Road:
+    url, experiment = f"s3://{BUCKET}/{secrets.token_hex(6)}", f"road-{secrets.token_hex(4)}"
+    environment = s3.environment() | {"XMODAL_ROOT": f"{url}/root", "MLFLOW_TRACKING_URI": mlflow_server.uri}
+    tracking = {"experiment": experiment}
+    folder = tmp_path_factory.mktemp("road")
+    recipe = write_recipe(folder / "tiny.yaml", f"{url}/archive", f"{url}/root", tracking=tracking)
+    with pytest.MonkeyPatch.context() as patch, several_items():
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        archive, root = open_store(f"{url}/archive"), open_store(f"{url}/root")
+        write_survey(archive)
+        return Road(recipe, archive, root, environment, experiment, xmodal("prepare", recipe), xmodal("train", recipe))
+
+
+@pytest.fixture
+def road(_road: Road, monkeypatch: pytest.MonkeyPatch) -> Iterator[Road]:
+    """The run, with its services in the environment."""
+    for name, value in _road.environment.items():
+        monkeypatch.setenv(name, value)
+    with several_items():
+        yield _road

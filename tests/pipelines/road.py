@@ -1,0 +1,159 @@
+"""A tiny recipe of the whole road, and verbs run as the console script runs them."""
+
+import io
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from ruamel.yaml import YAML
+
+from infra.storage import Store, open_store
+from pipelines.__main__ import main
+from pipelines.dataset import Dataset
+from pipelines.demo.survey import DETECTOR_KEY, IMAGES
+from pipelines.prepare import flow, items
+from pipelines.prepare.workers import InProcess
+from pipelines.recipe import Recipe
+from pipelines.train.plan import TrainingPlan, build_model
+from pipelines.train.runs import SNAPSHOT, Run
+from tests.pipelines.surveys import write_survey
+from xmodal import checkpoint
+from xmodal.settings import dump_yaml, merge, parse
+
+TENSORS = ("model.safetensors", "key.safetensors", "queue.safetensors", "optimizer.safetensors")
+_MODEL = {
+    "embed_dim": 16,
+    "image": {"kind": "vit", "image_size": 32, "width": 32, "depth": 1, "heads": 2},
+    "text": {"kind": "transformer", "width": 32, "depth": 1, "heads": 2},
+    "momentum": {"coefficient": 0.9},
+    "queue": {"size": 32},
+    "tasks": {"itc": {"fn_policy": "mask"}, "itm": {}, "lm": {"weight": 0.5}},
+}
+_TRAIN = {"epochs": 2, "global_batch": 14, "lanes": 2, "optimizer": {"learning_rate": 1e-3}}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a verb ended and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def line(self) -> str:
+        """The one line that a user's mistake ends in; progress may stand before it."""
+        *before, last = self.err.splitlines()
+        assert last.startswith("xmodal: ") and not [line for line in before if "/" not in line], self.err
+        return last
+
+
+def xmodal(*words: str | Path) -> Ended:
+    """`xmodal WORDS` in this process. What would be a traceback is raised."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), patch.object(sys, "argv", ["xmodal", *map(str, words)]):
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return Ended(code, out.getvalue(), err.getvalue())
+
+
+def trained_run(ended: Ended) -> str:
+    """The run that `train` says it trained."""
+    (name,) = [line.removeprefix("run ") for line in ended.out.splitlines() if line.startswith("run ")]
+    return name
+
+
+def document(archive: str, root: str, **changes: Any) -> dict[str, Any]:
+    """The tiny recipe over a survey that `write_survey` wrote; `changes` are merged into it."""
+    overlay = {"kind": "megadetector", "path": DETECTOR_KEY, "images_prefix": IMAGES}
+    survey = {"name": "tiny", "archive": archive, "source": {"kind": "camtrap_dp"}, "overlays": [overlay]}
+    data = {"name": "tiny", "surveys": [survey], "max_bad_share": 0.2, "pixels": {"size": 32}, "generated": True}
+    where = {"root": root, "workers": 2}
+    whole = {"name": "tiny", "data": data, "model": _MODEL, "train": _TRAIN, "compute": where}
+    return merge(whole, changes)
+
+
+def write_recipe(path: Path, archive: str, root: str, **changes: Any) -> Path:
+    with path.open("w") as file:
+        YAML().dump(document(archive, root, **changes), file)
+    return path
+
+
+def contents(store: Store) -> dict[str, str]:
+    """Key to etag of everything a store holds, locks apart."""
+    return {entry.key: entry.etag for entry in store.list() if not entry.key.startswith("locks/")}
+
+
+@contextmanager
+def several_items() -> Iterator[None]:
+    """Items of at most 24 files, so that prepare has work to share although the survey is tiny."""
+    with patch.object(items, "cut", partial(items.cut, most=24)):
+        yield
+
+
+def prepared(root: str, **changes: Any) -> Recipe:
+    """The tiny survey and its dataset below `root`, made in this process; returns the recipe."""
+    write_survey(open_store(f"{root}/archive"))
+    recipe = parse(Recipe, document(f"{root}/archive", root, **changes))
+    flow.prepare(recipe.data, recipe.compute.store(), recipe.model.image, recipe.model.text, workers=InProcess())
+    return recipe
+
+
+def flip(store: Store, key: str) -> None:
+    """Changes one byte in the middle of an object."""
+    data = bytearray(store.read(key))
+    data[len(data) // 2] ^= 0x40
+    store.put(key, bytes(data))
+
+
+def tensors(store: Store, directory: str) -> dict[str, bytes]:
+    """The tensor files of a checkpoint."""
+    return {name: store.read(f"{directory}/{name}") for name in TENSORS}
+
+
+def history(store: Store, directory: str, name: str) -> list[float]:
+    """One curve of a checkpoint."""
+    points = json.loads(store.read(f"{directory}/state.json"))["history"]
+    return [point[name] for point in points if name in point]
+
+
+def copy(source: Store, target: Store) -> None:
+    """Everything `source` holds, locks apart."""
+    for key in contents(source):
+        target.put(key, source.read(key))
+
+
+def untrained_run(recipe: Recipe, name: str = "untrained-0000-0") -> Run:
+    """A run whose one checkpoint holds the model before its first step, as Ray Train leaves it in the store."""
+    store = recipe.compute.store()
+    dataset = Dataset.open(store, recipe.data.name)
+    plan, model = TrainingPlan.of(recipe, dataset), build_model(recipe, dataset)
+    run, directory = Run(store, name), "checkpoint-0000000000"
+    state = {"step": 0, "history": [], "world_size": 1, "run": name, "mlflow_run_id": ""} | plan.provenance()
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint.save(
+            folder,
+            model=model,
+            optimizer=torch.optim.AdamW(model.parameters()),
+            state=state,
+            recipe_yaml=dump_yaml(recipe),
+            wordpiece=dataset.wordpiece(),
+            attributes_json=json.dumps({"attributes": dataset.attributes()}),
+            rng=[checkpoint.rng_state()],
+        )
+        for file in Path(folder).iterdir():
+            store.put(f"{run.prefix}/{directory}/{file.name}", file.read_bytes())
+    metrics = {"step": 0, "score": 0.0}
+    run.write(SNAPSHOT, {"checkpoint_results": [{"checkpoint_dir_name": directory, "metrics": metrics}]})
+    return run

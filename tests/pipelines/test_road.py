@@ -1,0 +1,134 @@
+"""The main road on a tiny survey: a real S3 server, two real Ray workers, a real MLflow server."""
+
+import io
+import json
+import re
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from mlflow.tracking import MlflowClient
+from PIL import Image
+
+from infra.storage import Store
+from pipelines.dataset import Dataset
+from pipelines.demo.files import PLANTED_LATITUDE, PLANTED_LONGITUDE, PLANTED_NAME
+from pipelines.train.runs import Run
+from tests.pipelines.conftest import Road
+from tests.pipelines.road import contents, xmodal
+
+pytestmark = [pytest.mark.ray, pytest.mark.services, pytest.mark.timeout(600)]
+
+SECRETS = (PLANTED_NAME, PLANTED_NAME.split()[1], str(PLANTED_LATITUDE), str(PLANTED_LONGITUDE))
+ADDRESS = re.compile(r"""(?:(?:src|href|action)\s*=\s*|url\()(?!["']?(?:data:|#))|@import|<iframe""")
+"""What would load something from outside a page."""
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("reports")
+
+
+def images(road: Road, folder: Path, count: int = 3) -> list[Path]:
+    """Images of the archive as local files, and one that is none."""
+    keys = [entry.key for entry in road.archive.list("images") if entry.size > 1000][:count]
+    for number, key in enumerate(keys):
+        (folder / f"{number}.jpg").write_bytes(road.archive.read(key))
+    (folder / "broken.jpg").write_bytes(b"<html>")
+    return sorted(folder.glob("*.jpg"))
+
+
+def readable(store: Store, key: str) -> str:
+    """An object as text, with the values of Parquet files unpacked; bytes are escaped."""
+    data = store.read(key)
+    return repr(pq.read_table(io.BytesIO(data)).to_pydict()) if key.endswith(".parquet") else repr(data)
+
+
+def test_prepare_and_train_say_what_they_made(road: Road) -> None:
+    assert road.prepared.code == 0 and "dataset tiny version 1" in road.prepared.out, road.prepared
+    assert "truncated 1" in road.prepared.out and "files listed" in road.prepared.out
+    assert road.trained.code == 0, road.trained
+    assert f"next: xmodal evaluate {road.run}" in road.trained.out and "val/map" in road.trained.out
+    assert Dataset.open(road.root, "tiny").counts["train"] % 14, "the last batch of an epoch is padded"
+
+
+def test_the_second_time_nothing_is_done(road: Road) -> None:
+    before = contents(road.root)
+    again = xmodal("prepare", road.recipe)
+    assert again.code == 0 and "version 1 " in again.out
+    assert xmodal("train", road.recipe).out == road.trained.out
+    assert contents(road.root) == before
+
+
+def test_evaluate_writes_a_report_that_stands_alone(road: Road, reports: Path) -> None:
+    ended = xmodal("evaluate", road.run, "--report", reports / "report.html", "--json")
+    assert ended.code == 0, ended.err
+    figures = {one["name"]: one for one in json.loads(ended.out)}
+    assert {"test/map", "test/species/micro", "test/caption/cider"} & figures.keys(), sorted(figures)
+    assert all(one["chance"] is not None for name, one in figures.items() if name.startswith("test/species/"))
+    page = (reports / "report.html").read_text()
+    assert not ADDRESS.search(page), ADDRESS.search(page)
+    assert not [secret for secret in SECRETS if secret in page]
+
+
+def test_what_was_planted_stays_in_the_archive(road: Road) -> None:
+    archive = " ".join(readable(road.archive, entry.key) for entry in road.archive.list())
+    assert PLANTED_NAME in archive, "or this test proves nothing"
+    for entry in road.root.list():
+        text = readable(road.root, entry.key)
+        assert not [secret for secret in SECRETS if secret in text], entry.key
+    pixels = [entry.key for entry in road.root.list("datasets/tiny/pixels")]
+    for key in pixels:
+        for jpeg in pq.read_table(io.BytesIO(road.root.read(key)))["image"].to_pylist():
+            assert not Image.open(io.BytesIO(jpeg)).getexif(), "EXIF holds names and positions"
+    assert len(pixels) > 1, "several items, so the cluster did the work"
+
+
+def test_predict_answers_for_files_that_no_dataset_knows(road: Road, tmp_path: Path) -> None:
+    files = images(road, tmp_path)
+    answers = {}
+    for verb in ("embed", "classify", "caption"):
+        ended = xmodal("predict", verb, road.run, tmp_path)
+        assert ended.code == 0, ended.err
+        rows = [json.loads(line) for line in ended.out.splitlines()]
+        assert [row["file"] for row in rows] == [str(path) for path in files]
+        assert rows[-1].keys() == {"file", "refused"}, "a file that cannot be read has its reason"
+        answers[verb] = rows[0]
+    assert sum(value**2 for value in answers["embed"]["embedding"]) == pytest.approx(1, abs=1e-5)
+    assert len(answers["classify"]["species"]) > 1 and isinstance(answers["caption"]["caption"], str)
+    ended = xmodal("predict", "embed", road.run, files[0], "--out", tmp_path / "rows.parquet")
+    assert ended.code == 0 and not ended.out
+    (row,) = pq.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert row["file"] == str(files[0])
+    assert row["embedding"] == pytest.approx(answers["embed"]["embedding"], abs=1e-5)
+
+
+def test_search_ranks_the_images_of_the_dataset(road: Road) -> None:
+    ended = xmodal("search", "a", "red", "fox", "--checkpoint", road.run, "--split", "test", "-k", "4", "--json")
+    rows = [json.loads(line) for line in ended.out.splitlines()]
+    assert ended.code == 0 and [row["rank"] for row in rows] == [1, 2, 3, 4], ended.err
+    assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
+    assert {row["split"] for row in rows} == {"test"}
+
+
+def test_check_reads_every_byte(road: Road) -> None:
+    for target in ("tiny", road.run):
+        assert xmodal("check", target, "--read-data").code == 0
+    assert xmodal("check", f"{road.root.url}/runs/{road.run}").code == 0
+
+
+def test_mlflow_holds_what_the_run_was(road: Road) -> None:
+    client = MlflowClient(tracking_uri=road.environment["MLFLOW_TRACKING_URI"])
+    record = Run(road.root, road.run).read("run.json")
+    assert record is not None
+    run = client.get_run(record["mlflow_run_id"])
+    assert run.info.status == "FINISHED" and run.info.run_name == road.run
+    assert run.data.params.items() >= {"model.momentum.coefficient": "0.9", "train.global_batch": "14"}.items()
+    assert run.data.tags["dataset.digest"] == Dataset.open(road.root, "tiny").digest
+    assert run.data.tags["fingerprint"] in road.run
+    wanted = {f"train/{name}" for name in ("loss", "itc", "itm", "lm")} | {"val/map", "val/i2t/r1"}
+    wanted |= {"momentum/coefficient", "momentum/staleness", "queue/fill", "queue/age", "temperature"}
+    assert wanted <= run.data.metrics.keys()
+    curve = client.get_metric_history(run.info.run_id, "queue/fill")
+    assert sorted((point.step, point.value) for point in curve)[-1][1] == 1.0
+    assert "recipe.yaml" in [file.path for file in client.list_artifacts(run.info.run_id)]

@@ -1,0 +1,180 @@
+"""Samples and batches: what is drawn for (seed, epoch, sample), how it travels, and that world sizes only share it."""
+
+import json
+import pickle
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.dataset import Dataset
+from pipelines.train.lanes import ReadLane, batches
+from pipelines.train.order import LaneOrder
+from pipelines.train.plan import TrainingPlan
+from pipelines.train.samples import (
+    FeatureImages,
+    FeatureTexts,
+    PixelImages,
+    SampleReader,
+    caption_choice,
+    caption_identifier,
+    identifier,
+    padded_codes,
+    sequence_identifier,
+)
+from tests.pipelines.road import prepared
+from xmodal.batch import Batch
+from xmodal.transforms import AugmentSettings, decode_pixels
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> TrainingPlan:
+    recipe = prepared(str(tmp_path_factory.mktemp("samples")), train={"lanes": 2, "global_batch": 14})
+    return TrainingPlan.of(recipe, Dataset.open(recipe.compute.store(), "tiny"))
+
+
+@pytest.fixture(scope="module")
+def lane(plan: TrainingPlan) -> ReadLane:
+    return ReadLane(plan.lanes())
+
+
+def epoch_of(plan: TrainingPlan, lane: ReadLane, rank: int, size: int, chunk: int = 1) -> list[Batch]:
+    """One worker's batches of the first epoch, blocks dealt round robin as Ray Data deals them."""
+    blocks = [lane.block(item) for item in plan.order.plan(1, chunk, 0)]
+    assert len(blocks) > plan.order.lanes or chunk > 1
+    return list(batches(iter(blocks[rank::size]), plan.order, plan.reader, rank, size))
+
+
+def row(batch: Batch, at: int) -> dict[str, list]:
+    """What row `at` is, without what trimming leaves behind it."""
+    text = batch.text[at][batch.text_mask[at]]
+    caption = batch.caption[at][batch.caption[at] != 0]
+    rest = ("image", "sample_id", "caption_id", "sequence_id", "image_codes", "text_codes", "valid")
+    return {name: getattr(batch, name)[at].tolist() for name in rest} | {
+        "text": text.tolist(),
+        "caption": caption.tolist(),
+    }
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 7), st.integers(0, 99), st.text(max_size=8), st.integers(0, 5))
+def test_every_caption_comes_once_in_as_many_epochs(count: int, seed: int, sample: str, cycle: int) -> None:
+    epochs = range(cycle * count, (cycle + 1) * count)
+    assert sorted(caption_choice(count, seed, epoch, sample) for epoch in epochs) == list(range(count))
+
+
+def test_the_choice_of_captions_is_keyed_by_seed_and_sample() -> None:
+    drawn = {
+        key: tuple(caption_choice(5, key[0], epoch, key[1]) for epoch in range(20))
+        for key in [(0, "a"), (1, "a"), (0, "b")]
+    }
+    assert len(set(drawn.values())) == 3 and drawn[0, "a"][:5] != drawn[0, "a"][5:10]
+    assert drawn[0, "a"] == tuple(caption_choice(5, 0, epoch, "a") for epoch in range(20))
+
+
+def test_identifiers_are_63_bits_and_texts_that_say_the_same_are_one() -> None:
+    assert all(0 <= identifier(text) < 2**63 for text in ("", "a", "ä" * 300))
+    assert caption_identifier("A  red\tfox ") == caption_identifier("a red fox") != caption_identifier("a red box")
+    assert sequence_identifier("s", None) == -1 and sequence_identifier("s", "") == -1
+    assert sequence_identifier("a", "1") != sequence_identifier("b", "1")
+
+
+def test_codes_of_an_older_vocabulary_are_unspecified_behind_their_end() -> None:
+    assert padded_codes([2, -1], 4).tolist() == [2, -1, -1, -1]
+    assert padded_codes(None, 2).tolist() == [-1, -1] and padded_codes([], 0).tolist() == []
+
+
+def test_a_sample_is_the_stored_row(plan: TrainingPlan) -> None:
+    """Ids and codes are those of the record, every caption is reached, and an epoch's draw is repeatable."""
+    dataset, reader = plan.open(), plan.reader
+    records = dataset.read_group(0, 0, "records").to_pylist()
+    group = reader.read_group(dataset, 0, 0)
+    at = next(n for n, record in enumerate(records) if len(json.loads(record["captions"])) > 1)
+    captions = json.loads(records[at]["captions"])
+    seen = {reader.sample(group, at, epoch).caption_id for epoch in range(len(captions))}
+    assert seen == {caption_identifier(one["text"]) for one in captions}
+    sample = reader.sample(group, at, 0)
+    assert sample.sample_id == identifier(records[at]["sample_id"])
+    assert sample.image_codes == records[at]["codes"], "the dataset's own vocabulary"
+    assert sample == reader.sample(group, at, 0) and sample.image != reader.sample(group, at, 1).image
+
+
+def test_an_image_that_nothing_may_change_is_the_stored_one(plan: TrainingPlan) -> None:
+    stored = plan.open().read_group(0, 0, "pixels", ["image"])["image"][0].as_py()
+    still = AugmentSettings(min_scale=1, max_aspect=1, flip=0, brightness=0, contrast=0)
+    images = PixelImages(32, still, seed=0)
+    assert images.image(stored, "sample", 3) == decode_pixels(stored).numpy().tobytes()
+    assert images.decode(stored).tobytes() == decode_pixels(stored).numpy().tobytes()
+
+
+def test_texts_are_trimmed_to_the_longest_and_masked(plan: TrainingPlan, lane: ReadLane) -> None:
+    for batch in epoch_of(plan, lane, 0, 1):
+        lengths = batch.text_mask.sum(1)
+        assert batch.text.shape[1] == int(lengths.max()) and batch.text.shape == batch.text_mask.shape
+        assert (batch.text_mask == (torch.arange(batch.text.shape[1]) < lengths[:, None])).all()
+        assert (batch.text[~batch.text_mask] == 0).all() and (batch.text[batch.text_mask] != 0).all()
+        assert batch.caption.shape[1] == int((batch.caption != 0).sum(1).max())
+        assert (batch.caption[:, 0] == 2).all(), "[CLS]"
+
+
+def test_blocks_keep_samples_bit_by_bit(plan: TrainingPlan, lane: ReadLane) -> None:
+    """Through Arrow's wire format and in slices that start anywhere, as Ray Data hands blocks over."""
+    item = next(plan.order.plan(1, 3, 0))
+    block = lane.block(item)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, block.schema) as stream:
+        stream.write_table(block.slice(3, 5), max_chunksize=2)
+    back = pa.ipc.open_stream(sink.getvalue()).read_all()
+    whole, part = plan.reader.batch(block, 0), plan.reader.batch(back, 0)
+    assert [row(part, at) for at in range(5)] == [row(whole, at + 3) for at in range(5)]
+    assert {str(block.schema.field(name).type) for name in ("sample_id", "step", "slot")} == {"int64"}
+    assert pa.types.is_fixed_size_binary(block.schema.field("image").type)
+
+
+def test_cached_features_travel_like_pixels_and_tokens() -> None:
+    generator = np.random.default_rng(0)
+    images = FeatureImages("enc", (3, 4))
+    rows = generator.normal(size=(2, 3, 4)).astype(np.float16)
+    assert (images.decode(images.image(rows[0].tobytes(), "s", 1)) == rows[0]).all()
+    texts = FeatureTexts("enc", (5, 4))
+    assert images.tensor(rows).dtype == texts.tensor(rows).dtype == torch.float32
+    reader = SampleReader(images, texts, "", 4, 0, 0)
+    assert reader.row_bytes == (3 * 4 + 5 * 4) * 2
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5])
+def test_two_workers_hold_the_batches_of_one(plan: TrainingPlan, lane: ReadLane, chunk: int) -> None:
+    one = epoch_of(plan, lane, 0, 1, chunk)
+    two = [epoch_of(plan, lane, rank, 2, chunk) for rank in range(2)]
+    assert [batch.step for batch in one] == list(range(plan.order.batches))
+    for whole, *shares in zip(one, *two, strict=True):
+        assert {whole.step} == {share.step for share in shares}
+        rows = {int(share.slot[at]): row(share, at) for share in shares for at in range(len(share))}
+        assert rows == {int(whole.slot[at]): row(whole, at) for at in range(len(whole))}
+        assert sorted(rows) == list(range(plan.order.global_batch))
+
+
+def test_an_epoch_holds_each_row_once_and_padding_is_marked(plan: TrainingPlan, lane: ReadLane) -> None:
+    found = epoch_of(plan, lane, 0, 1)
+    ids = torch.cat([batch.sample_id[batch.valid] for batch in found]).tolist()
+    names = plan.open().records(["sample_id"], split="train")["sample_id"].to_pylist()
+    assert sorted(ids) == sorted(identifier(name) for name in names)
+    assert not found[-1].valid.all() and all(batch.valid.all() for batch in found[:-1])
+
+
+def test_a_block_out_of_its_place_is_refused(plan: TrainingPlan, lane: ReadLane) -> None:
+    blocks = [lane.block(item) for item in plan.order.plan(1, 2, 0)]
+    with pytest.raises(RuntimeError, match=r"worker 0 of 1 got lanes \[1, 0\] instead of \[0, 1\]"):
+        list(batches(iter([blocks[1], blocks[0]]), plan.order, plan.reader, 0, 1))
+    with pytest.raises(RuntimeError, match="worker 1 of 2 got lanes"):
+        list(batches(iter(blocks[0::2]), plan.order, plan.reader, 1, 2))
+
+
+def test_a_lane_source_pickles_and_reads_the_same(plan: TrainingPlan, lane: ReadLane) -> None:
+    item = next(plan.order.plan(1, 2, 0))
+    again = ReadLane(pickle.loads(pickle.dumps(plan.lanes())))
+    assert again.block(item).equals(lane.block(item))
+    assert isinstance(again.source.order, LaneOrder) and again.source.chunk() == 16

@@ -1,0 +1,230 @@
+"""Training that is killed, damaged or shared otherwise ends where an undisturbed run does; real kills, real S3."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from infra.storage import Store, open_store
+from pipelines.train.runs import Run, resumable, run_names
+from tests.conftest import BUCKET, REPOSITORY
+from tests.pipelines.road import copy, flip, history, prepared, tensors, trained_run, write_recipe, xmodal
+from xmodal import checkpoint
+
+pytestmark = [pytest.mark.ray, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
+
+LONG: dict[str, Any] = {"epochs": 10, "checkpoint_every": 3}
+"""20 steps with seven checkpoints: time enough to be killed in between."""
+DEADLINE = 240.0
+
+
+@pytest.fixture(scope="module")
+def dataset(s3) -> Iterator[Store]:
+    """A root that holds the tiny dataset and nothing else, and the S3 server in the environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3.environment().items():
+            patch.setenv(name, value)
+        url = f"s3://{BUCKET}/resume-{os.getpid()}"
+        prepared(url)
+        yield open_store(url)
+
+
+@pytest.fixture
+def train(dataset: Store, ray_cluster: str, tmp_path: Path) -> Callable[..., Run]:
+    """Trains the long recipe in a root of its own (or in `root`) and returns the run."""
+
+    def trained(name: str, *, root: Store | None = None, workers: int = 2, train: dict[str, Any] = LONG) -> Run:
+        store = root or fresh_root(dataset, name)
+        recipe = recipe_of(tmp_path / f"{name}.yaml", dataset, store, workers, train)
+        ended = xmodal("train", recipe)
+        assert ended.code == 0, ended.err
+        return Run(store, trained_run(ended))
+
+    return trained
+
+
+@pytest.fixture(scope="module")
+def undisturbed(dataset: Store, ray_cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    store = fresh_root(dataset, "undisturbed")
+    path = recipe_of(tmp_path_factory.mktemp("recipes") / "long.yaml", dataset, store, 2, LONG)
+    ended = xmodal("train", path)
+    assert ended.code == 0, ended.err
+    return Run(store, trained_run(ended))
+
+
+def fresh_root(dataset: Store, name: str) -> Store:
+    """A root with the dataset alone."""
+    store = open_store(f"{dataset.url}-{name}")
+    copy(dataset.child("datasets"), store.child("datasets"))
+    return store
+
+
+def recipe_of(path: Path, dataset: Store, root: Store, workers: int, train: dict[str, Any]) -> Path:
+    compute = {"workers": workers}
+    return write_recipe(path, f"{dataset.url}/archive", root.url, train=train, compute=compute)
+
+
+def last(run: Run) -> str:
+    """Directory of the newest checkpoint."""
+    return f"{run.prefix}/{run.saved()[0].directory}"
+
+
+def assert_same_end(run: Run, other: Run) -> None:
+    """The last checkpoints hold the same bytes: weights, key encoder, queue and optimizer."""
+    assert run.name == other.name and run.saved()[0].step == other.saved()[0].step
+    ours, theirs = tensors(run.store, last(run)), tensors(other.store, last(other))
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+    for curve in ("train/loss", "train/itm", "val/score"):
+        assert history(run.store, last(run), curve) == history(other.store, last(other), curve)
+
+
+@contextmanager
+def killing(
+    run: Run, victim: Callable[[], int | None], after: int, number: int = signal.SIGKILL
+) -> Iterator[list[int]]:
+    """Signals the process that `victim` finds, once the run has a checkpoint of step `after` or later."""
+    killed: list[int] = []
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.02):
+            pid = victim() if any(saved.step >= after for saved in run.saved()) else None
+            if pid is not None:
+                os.kill(pid, number)
+                killed.append(pid)
+                return
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        ended.set()
+        thread.join()
+
+
+def a_training_worker() -> int | None:
+    """One of this process's own Ray training workers."""
+    own = psutil.Process().children(recursive=True)
+    found = [child.pid for child in own if "RayTrainWorker" in _command(child)]
+    return max(found, default=None)
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def test_a_killed_worker_costs_nothing(train: Callable[..., Run], dataset: Store, undisturbed: Run) -> None:
+    store = fresh_root(dataset, "worker")
+    with killing(Run(store, undisturbed.name), a_training_worker, after=6) as killed:
+        run = train("worker", root=store)
+    assert len(killed) == 1
+    assert_same_end(run, undisturbed)
+
+
+def test_a_killed_driver_is_continued_by_the_same_command(
+    train: Callable[..., Run], dataset: Store, undisturbed: Run, tmp_path: Path
+) -> None:
+    store = fresh_root(dataset, "driver")
+    recipe = recipe_of(tmp_path / "recipe.yaml", dataset, store, 2, LONG)
+    run = Run(store, undisturbed.name)
+    driver = subprocess.Popen([sys.executable, "-m", "pipelines", "train", str(recipe)], cwd=REPOSITORY)
+    with killing(run, lambda: driver.pid, after=6) as killed:
+        driver.wait(DEADLINE)
+    assert killed == [driver.pid] and driver.returncode == -signal.SIGKILL
+    stopped_at = run.saved()[0].step
+    assert run.read("result.json") is None and 6 <= stopped_at < 20
+    train("driver", root=store)
+    assert_same_end(run, undisturbed)
+
+
+def test_ctrl_c_says_how_to_go_on(undisturbed: Run, dataset: Store, tmp_path: Path) -> None:
+    store = fresh_root(dataset, "interrupted")
+    recipe = recipe_of(tmp_path / "recipe.yaml", dataset, store, 2, LONG)
+    command = [sys.executable, "-m", "pipelines", "train", str(recipe)]
+    driver = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+    with killing(Run(store, undisturbed.name), lambda: driver.pid, 3, signal.SIGINT):
+        _, told = driver.communicate(timeout=DEADLINE)
+    assert driver.returncode == 130, told
+    assert told.splitlines()[-1] == "interrupted; run the same command again to continue"
+
+
+def test_one_worker_makes_the_losses_of_two(train: Callable[..., Run], undisturbed: Run) -> None:
+    one = train("one", workers=1)
+    assert one.name == undisturbed.name, "where a run is computed is no part of its identity"
+    for curve in ("train/itc", "train/itm", "train/lm", "train/grad_norm"):
+        ours, theirs = (history(run.store, last(run), curve)[:6] for run in (one, undisturbed))
+        assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-5), curve
+    assert history(one.store, last(one), "queue/fill") == history(undisturbed.store, last(undisturbed), "queue/fill")
+
+
+def test_a_damaged_checkpoint_is_passed_over(train: Callable[..., Run], undisturbed: Run) -> None:
+    """The newest checkpoint that verifies is the one that counts, and from there the end is the same."""
+    store = open_store(f"{undisturbed.store.url}-damaged")
+    copy(undisturbed.store, store)
+    run = Run(store, undisturbed.name)
+    newest, before = run.saved()[:2]
+    flip(store, f"{run.prefix}/{newest.directory}/model.safetensors")
+    assert resumable(run) == before
+    run.delete("result.json")
+    train("damaged", root=store)
+    assert_same_end(run, undisturbed)
+
+
+def test_no_good_checkpoint_is_said_and_not_trained_over(undisturbed: Run, dataset: Store, tmp_path: Path) -> None:
+    store = open_store(f"{undisturbed.store.url}-lost")
+    copy(undisturbed.store, store)
+    run = Run(store, undisturbed.name)
+    for saved in run.saved():
+        flip(store, f"{run.prefix}/{saved.directory}/queue.safetensors")
+    run.delete("result.json")
+    with pytest.raises(checkpoint.Damaged, match=r"queue\.safetensors.*; .*queue\.safetensors"):
+        resumable(run)
+    ended = xmodal("train", recipe_of(tmp_path / "recipe.yaml", dataset, store, 2, LONG))
+    assert ended.code == 1 and "queue.safetensors" in ended.line
+
+
+def test_another_fingerprint_starts_a_run_of_its_own(train: Callable[..., Run], undisturbed: Run) -> None:
+    files = {entry.key: entry.etag for entry in undisturbed.store.list(undisturbed.prefix)}
+    other = train("seed", root=undisturbed.store, train={"epochs": 1, "seed": 7})
+    assert other.name != undisturbed.name and set(run_names(other.store)) == {other.name, undisturbed.name}
+    steps = [point["step"] for point in json.loads(other.store.read(f"{last(other)}/state.json"))["history"]]
+    assert sorted(set(steps)) == [1, 2], "from its first step on"
+    first = [history(run.store, last(run), "train/loss")[0] for run in (other, undisturbed)]
+    assert first[0] != first[1]
+    assert {entry.key: entry.etag for entry in undisturbed.store.list(undisturbed.prefix)} == files
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_in_one_line(dataset: Store, ray_cluster: str, tmp_path: Path) -> None:
+    """The rate rises from zero, so the checkpoint behind the first step is still a good one."""
+    store = fresh_root(dataset, "infinite")
+    rates = {"learning_rate": 1e30, "warmup_fraction": 0.5}
+    wild = {"epochs": 4, "checkpoint_every": 1, "optimizer": rates}
+    recipe = recipe_of(tmp_path / "recipe.yaml", dataset, store, 2, wild)
+    begun = time.monotonic()
+    ended = xmodal("train", recipe)
+    assert ended.code == 1 and "is not finite at step 2" in ended.line and "itc" in ended.line
+    assert time.monotonic() - begun < DEADLINE
+    (name,) = run_names(store)
+    assert Run(store, name).read("result.json") is None
+    assert resumable(Run(store, name)) is not None
+    assert xmodal("check", name, "--root", store.url).code == 0
+
+
+def test_a_first_batch_that_does_not_come_is_said_in_one_line(dataset: Store, ray_cluster: str, tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path / "recipe.yaml", dataset, fresh_root(dataset, "nothing"), 2, LONG)
+    ended = xmodal("train", recipe, "compute.first_batch_timeout=0.001", "compute.max_failures=0")
+    assert ended.code == 1 and "no first batch within 0 s" in ended.line and "logical CPUs" in ended.line

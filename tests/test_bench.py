@@ -1,0 +1,150 @@
+"""The benchmarks' frame on sides of known cost, and that the two sides of each benchmark do the same work."""
+
+import hashlib
+import subprocess
+import sys
+import time
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from tests.bench import plain, step
+from tests.bench.frame import Comparison, Measured, Side, Timing, compare, measured
+from tests.bench.loader import LoaderBench, drained
+from tests.bench.pictures import drawing, marked
+from tests.bench.prepare import PrepareBench, rows
+from tests.bench.processes import Meter
+from tests.pipelines.surveys import IN_PROCESS
+from xmodal.decoding import decode
+from xmodal.transforms import PixelSettings, decode_pixels, prepare_image
+
+NO_START = Timing(0.0, 0.0, 0.0)
+
+
+def run_of(units: float, cpu: float, wall: float, start: Timing = NO_START) -> Measured:
+    return Measured(units, Timing(cpu, cpu / 2, wall), start)
+
+
+def test_ratios_are_of_pairs_and_printed_with_their_spread() -> None:
+    sides = Side("ours", lambda: 1), Side("theirs", lambda: 1)
+    pairs = [(run_of(2, 4, 6), run_of(4, 4, 4)), (run_of(1, 3, 3), run_of(1, 1, 3)), (run_of(1, 1, 8), run_of(1, 1, 2))]
+    comparison = Comparison("title", "row", *sides, pairs)
+    assert comparison.ratios("cpu") == [2, 3, 1] and comparison.ratios("wall") == [3, 1, 4]
+    lines = comparison.lines()
+    assert "2000.00 ms CPU (1000.00 ms in this process), 3000.00 ms wall per row" in lines[1]
+    assert lines[3].endswith("2.00  (1.00 to 3.00)") and lines[4].endswith("3.00  (1.00 to 4.00)") and len(lines) == 5
+
+
+def test_a_start_is_taken_off_and_told() -> None:
+    ours, theirs = run_of(2, 10, 10, Timing(6, 6, 2)), run_of(2, 4, 4)
+    comparison = Comparison(
+        "t", "row", Side("ours", lambda: 1, start=lambda: None), Side("b", lambda: 1), [(ours, theirs)]
+    )
+    assert comparison.ratios("cpu") == [1] and comparison.ratios("cpu", Measured.all_in) == [2.5]
+    assert "ours 6000.00 ms CPU, 2000.00 ms wall; reference 0.00 ms CPU" in comparison.lines()[5]
+
+
+def test_sides_take_turns_after_a_run_that_does_not_count() -> None:
+    calls: list[str] = []
+
+    def side(name: str) -> Side:
+        start, run, settle = (partial(calls.append, f"{name} {part}") for part in ("start", "run", "settle"))
+        return Side(name, lambda: run() or 1, start, settle)
+
+    found = compare("t", "row", side("a"), side("b"), repeats=2)
+    one = ["{0} start", "{0} settle", "{0} run", "{0} settle"]
+    expected = [text.format(name) for name in "abba" for text in one]
+    assert calls == ["a run", "a settle", "b run", "b settle", *expected] and len(found.pairs) == 2
+
+
+def burn(seconds: float) -> str:
+    return f"import time\nwhile time.process_time() < {seconds}: pass\n"
+
+
+def test_cpu_of_children_counts_and_the_clock_stops_before_settling() -> None:
+    child = [sys.executable, "-c", burn(0.3)]
+    side = Side("child", lambda: subprocess.run(child, check=True) and 1, settle=lambda: time.sleep(0.05))
+    found = measured(side).whole
+    assert 0.25 < found.cpu < 0.9 and found.own < 0.2 and found.wall > 0.25
+
+
+def test_cpu_of_a_deeper_process_that_nobody_waits_for_is_kept() -> None:
+    """As under Ray's raylet: the parent ignores SIGCHLD, and so inherits no times."""
+    parent = (
+        "import signal, subprocess, sys\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {burn(0.4)!r} + 'input()'], stdin=subprocess.PIPE)\n"
+        "input()\nchild.stdin.close()\nchild.wait()\nprint('ended', flush=True)\ninput()\n"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with (
+        Meter() as meter,
+        subprocess.Popen([sys.executable, "-c", parent], stderr=subprocess.DEVNULL, **pipes) as started,
+    ):
+        assert started.stdin and started.stdout
+        before, deadline = meter.seconds(), time.monotonic() + 30
+        while meter.seconds() - before < 0.4 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        started.stdin.write("\n")
+        started.stdin.flush()
+        assert started.stdout.readline() == "ended\n"
+        assert meter.seconds() - before >= 0.4
+        started.stdin.write("\n")
+
+
+def test_drawn_files_differ_and_show_the_same() -> None:
+    one, two = (marked(drawing(64, 48, 0), number) for number in (1, 2))
+    assert one != two and (decode(one, None, 16, 1.0).pixels == decode(two, None, 16, 1.0).pixels).all()
+    assert drawing(64, 48, 0) != drawing(64, 48, 1)
+
+
+def test_prepare_and_the_pool_make_the_same_images(tmp_path: Path) -> None:
+    bench = PrepareBench(tmp_path, 48, 64, 48, IN_PROCESS)
+    dataset = bench.prepared()
+    assert rows(dataset) == bench.pooled() == 48
+    ours = [dataset.read_group(item.index, 0, "pixels").to_pylist() for item in dataset.items]
+    files = sorted((tmp_path / "run-1").glob("*.parquet"))
+    theirs = [row for file in files for row in pq.read_table(file).to_pylist()]
+    assert len(files) == 2
+    assert Counter((row["source_sha256"], row["image"]) for part in ours for row in part) == Counter(
+        (row["sha256"], row["jpeg"]) for row in theirs
+    )
+
+
+def test_lanes_and_plain_pyarrow_make_the_same_pixels(tmp_path: Path) -> None:
+    bench = LoaderBench(tmp_path, 100, 32, 2)
+    ours = [row for batch in bench.direct() for row in batch.image[batch.valid].numpy()]
+    theirs = [row for rows in bench.pixels() for row in rows]
+    assert len(ours) == len(theirs) == 2 * len(bench.source.order.rows) > 64
+    assert digests(ours) == digests(theirs)
+    assert drained(bench.direct()) == bench.plain().run() == len(ours) / 64
+
+
+@pytest.mark.ray
+def test_ray_data_hands_over_what_the_reader_made(tmp_path: Path, ray_cluster: str) -> None:
+    bench = LoaderBench(tmp_path, 100, 32, 1)
+    one, two = list(bench.direct()), list(bench.ray(0))
+    assert [batch.sample_id.tolist() for batch in one] == [batch.sample_id.tolist() for batch in two]
+    assert digests([row for batch in one for row in batch.image.numpy()]) == digests(
+        [row for batch in two for row in batch.image.numpy()]
+    )
+
+
+def digests(images: list[np.ndarray]) -> Counter[bytes]:
+    return Counter(hashlib.sha256(np.ascontiguousarray(image)).digest() for image in images)
+
+
+def test_both_squeeze_an_image_to_the_same_size() -> None:
+    settings, data = PixelSettings(size=32), drawing(96, 64, 0)
+    ours, naive = prepare_image(data, settings).jpeg, plain.squeezed(data, settings)
+    difference = decode_pixels(ours).float() - decode_pixels(naive).float()
+    assert difference.shape == (3, 32, 32) and difference.abs().mean() < 4
+
+
+def test_every_step_takes_the_same_batches() -> None:
+    one, two = step._batch(3), step._batch(3)
+    assert len(one.image) == step.ROWS and (one.image == two.image).all() and (one.text == two.text).all()
+    assert (step._batch(4).image != one.image).any()
