@@ -42,7 +42,9 @@ def submit_job(
     """
     secret = next((name for name in environment if is_secret(name)), None)
     if secret:
-        raise JobRefused(f"{secret}: job environments are readable in clear text, so secrets are not sent; set it on the nodes")
+        raise JobRefused(
+            f"{secret}: job environments are readable in clear text, so secrets are not sent; set it on the nodes"
+        )
     runtime = {"working_dir": working_dir, "excludes": list(excludes), "env_vars": dict(environment)}
     deadline = time.monotonic() + AGENT_DEADLINE
     while True:

@@ -25,7 +25,7 @@ class Progress:
         self.console = Console(stderr=True)
         self.live = self.console.is_terminal
         self.begun: tuple[float, int] | None = None
-        self.printed = 0.0
+        self.printed, self.shown = 0.0, -1
         self.facts: dict[str, Any] = {}
         self.done = 0
 
@@ -53,7 +53,7 @@ class Progress:
 
     def _line(self, now: float) -> None:
         assert self.begun is not None
-        self.printed = now
+        self.printed, self.shown = now, self.done
         seconds, made = now - self.begun[0], self.done - self.begun[1]
         left = f"  {(self.total - self.done) * seconds / made:,.0f} s left" if made and self.done < self.total else ""
         print(
@@ -66,5 +66,5 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bar.stop()
-        if not self.live and self.begun is not None:
+        if not self.live and self.begun is not None and self.shown != self.done:
             self._line(time.monotonic())

@@ -16,7 +16,7 @@ class Embedder:
         self.inference = inference
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> list[list[float]]:
-        """A pandas DataFrame (or list of dicts) whose rows hold exactly one of `image` and `text` -> N lists of D floats.
+        """Rows (a pandas DataFrame or dicts) that hold exactly one of `image` and `text` -> N lists of D floats.
 
         Raises ValueError naming the first row that holds both or neither, BadImage for a file that cannot be read.
         """

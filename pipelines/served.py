@@ -1,4 +1,4 @@
-"""The trained model as MLflow serves it: the files of its best checkpoint, loaded without pickle (pipelines/pyfunc.py)."""
+"""The trained model as MLflow serves it: the files of its best checkpoint, loaded without pickle by pyfunc.py."""
 
 import shutil
 import tempfile

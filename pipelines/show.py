@@ -19,9 +19,8 @@ def _momentum(recipe: Recipe) -> list[str]:
     """Age and staleness of the oldest key (`momentum.coefficient`, `queue.size`, `train.global_batch`)."""
     model, batch = recipe.model, recipe.train.global_batch
     old = staleness(model.momentum.coefficient, model.queue.size, batch)
-    return [
-        f"queue of {model.queue.size} keys: {model.queue.size / batch:.0f} steps old at most, staleness {old:.2f} (0 none, 1 all)"
-    ]
+    age = f"{model.queue.size / batch:.0f} steps old at most"
+    return [f"queue of {model.queue.size} keys: {age}, staleness {old:.2f} (0 none, 1 all)"]
 
 
 def _dataset(recipe: Recipe) -> list[str]:
@@ -33,8 +32,8 @@ def _dataset(recipe: Recipe) -> list[str]:
             "would run: prepare, then train",
         ]
     batches = -(-dataset.counts.get("train", 0) // recipe.train.global_batch)
-    steps = f"{recipe.train.epochs} epochs x {batches} batches of {recipe.train.global_batch} on {recipe.compute.workers} workers"
+    steps = f"{recipe.train.epochs} epochs of {batches} batches on {recipe.compute.workers} workers"
     return [
-        f"dataset {dataset.name} version {dataset.version}, digest {dataset.digest[:16]}, images by split {dataset.counts}",
+        f"dataset {dataset.name} version {dataset.version}, digest {dataset.digest[:16]}, images {dataset.counts}",
         f"run {recipe.name}-{recipe.fingerprint(dataset.digest)}: {steps}",
     ]

@@ -19,6 +19,7 @@ from xmodal.queue import Facts, FeatureQueue, Keys
 from xmodal.relations import Relations, image_to_text, text_to_image
 from xmodal.temperature import Temperature
 
+
 class Tower(nn.Module):
     """An encoder of one modality and its head."""
 

@@ -65,6 +65,8 @@ class Standardise(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
+        self.mean: Tensor
+        self.deviation: Tensor
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("deviation", torch.ones(width))
 
@@ -72,8 +74,8 @@ class Standardise(nn.Module):
     def fit(self, vectors: Tensor) -> None:
         """Takes the statistics of (N, W) pooled training vectors; a constant dimension keeps its scale."""
         deviation = vectors.double().std(0, correction=0)
-        self.mean.copy_(vectors.double().mean(0))  # pyright: ignore[reportCallIssue]
-        self.deviation.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)))  # pyright: ignore
+        self.mean.copy_(vectors.double().mean(0))
+        self.deviation.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)))
 
     def forward(self, vectors: Tensor) -> Tensor:
         return (vectors - self.mean) / self.deviation

@@ -74,9 +74,9 @@ def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
-        mappings = isinstance(old, dict) and isinstance(value, dict)
-        same_kind = mappings and value.get("kind", old.get("kind")) == old.get("kind")
-        merged[key] = merge(old, value) if same_kind else value
+        if isinstance(old, dict) and isinstance(value, dict) and value.get("kind", old.get("kind")) == old.get("kind"):
+            value = merge(old, value)
+        merged[key] = value
     return merged
 
 
@@ -106,7 +106,7 @@ def _index(items: list[Any], name: str, path: str) -> int:
 
 
 def parse(tree: type[Tree], document: dict[str, Any]) -> Tree:
-    """Validates `document`. Raises SettingsError with one line a mistake; values are not echoed beyond the faulty one."""
+    """Validates `document`. Raises SettingsError with one line a mistake; no value but the faulty one is echoed."""
     try:
         return tree.model_validate(_with_default_kinds(tree, document))
     except ValidationError as error:
@@ -123,7 +123,7 @@ def _with_default_kinds(model: type[BaseModel], document: dict[str, Any]) -> dic
             continue
         default = field.get_default(call_default_factory=True) if not field.is_required() else None
         if isinstance(default, Settings):
-            kind = {"kind": default.kind} if _kind(type(default)) else {}
+            kind = {"kind": _kind(type(default))} if _kind(type(default)) else {}
             value = kind | value
             same = _kind(type(default)) == value.get("kind")
             completed[name] = _with_default_kinds(type(default), value) if same else value
@@ -184,7 +184,7 @@ def _names(tree: type[Settings], location: list[str]) -> list[str]:
 
 def _kind(model: type[BaseModel]) -> str | None:
     field = model.model_fields.get("kind")
-    return field.annotation.__args__[0] if field is not None and hasattr(field.annotation, "__args__") else None
+    return None if field is None else getattr(field.annotation, "__args__", (None,))[0]
 
 
 def _inner(model: type[BaseModel], name: str) -> set[type[BaseModel]]:
@@ -209,7 +209,7 @@ def dump_yaml(settings: Settings, whole: bool = False) -> str:
     stream = io.StringIO()
     yaml = YAML(typ="safe")
     yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # keep the order of the classes
+    yaml.sort_base_mapping_type_on_output = False  # pyright: ignore[reportAttributeAccessIssue]  # keeps their order
     yaml.dump(settings.model_dump(mode="json") if whole else differences(settings), stream)
     return stream.getvalue()
 

@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def start(services: ExitStack) -> str:
-    """S3, MLflow and Ray; their addresses and credentials go into this process's environment. Returns MLflow's address."""
+    """S3, MLflow and Ray; their addresses and credentials go into the environment. Returns MLflow's address."""
     with step("starting S3 (SeaweedFS), MLflow and Ray"):
         storage = services.enter_context(SeaweedServer(HOME / "s3", buckets=["xmodal-archive", "xmodal"]))
         os.environ |= storage.environment() | {"XMODAL_ROOT": ROOT}

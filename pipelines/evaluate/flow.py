@@ -57,7 +57,7 @@ def report_content(subject: Subject, recipe: Recipe) -> ReportContent:
     headline = [main, *_headline(found_species.figures, measures)][:4]
     return ReportContent(
         title=f"{recipe.name}: what the model knows",
-        subtitle=f"Dataset {subject.dataset.name}, version {subject.dataset.version}; {len(subject.records)} test images",
+        subtitle=f"{recipe.description or recipe.name}; {len(subject.records)} test images",
         verdict=sentence(main),
         headline=headline,
         generated=recipe.data.generated,

@@ -145,7 +145,7 @@ def higher_noun(taxon: Mapping[str, Any]) -> Noun | None:
 
 
 def _subject(noun: Noun, known: Mapping[str, str], says: list[str]) -> tuple[str, Claims]:
-    """A noun phrase with what `says` names and the record states, and all that it claims: that it is an animal first."""
+    """A noun phrase with what `says` names and the record states, and all that it claims, an animal first of all."""
     words = templates()
     adjectives = {"stage": "life_stage", "sex": "sex"}
     claims = {"type": "animal", **noun.claims}

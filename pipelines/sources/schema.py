@@ -1,7 +1,7 @@
 """What a source yields, field by field: one survey as three Arrow tables and a count of what was refused.
 
-Names are Camtrap DP's (https://camtrap-dp.tdwg.org, version 1.0.2). A `key` is the file's path inside the archive,
-never normalised beyond what its format's standard asks (`\\` to `/` in COCO files); a tar member is `archive.tar!/member`.
+Names are Camtrap DP's (https://camtrap-dp.tdwg.org, 1.0.2). A `key` is the file's path inside the archive, never
+normalised beyond what its format's standard asks (`\\` to `/` in COCO files); a tar member is `archive.tar!/member`.
 Captioned image sets use the same tables: their captions are observations' texts, their published split is `split`.
 """
 
@@ -52,7 +52,7 @@ OBSERVATIONS = pa.schema(
 
 DETECTIONS = pa.schema(
     [
-        ("key", pa.string()),  # joined on (survey, key); a row with zero boxes = run through the detector, nothing found
+        ("key", pa.string()),  # joined on (survey, key); a row with zero boxes = the detector ran and found nothing
         ("boxes", pa.list_(pa.list_(pa.float32(), 4))),  # relative x, y, width, height on the EXIF-turned image
         ("confidences", pa.list_(pa.float32())),
         ("classes", pa.list_(pa.string())),  # animal | human | vehicle | the detector's own other names

@@ -166,4 +166,5 @@ def _watch(board: Any, progress: Progress, ended: threading.Event) -> None:
 
 def _told(run: Run, result: dict[str, Any]) -> str:
     figures = "  ".join(f"{name} {value:.1f}" for name, value in result["metrics"].items() if name.startswith("val/"))
-    return f"run {run.name}\nbest checkpoint {result['checkpoint']} (step {result['step']})\n{figures}\nnext: xmodal evaluate {run.name}"
+    best = f"best checkpoint {result['checkpoint']} (step {result['step']})"
+    return "\n".join([f"run {run.name}", best, figures, f"next: xmodal evaluate {run.name}"])

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from infra.tracking import NullTracker, Tracker
-from pipelines.errors import Failed
+from pipelines.errors import Failed, NonFinite
 from pipelines.recipe import Recipe
 from pipelines.train.lanes import batches
 from pipelines.train.plan import TrainingPlan, build_model
@@ -41,10 +41,6 @@ class Job:
     tracker: Tracker | NullTracker
     progress: Any
     """Ray actor that the driver's display reads."""
-
-
-class NonFinite(ArithmeticError):
-    """A task's loss is not a finite number. The text names the task and the step."""
 
 
 def learning_rate(settings: OptimizerSettings, samples: int, total: int) -> float:
@@ -108,7 +104,8 @@ class Worker:
     def batches(self) -> Iterator[Batch]:
         """This worker's batches; the first must come within the recipe's timeout."""
         shard = ray.train.get_dataset_shard("train")
-        blocks = iter(shard.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2))
+        options: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "prefetch_batches": 2}
+        blocks = iter(shard.iter_batches(**options))  # pyright: ignore[reportOptionalMemberAccess]
         plan = self.job.plan
         stream = batches(blocks, plan.order, plan.reader, self.rank, self.size)
         timeout = self.recipe.compute.first_batch_timeout
@@ -136,7 +133,7 @@ class Worker:
         self.optimizer.step()
         self.model.after_step(batch.step)
         self.step = batch.step + 1
-        return values | {"grad_norm": float(norm), "learning_rate": rate}
+        return {**values, "grad_norm": float(norm), "learning_rate": rate}
 
     def _checked(self, losses: dict[str, Tensor], step: int) -> dict[str, float]:
         """Global means of the losses; raises NonFinite on every worker alike, before any weight has moved."""
@@ -208,7 +205,10 @@ def _no_batch(seconds: float) -> str:
 
 
 def work(config: dict[str, Job]) -> None:
-    """What Ray Train runs in each worker: step until the plan is done; a non-finite loss ends the run for good."""
+    """What Ray Train runs in each worker: step until the plan is done.
+
+    A non-finite loss and a first batch that does not come end the run for good: a restart would only repeat them.
+    """
     job = config["job"]
     torch.set_num_threads(max(1, int(job.recipe["compute"]["cpus_per_worker"])))
     worker = Worker(job)
@@ -222,7 +222,7 @@ def work(config: dict[str, Job]) -> None:
             if worker.step % every == 0 or worker.step == job.plan.total_steps:
                 worker.checkpoint()
             asked = time.monotonic()
-    except NonFinite as error:
+    except (NonFinite, Failed) as error:
         if worker.rank == 0:
             job.run.write("stopped.json", {"reason": str(error), "step": worker.step})
     finally:

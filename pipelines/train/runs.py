@@ -1,8 +1,8 @@
 """A run's place in the store, and which of its checkpoints count.
 
 `ROOT/runs/NAME/` holds what Ray Train keeps of a run (checkpoints and `checkpoint_manager_snapshot.json`) and our
-`run.json` (recipe, dataset, MLflow run) and `result.json`, which is written once the run is complete. A checkpoint counts
-when the snapshot names it and its manifest verifies; a directory alone may be a torn upload.
+`run.json` (the MLflow run) and `result.json`, which is written once the run is complete. A checkpoint counts when the
+snapshot names it and its manifest verifies; a directory alone may be a torn upload.
 """
 
 import json

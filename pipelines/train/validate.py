@@ -3,7 +3,7 @@
 import torch
 
 from pipelines.dataset import Dataset
-from pipelines.errors import DataRefused
+from pipelines.errors import DataRefused, NonFinite
 from pipelines.gallery import Embedded, Split, embed, gallery
 from pipelines.train.samples import SampleReader
 from xmodal import distributed
@@ -27,6 +27,8 @@ class Validation:
         parts = distributed.gather_objects(mine)
         whole = Embedded(*([one for part in parts for one in getattr(part, name)] for name in Embedded.__annotations__))
         found = gallery(whole, self.attributes)
+        if not (found.images.isfinite().all() and found.texts.isfinite().all()):
+            raise NonFinite("embeddings of the validation images are not finite; weights of the last checkpoint stay")
         i2t = (dots(found.images, found.texts), found.relevant_texts(), len(found.images))
         t2i = (dots(found.texts, found.images), found.relevant_images(), len(found.texts))
         first, second = ranks(*i2t), ranks(*t2i)

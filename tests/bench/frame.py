@@ -105,7 +105,8 @@ class Comparison:
 def compare(title: str, unit: str, ours: Side, reference: Side, repeats: int = 5) -> Comparison:
     """Runs each side once unmeasured, then `repeats` times in turn; the order within a pair alternates."""
     for side in (ours, reference):
-        side.run(), side.settle()
+        side.run()
+        side.settle()
     pairs = []
     for repeat in range(repeats):
         if repeat % 2:

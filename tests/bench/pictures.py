@@ -15,7 +15,7 @@ PLACES = 16
 
 @cache
 def drawing(width: int, height: int, number: int) -> bytes:
-    """Smooth noise of four scales with fine grain, quality 88: about 1.7 bits a pixel."""
+    """Smooth noise of four scales with fine grain, quality 88: 1.4 bits a pixel at 2048 x 1536, 2.5 at 224 x 224."""
     generator = np.random.default_rng(number)
     total = np.full((height, width, 3), 110.0)
     for cells, strength in ((3, 40.0), (12, 25.0), (48, 15.0), (160, 8.0)):

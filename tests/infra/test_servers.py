@@ -39,9 +39,7 @@ def test_anonymous_requests_are_refused(s3):
 def test_all_ports_listen_on_the_loopback(s3):
     members = session_members(s3.child.pid)
     tables = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    ours = {
-        os.readlink(f"/proc/{pid}/fd/{number}") for pid in members for number in os.listdir(f"/proc/{pid}/fd")
-    }
+    ours = {os.readlink(f"/proc/{pid}/fd/{number}") for pid in members for number in os.listdir(f"/proc/{pid}/fd")}
     listening = [row[1] for row in tables if row[3] == "0A" and f"socket:[{row[9]}]" in ours]
     assert len(listening) == 8 and all(address.startswith("0100007F:") for address in listening)
 

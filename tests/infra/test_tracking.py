@@ -138,7 +138,7 @@ def test_a_dead_server_at_the_end_is_a_warning(tmp_path, caplog):
     assert "file was not logged" in caplog.text and "status FINISHED was not logged" in caplog.text
 
 
-LOADER = '''
+LOADER = """
 from pathlib import Path
 
 class Doubler:
@@ -147,7 +147,7 @@ class Doubler:
 
 def _load_pyfunc(data_path):
     return Doubler(int(Path(data_path, "factor.txt").read_text()))
-'''
+"""
 
 
 def test_a_model_loads_without_pickle(mlflow_server, tmp_path, monkeypatch):

@@ -9,8 +9,12 @@ from xmodal.heads import MLP, Head, Linear, Standardise, pooled
 def test_pooling_ignores_padding() -> None:
     tokens, mask = torch.randn(3, 5, 4), torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0]]).bool()
     spoilt = tokens.masked_fill(~mask[..., None], 7.0)
-    assert torch.equal(pooled(tokens, mask)[1], tokens[1].mean(0)) or torch.allclose(pooled(tokens, mask)[1], tokens[1].mean(0))
-    torch.testing.assert_close(pooled(spoilt, mask), torch.stack([tokens[0, :3].mean(0), tokens[1].mean(0), tokens[2, 0]]))
+    assert torch.equal(pooled(tokens, mask)[1], tokens[1].mean(0)) or torch.allclose(
+        pooled(tokens, mask)[1], tokens[1].mean(0)
+    )
+    torch.testing.assert_close(
+        pooled(spoilt, mask), torch.stack([tokens[0, :3].mean(0), tokens[1].mean(0), tokens[2, 0]])
+    )
 
 
 def test_standardise_gives_mean_zero_and_deviation_one() -> None:
@@ -35,7 +39,9 @@ def test_a_model_fits_norms_behind_frozen_encoders_only_and_the_key_encoder_gets
     assert trained.standardised == []
     encoder = {"kind": "hugging_face", "config": {"model_type": "bert", "hidden_size": 8, "num_attention_heads": 2}}
     small = {"num_hidden_layers": 1, "intermediate_size": 8, "vocab_size": 40, "max_position_embeddings": 16}
-    frozen = tiny.model(text={**encoder, "config": encoder["config"] | small, "frozen": True, "pool": "mean", "length": 8})
+    frozen = tiny.model(
+        text={**encoder, "config": encoder["config"] | small, "frozen": True, "pool": "mean", "length": 8}
+    )
     vectors = torch.randn(50, 8) + 3
     frozen.fit_norms(torch.zeros(1, 8), vectors)
     (norm,) = frozen.standardised

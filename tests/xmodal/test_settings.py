@@ -28,7 +28,7 @@ class Tree(Settings):
     shape: Annotated[Round | Square, Field(discriminator="kind")] = Round(kind="round")
     model: Queue = Queue()
     optional: Queue | None = None
-    many: list[Queue] = []
+    many: tuple[Queue, ...] = ()
 
 
 def write(path: Path, text: str) -> str:
