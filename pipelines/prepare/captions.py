@@ -79,7 +79,7 @@ def species_prompts(name: str, common_name: str | None = None) -> list[str]:
     return class_texts({"value": name, "rank": "species", "lineage": {}, "names": names})
 
 
-def _texts(facts: Facts, sample: str, seed: int, says: Collection[str]) -> Iterator[tuple[str, Claims]]:
+def _texts(facts: Facts, sample: str, seed: int, says: Collection[str] = SAYS) -> Iterator[tuple[str, Claims]]:
     kind = facts["type"]["value"] if "type" in facts else None
     if kind == "blank":
         forms = templates()["blank"]

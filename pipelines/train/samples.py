@@ -135,10 +135,11 @@ class FeatureTexts:
 
     def read(self, dataset: Dataset, item: int, group: int, captions: list[list[str]]) -> list[list[tuple[bytes, int]]]:
         size = int(np.prod(self.shape)) * self.dtype.itemsize
-        stored = dataset.read_group(item, group, self.part, ["features"])["features"].to_pylist()
+        stored = dataset.read_group(item, group, self.part, ["features", "lengths"]).to_pylist()
         return [
-            [(row[n * size : (n + 1) * size], self.shape[0]) for n in range(len(texts))]
-            for row, texts in zip(stored, captions, strict=True)
+            [(row["features"][n * size : (n + 1) * size], int(count)) for n, count in enumerate(counts)]
+            for row in stored
+            for counts in (np.frombuffer(row["lengths"], np.int32),)
         ]
 
     def tensor(self, rows: np.ndarray) -> Tensor:

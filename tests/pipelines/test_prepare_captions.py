@@ -178,3 +178,17 @@ def test_a_clock_is_trusted_only_where_it_shows_times() -> None:
         "night",
     ]
     assert "daylight" not in facts(Medium({"captured_at": "2024-05-05 12:00:00"}, [], None), False, False, 0.2)
+
+
+def test_texts_say_of_an_animal_only_what_they_are_told_to() -> None:
+    frame = {
+        "infrared": {"value": True},
+        "type": {"value": "animal"},
+        "sex": {"value": "male"},
+        "taxon": {"value": "Vulpes vulpes", "rank": "species", "lineage": {}, "names": {"eng": "red fox"}},
+    }
+    coder = Coder(extend({}, [values(frame)]))
+    everything = [one["text"] for one in captions.captions(frame, "s", 0, coder)]
+    visible = [one["text"] for one in captions.captions(frame, "s", 0, coder, says=("infrared",))]
+    assert any("male" in text for text in everything) and not any("male" in text for text in visible)
+    assert any("infrared" in text for text in visible)
