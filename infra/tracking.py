@@ -170,13 +170,15 @@ class Tracker:
         data_path: str | Path,
         example: Any,
         prediction: Any,
+        shown: Any = None,
         requirements: Sequence[str],
         code_paths: Sequence[str | Path] = (),
         register_as: str | None = None,
     ) -> str | None:
         """Logs what `mlflow.pyfunc.load_model` loads through `loader_module._load_pyfunc(data_path)`: no pickle.
 
-        The signature is that of `example` (what `predict` takes) and `prediction` (what it gives). register_as: name of
+        The signature is that of `example` (what `predict` takes) and `prediction` (what it gives); `shown` is kept as
+        the input example where `example` holds what JSON cannot. register_as: name of
         the registered model that gets a new version. Returns the model's URI; None, and a warning, where it failed.
         """
         with self._careful(f"model {name}"), _upload_time(), _current_run(self.uri, self.run_id):
@@ -186,7 +188,7 @@ class Tracker:
                 data_path=str(data_path),
                 code_paths=[str(path) for path in code_paths] or None,
                 signature=infer_signature(example, prediction),
-                input_example=example,
+                input_example=example if shown is None else shown,
                 pip_requirements=list(requirements),
                 registered_model_name=register_as,
             )

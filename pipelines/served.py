@@ -31,6 +31,7 @@ def record_model(tracker: Tracker | NullTracker, recipe: Recipe, run: Run, best:
             data_path=data,
             example=example,
             prediction=prediction,
+            shown=example[["text"]].iloc[:1],
             requirements=["xmodal"],
             register_as=recipe.tracking.register_as,
         )

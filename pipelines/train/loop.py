@@ -144,7 +144,7 @@ class Worker:
             raise NonFinite(
                 f"the loss of {', '.join(bad)} is not finite at step {step}; weights of the last checkpoint stay"
             )
-        return {"loss": sum(self.model.weights[name] * value for name, value in values.items())} | values
+        return {"loss": sum((self.model.weights[name] * value for name, value in values.items()), 0.0), **values}
 
     def log(self, values: dict[str, float], wait: float) -> None:
         """Rank 0 tells the tracker and the driver's display; a curve point is kept for the report."""
