@@ -146,14 +146,12 @@ def main() -> None:
     """Console entry: a user's mistake or a missing thing ends in one line and its exit code, a bug in its traceback."""
     try:
         cli(standalone_mode=False)
-    except click.exceptions.Abort:
+    except (click.exceptions.Abort, KeyboardInterrupt):  # click makes the one of the other
+        print("interrupted; run the same command again to continue", file=sys.stderr)
         sys.exit(130)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted; run the same command again to continue", file=sys.stderr)
-        sys.exit(130)
     except Exception as error:
         code = exit_code(error)
         if code is None:

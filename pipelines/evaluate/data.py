@@ -22,7 +22,8 @@ LIBRARIES = ("torch", "ray", "transformers", "mlflow", "pyarrow", "xmodal")
 
 def data_section(dataset: Dataset) -> Data:
     """Surveys, the ledger's counts, licences and splits."""
-    ledger = dataset.ledger().group_by(["status", "reason"]).aggregate([("key", "count")]).to_pylist()
+    rows = dataset.ledger().group_by(["status", "reason"]).aggregate([("key", "count")]).to_pylist()
+    ledger = sorted(rows, key=lambda row: -row["key_count"])
     records = dataset.records(["split", "place", "taxon", "licence"])
     surveys = [
         SurveyRow(one["name"], one["source"], one["files"], one["samples"]) for one in dataset.document["surveys"]

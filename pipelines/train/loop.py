@@ -43,6 +43,13 @@ class Job:
     """Ray actor that the driver's display reads."""
 
 
+def check_finite(losses: dict[str, float], step: int) -> None:
+    """Raises NonFinite naming the tasks whose loss is not a finite number."""
+    bad = [name for name, value in losses.items() if not math.isfinite(value)]
+    if bad:
+        raise NonFinite(f"the loss of {', '.join(bad)} is not finite at step {step}; the last checkpoint stays")
+
+
 def learning_rate(settings: OptimizerSettings, samples: int, total: int) -> float:
     """Linear warm-up, then cosine decay, as a function of samples seen of `total`."""
     warmup = settings.warmup_fraction * total
@@ -139,11 +146,7 @@ class Worker:
         """Global means of the losses; raises NonFinite on every worker alike, before any weight has moved."""
         means = distributed.sum_across(torch.stack([loss.detach() for loss in losses.values()])) / self.size
         values = dict(zip(losses, means.tolist(), strict=True))
-        bad = [name for name, value in values.items() if not math.isfinite(value)]
-        if bad:
-            raise NonFinite(
-                f"the loss of {', '.join(bad)} is not finite at step {step}; weights of the last checkpoint stay"
-            )
+        check_finite(values, step)
         return {"loss": sum((self.model.weights[name] * value for name, value in values.items()), 0.0), **values}
 
     def log(self, values: dict[str, float], wait: float) -> None:

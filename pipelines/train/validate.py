@@ -28,7 +28,7 @@ class Validation:
         whole = Embedded(*([one for part in parts for one in getattr(part, name)] for name in Embedded.__annotations__))
         found = gallery(whole, self.attributes)
         if not (found.images.isfinite().all() and found.texts.isfinite().all()):
-            raise NonFinite("embeddings of the validation images are not finite; weights of the last checkpoint stay")
+            raise NonFinite("embeddings of the validation images are not finite; the last checkpoint stays")
         i2t = (dots(found.images, found.texts), found.relevant_texts(), len(found.images))
         t2i = (dots(found.texts, found.images), found.relevant_images(), len(found.texts))
         first, second = ranks(*i2t), ranks(*t2i)
