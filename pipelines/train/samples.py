@@ -94,7 +94,7 @@ class FeatureImages:
         return np.frombuffer(stored, self.dtype).reshape(self.shape)
 
     def tensor(self, rows: np.ndarray) -> Tensor:
-        return torch.from_numpy(rows).float()
+        return torch.from_numpy(rows.astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class FeatureTexts:
         ]
 
     def tensor(self, rows: np.ndarray) -> Tensor:
-        return torch.from_numpy(rows).float()
+        return torch.from_numpy(rows.astype(np.float32))
 
 
 class Group(NamedTuple):
