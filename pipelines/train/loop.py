@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NoBatch
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import ray.train
@@ -196,7 +197,12 @@ class Worker:
     def _state(self) -> dict[str, Any]:
         """What a checkpoint says of itself beside the tensors."""
         own = {"step": self.step, "history": self.history, "world_size": self.size, "run": self.job.run.name}
-        return own | {"mlflow_run_id": self.job.tracker.run_id} | self.job.plan.provenance()
+        return own | {"mlflow_run_id": self.job.tracker.run_id} | self._provenance
+
+    @cached_property
+    def _provenance(self) -> dict[str, Any]:
+        """The same in every checkpoint of a run, and read from all record parts: so read once."""
+        return self.job.plan.provenance()
 
 
 def _no_batch(seconds: float) -> str:

@@ -113,7 +113,7 @@ class TokenTexts:
 
     def read(self, dataset: Dataset, item: int, group: int, captions: list[list[str]]) -> list[list[tuple[bytes, int]]]:
         """Bytes and token count of every caption of a row group."""
-        tokenizer = self.encoder.build_tokenizer(WordPiece.from_json(self.wordpiece))
+        tokenizer = self.encoder.build_tokenizer(_wordpiece(self.wordpiece))
         ids, mask = tokenizer([text for texts in captions for text in texts])
         padded = np.zeros((len(ids), self.length), np.int64)
         padded[:, : ids.shape[1]] = ids.masked_fill(~mask, 0).numpy()[:, : self.length]

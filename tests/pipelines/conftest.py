@@ -1,4 +1,4 @@
-"""The tiny survey prepared and trained once, on real S3, Ray and MLflow, for all tests that look at the result."""
+"""What tests of the flows share: the tiny survey in a directory, and one prepared and trained on real services."""
 
 import secrets
 from collections.abc import Iterator
@@ -52,3 +52,17 @@ def road(_road: Road, monkeypatch: pytest.MonkeyPatch) -> Iterator[Road]:
         monkeypatch.setenv(name, value)
     with several_items():
         yield _road
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Store:
+    """The tiny survey in a local directory."""
+    store = open_store(str(tmp_path / "archive"))
+    write_survey(store)
+    return store
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Store:
+    """An empty local storage root."""
+    return open_store(str(tmp_path / "root"))

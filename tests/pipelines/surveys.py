@@ -7,7 +7,9 @@ from functools import lru_cache
 from typing import Any
 
 from infra.storage import LocalStore, Store, open_store
+from pipelines.dataset import Dataset
 from pipelines.demo.survey import DETECTOR_KEY, IMAGES, TINY, generate
+from pipelines.prepare import flow
 from pipelines.prepare.settings import DataSettings
 from pipelines.prepare.workers import InProcess
 from xmodal.encoders import ImageEncoderSettings, TextEncoderSettings
@@ -85,3 +87,8 @@ class Reads(LocalStore):
 
 
 IN_PROCESS = InProcess()
+
+
+def prepare(data: DataSettings, root: Store) -> Dataset:
+    """The next version of `data`, made in this process."""
+    return flow.prepare(data, root, IMAGE, TEXT, workers=IN_PROCESS, lease=2.0)

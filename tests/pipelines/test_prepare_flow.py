@@ -13,36 +13,16 @@ from PIL import Image
 from infra.storage import Store, open_store
 from pipelines.dataset import Dataset
 from pipelines.errors import DataRefused
-from pipelines.prepare import flow, items, listing
+from pipelines.prepare import items, listing
 from pipelines.prepare.attributes import NAMES
-from pipelines.prepare.settings import DataSettings
 from tests.pipelines.surveys import (
-    IMAGE,
-    IN_PROCESS,
     OBSERVATIONS,
-    TEXT,
     Reads,
     coco_settings,
+    prepare,
     settings,
     write_coco,
-    write_survey,
 )
-
-
-def prepare(data: DataSettings, root: Store) -> Dataset:
-    return flow.prepare(data, root, IMAGE, TEXT, workers=IN_PROCESS, lease=2.0)
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Store:
-    store = open_store(str(tmp_path / "archive"))
-    write_survey(store)
-    return store
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Store:
-    return open_store(str(tmp_path / "root"))
 
 
 @pytest.fixture

@@ -1,34 +1,15 @@
 """Privacy is on by default: what the source holds of people and places is in no stored object."""
 
 import io
-from pathlib import Path
 
-import pytest
 from PIL import Image
 
-from infra.storage import Store, open_store
-from pipelines.dataset import Dataset
+from infra.storage import Store
 from pipelines.demo.files import PLANTED_NAME
-from pipelines.prepare import flow, listing
+from pipelines.prepare import listing
 from pipelines.prepare.settings import DataSettings
 from pipelines.prepare.splits import place_hash
-from tests.pipelines.surveys import IMAGE, IN_PROCESS, TEXT, settings, write_survey
-
-
-def prepare(data: DataSettings, root: Store) -> Dataset:
-    return flow.prepare(data, root, IMAGE, TEXT, workers=IN_PROCESS, lease=2.0)
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Store:
-    store = open_store(str(tmp_path / "archive"))
-    write_survey(store)
-    return store
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Store:
-    return open_store(str(tmp_path / "root"))
+from tests.pipelines.surveys import prepare, settings
 
 
 def secrets_of(archive: Store, data: DataSettings) -> set[bytes]:
