@@ -112,7 +112,8 @@ class Tracker:
         run_id: str | None = None,
         system_metrics: bool = True,
     ) -> "Tracker":
-        """Opens a run, or by `run_id` an earlier one again, whose params then stay as they were.
+        """Opens a run, or by `run_id` an earlier one again, whose params then stay as they were. An earlier one that this
+        server does not know gives a warning and a new run.
 
         params: flat names to values; a value is cut at 6,000 characters. note: Markdown shown on the run's page.
         parent: run id of the sweep or retraining that this run belongs to. Raises Unreachable, Denied.
@@ -122,10 +123,8 @@ class Tracker:
         standard = {"mlflow.note.content": note, "mlflow.source.git.commit": commit, "mlflow.parentRunId": parent}
         named = dict(tags) | {name: value for name, value in standard.items() if value}
         with _one_line_errors(uri):
-            if run_id is None:
+            if run_id is None or not _reopened(client, run_id):
                 run_id = _created(client, experiment, run_name, named, params, dataset)
-            else:
-                client.update_run(run_id, status="RUNNING")
             tracker = cls(uri, run_id, client.get_run(run_id).info.start_time / 1000, system_metrics)
         tracker._deliver(nothing)
         return tracker
@@ -260,6 +259,17 @@ def _created(
     if dataset is not None:
         _log_dataset(client, run.info.run_id, dataset)
     return run.info.run_id
+
+
+def _reopened(client: MlflowClient, run_id: str) -> bool:
+    try:
+        client.update_run(run_id, status="RUNNING")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        logger.warning("MLflow run %s is not on this server: a new one is begun", run_id)
+        return False
+    return True
 
 
 def _experiment(client: MlflowClient, name: str) -> str:

@@ -60,6 +60,9 @@ class PlaceSplit(Settings):
     """Share of the places that test."""
     seed: int = 0
     """Seed of the hash."""
+    held_out: tuple[str, ...] = ()
+    """Places, as the metadata name them, that test whatever the hash says: `test: 0` and one of them is a fold of
+    leave-one-place-out."""
 
     @model_validator(mode="after")
     def _leaves_train(self) -> "PlaceSplit":

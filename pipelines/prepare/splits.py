@@ -3,13 +3,15 @@
 The unit of a row is its place; without one, its event; without that, the image itself. A unit's split follows from the
 hash of its name and the seed alone, so a new survey never moves an old one. With few places the hash can leave a split
 empty: then, in the first version made with these settings, the unit of smallest hash is moved into it, and the
-version document carries it (`pinned`) to all later versions.
+version document carries it (`pinned`) to all later versions. A place that the settings hold out tests, whatever the
+hash says.
 
 The same bytes in two splits would leak, and so would one event seen from two places. Of such rows those of one split
 stay: of the split that already had one in the parent version, else test before val before train where the split is
 published, else that of the first by key. The others are left out as cross_split_duplicate.
 """
 
+import difflib
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -66,13 +68,27 @@ def assign(
         wanted: dict[tuple[str, str], str] = {(row.survey, row.key): row.published for row in labelled if row.published}
         pins: dict[str, str] = {}
     else:
-        pins = dict(pinned) if pinned is not None else pins_of({row.unit for row in labelled}, settings)
+        held_out = dict.fromkeys(held_out_units(settings, labelled), "test")
+        pins = dict(pinned or {}) | held_out
+        if pinned is None:
+            pins |= pins_of({row.unit for row in labelled} - pins.keys(), settings)
         wanted = {(row.survey, row.key): unit_split(row.unit, settings, pins) for row in labelled}
     published = isinstance(settings, PublishedSplit)
     left_out = linking(labelled, wanted, lambda row: row.sha256, by_priority=published)
     if not published:
         left_out |= linking(labelled, wanted, lambda row: row.event and (row.survey, row.event), by_priority=False)
     return {(row.survey, row.key): _assigned(row, wanted, left_out) for row in rows}, pins
+
+
+def held_out_units(settings: PlaceSplit, rows: list[Placed]) -> set[str]:
+    """Units of the places that the settings hold out. Raises DataRefused for a place that no labelled image is from."""
+    places = {row.place for row in rows if row.place is not None}
+    for place in settings.held_out:
+        if place not in places:
+            near = difflib.get_close_matches(place, places, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise DataRefused(f"data.split.held_out: no labelled image is from {place!r}{hint}")
+    return {row.unit for row in rows if row.place in settings.held_out}
 
 
 def unit_split(unit: str, settings: PlaceSplit, pins: Mapping[str, str]) -> str:

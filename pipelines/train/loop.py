@@ -21,7 +21,7 @@ from pipelines.errors import Failed, NonFinite
 from pipelines.recipe import Recipe
 from pipelines.train.lanes import batches
 from pipelines.train.plan import TrainingPlan, build_model
-from pipelines.train.runs import Run, fetched, opened, resumable
+from pipelines.train.runs import Run, newest, opened
 from pipelines.train.settings import OptimizerSettings
 from pipelines.train.validate import Validation
 from xmodal import checkpoint, distributed
@@ -92,11 +92,11 @@ class Worker:
         self.waited, self.begun, self.last_log = 0.0, time.monotonic(), time.monotonic()
 
     def _restore(self) -> None:
-        saved = resumable(self.job.run)
-        if saved is None:
-            self._start()
-            return
-        with fetched(self.job.run.store, f"{self.job.run.prefix}/{saved.directory}") as directory:
+        with newest(self.job.run) as found:
+            if found is None:
+                self._start()
+                return
+            _, directory = found
             state = checkpoint.restore(directory, model=self.model, optimizer=self.optimizer)
             checkpoint.restore_rng(directory, self.rank, self.size)
         self.step, self.history = state["step"], state["history"]

@@ -8,7 +8,7 @@ snapshot names it and its manifest verifies; a directory alone may be a torn upl
 import json
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,21 +78,31 @@ def fetched(store: Store, prefix: str) -> Iterator[Path]:
         yield directory
 
 
-def resumable(run: Run) -> Saved | None:
-    """The newest checkpoint of `run` that verifies; None where the run has none yet.
+@contextmanager
+def newest(run: Run) -> Iterator[tuple[Saved, Path] | None]:
+    """The newest checkpoint of `run` that verifies, and where it lies; None where the run has none yet.
 
     Raises checkpoint.Damaged where the run has checkpoints and none of them verifies.
     """
     problems = []
-    for saved in run.saved():
-        try:
-            with fetched(run.store, f"{run.prefix}/{saved.directory}"):
-                return saved
-        except checkpoint.Damaged as error:
-            problems.append(f"{saved.directory}: {error}")
+    with ExitStack() as stack:
+        for saved in run.saved():
+            try:
+                directory = stack.enter_context(fetched(run.store, f"{run.prefix}/{saved.directory}"))
+            except checkpoint.Damaged as error:
+                problems.append(f"{saved.directory}: {error}")
+                continue
+            yield saved, directory
+            return
     if problems:
         raise checkpoint.Damaged("; ".join(problems))
-    return None
+    yield None
+
+
+def resumable(run: Run) -> Saved | None:
+    """What `newest` finds, where only its step is wanted."""
+    with newest(run) as found:
+        return found and found[0]
 
 
 @contextmanager

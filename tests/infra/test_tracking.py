@@ -96,9 +96,20 @@ def test_a_server_that_is_not_there_at_the_start_is_one_line():
     assert time.monotonic() - begun < 15
 
 
-def test_a_run_that_does_not_exist_is_one_line(mlflow_server):
-    with pytest.raises(Denied, match=r"refuses: .*not found") as caught:
-        start(mlflow_server.uri, run_id="0" * 32)
+def test_a_run_that_this_server_does_not_know_is_begun_anew(mlflow_server, caplog):
+    with caplog.at_level(logging.WARNING, "xmodal.tracking"):
+        tracker = start(mlflow_server.uri, run_id="0" * 32)
+    tracker.finish()
+    assert "is not on this server" in caplog.text
+    assert MlflowClient(tracking_uri=mlflow_server.uri).get_run(tracker.run_id).data.params
+
+
+def test_a_run_that_was_deleted_is_one_line(mlflow_server):
+    tracker = start(mlflow_server.uri)
+    tracker.finish()
+    MlflowClient(tracking_uri=mlflow_server.uri).delete_run(tracker.run_id)
+    with pytest.raises(Denied, match=r"refuses: .*deleted") as caught:
+        start(mlflow_server.uri, run_id=tracker.run_id)
     assert "\n" not in str(caught.value)
 
 

@@ -92,3 +92,19 @@ def test_an_empty_train_or_val_split_is_refused_in_one_line() -> None:
     check_counts({"train": 1, "val": 1}, "place")
     with pytest.raises(DataRefused, match=r"data\.split \(place\): no image with a text in val \(train 5, val 0"):
         check_counts({"train": 5, "none": 2}, "place")
+
+
+@given(ROWS.filter(lambda rows: len({one.place for one in rows} - {None}) > 2))
+def test_a_place_that_is_held_out_is_all_that_tests(rows: list[Placed]) -> None:
+    place = max(one.place for one in rows if one.place)
+    settings = PlaceSplit(kind="place", test=0, held_out=(place,))
+    splits, pins = assign(settings, rows, None)
+    tested = {one.place for one in rows if splits[one.survey, one.key][0] == "test"}
+    assert tested <= {place} and {one.unit for one in rows if one.place == place} <= pins.keys()
+    assert assign(settings, rows, pins)[0] == splits
+
+
+def test_a_place_that_no_image_is_from_cannot_be_held_out() -> None:
+    settings = PlaceSplit(kind="place", held_out=("nort-ridge",))
+    with pytest.raises(DataRefused, match=r"held_out: no labelled image is from 'nort-ridge'; did you mean north-ridge"):
+        assign(settings, [row(1, "north-ridge"), row(2, "south")], None)

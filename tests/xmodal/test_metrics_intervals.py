@@ -117,3 +117,11 @@ def test_wilson_of_nothing_is_no_interval():
 def test_lengths_must_agree():
     with pytest.raises(ValueError, match="one group a value"):
         mean_interval([1.0, 2.0], ["a"])
+
+
+def test_the_jackknife_of_a_mean_is_students_interval():
+    values = np.random.default_rng(3).normal(size=12)
+    found = intervals.jackknife_interval(lambda kept: float(values[kept].mean()), range(12))
+    half = 2.2010 * values.std(ddof=1) / math.sqrt(12)
+    assert found == pytest.approx((values.mean() - half, values.mean() + half), abs=1e-4)
+    assert intervals.jackknife_interval(lambda kept: 0.0, [0] * 4) is None

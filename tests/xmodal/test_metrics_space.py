@@ -68,6 +68,16 @@ def test_intervals_resample_groups_as_written_out():
 def test_effective_rank_counts_equal_directions():
     assert space.effective_rank(torch.eye(7)) == pytest.approx(7)
     assert space.effective_rank(torch.ones(5, 3)) == pytest.approx(1)
+    assert space.chance_rank(400, 6) == pytest.approx(space.effective_rank(cloud(400, 6, 12)), rel=0.02)
+
+
+def test_the_interval_of_the_rank_leaves_out_one_group_after_the_other():
+    points, groups = cloud(24, 5, 13), np.arange(24) // 4
+    left = [space.effective_rank(points[torch.from_numpy(groups != one)]) for one in range(6)]
+    half = 2.5706 * math.sqrt(5 / 6 * sum((one - np.mean(left)) ** 2 for one in left))  # t of 5 degrees of freedom
+    whole = space.effective_rank(points)
+    assert space.effective_rank_interval(points, groups) == pytest.approx((whole - half, whole + half), abs=1e-3)
+    assert space.effective_rank_interval(points, [0] * 24) is None
 
 
 def test_i_nce_saturates_at_log_n_and_is_at_most_zero_when_guessing():

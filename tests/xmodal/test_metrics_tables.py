@@ -57,3 +57,4 @@ def test_shape_rows_cover_both_clouds_and_their_union():
     names = {row.name.rpartition("/")[2] for row in rows}
     assert {"alignment", "gap", "i_nce", "uniformity_union", "rank_image", "uniformity_text"} <= names
     assert rows[0].value == 0 and rows[0].chance == pytest.approx(2 - 2 / 6)
+    assert all(row.chance is not None and row.low is not None for row in rows)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xmodal.metrics.intervals import mean
+from xmodal.relations import truth
 
 Rows = Callable[[slice], Tensor]
 """Some queries -> their rows of a (queries, gallery) matrix that never exists whole."""
@@ -54,20 +55,12 @@ def entailed(texts: Tensor, images: Tensor) -> Rows:
 
     -1 = unspecified: claims nothing in a text, and supports no claim in an image.
     """
-    return lambda rows: _entails(texts[rows], images)
+    return lambda rows: truth(texts[rows], images)[0]
 
 
 def entailing(images: Tensor, texts: Tensor) -> Rows:
     """Relevance of texts (N, A) to image queries (Q, A): the transpose of `entailed`."""
-    return lambda rows: _entails(texts, images[rows]).T
-
-
-def _entails(texts: Tensor, images: Tensor) -> Tensor:
-    """(T, I) bool, attribute by attribute so that no (T, I, A) block is held."""
-    true = torch.ones(len(texts), len(images), dtype=torch.bool, device=images.device)
-    for claim, fact in zip(texts.T, images.T, strict=True):
-        true &= (claim[:, None] == -1) | (claim[:, None] == fact[None])
-    return true
+    return lambda rows: truth(texts, images[rows])[0].T
 
 
 @dataclass(frozen=True)

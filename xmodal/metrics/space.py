@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from xmodal.metrics.intervals import DRAWS, Interval, number, percentile, resample
+from xmodal.metrics.intervals import DRAWS, Interval, jackknife_interval, number, percentile, resample
 
 Groups = Sequence[Hashable] | NDArray
 CHUNK = 512
@@ -108,6 +108,18 @@ def effective_rank(points: Tensor) -> float:
     values = torch.linalg.svdvals(points.double())
     shares = values[values > 0] / values.sum()
     return float(torch.exp(-(shares * shares.log()).sum()))
+
+
+def chance_rank(rows: int, width: int, seed: int = 0) -> float:
+    """`effective_rank` of as many directions drawn at random."""
+    drawn = np.random.default_rng(seed).standard_normal((rows, width))
+    return effective_rank(torch.from_numpy(drawn / np.linalg.norm(drawn, axis=1, keepdims=True)))
+
+
+def effective_rank_interval(points: Tensor, groups: Groups) -> Interval | None:
+    """Jackknife of `effective_rank` over groups (N,): the repeated rows of a bootstrap would lower it."""
+    rows = points.double().cpu()
+    return jackknife_interval(lambda kept: effective_rank(rows[torch.from_numpy(kept)]), groups)
 
 
 def i_nce(image: Tensor, text: Tensor, size: int, temperature: float, seed: int = 0) -> NDArray[np.float64]:

@@ -152,12 +152,12 @@ def shape(prefix: str, image: Tensor, text: Tensor, groups: Groups, temperature:
 
 def _spread(prefix: str, key: str, words: str, points: Tensor, groups: Groups) -> list[Figure]:
     n, width = points.shape
-    floor = f"0 = all in one point, {space.uniformity_floor(width):.2f} = even over the sphere"
+    floor = "0 = all in one point; chance: directions drawn at random"
+    most = f"1 = all on one line, at most {min(n, width)}; chance: directions drawn at random; interval by jackknife"
     uniformity, bounds = space.uniformity(points), space.uniformity_interval(points, groups)
-    most = f"1 = all on one line, at most {min(n, width)}; a resample repeats rows, so it has no interval"
+    rank, around = space.effective_rank(points), space.effective_rank_interval(points, groups)
+    even, full = space.uniformity_floor(width), space.chance_rank(n, width)
     return [
-        figure(f"{prefix}/uniformity_{key}", uniformity, None, bounds, n, "", floor, f"Uniformity of {words}"),
-        figure(
-            f"{prefix}/rank_{key}", space.effective_rank(points), None, None, n, "", most, f"Effective rank of {words}"
-        ),
+        figure(f"{prefix}/uniformity_{key}", uniformity, even, bounds, n, "", floor, f"Uniformity of {words}"),
+        figure(f"{prefix}/rank_{key}", rank, full, around, n, "", most, f"Effective rank of {words}"),
     ]

@@ -1,0 +1,143 @@
+"""What the README shows works as pasted: `make demo`, every command of "The verbs", the recipe, the file map."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from infra.mlflow_server import MlflowServer
+from infra.seaweed import SeaweedServer
+from infra.storage import open_store
+from pipelines.__main__ import cli
+from tests.conftest import REPOSITORY
+from tests.pipelines.road import xmodal
+
+README = (REPOSITORY / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+COMMANDS = [
+    line.partition("#")[0].strip()
+    for language, block in BLOCKS
+    if language == "bash"
+    for line in block.splitlines()
+    if line.startswith("xmodal ")
+]
+ELSEWHERE = ("xmodal submit",)
+"""Needs a cluster's address: tests/pipelines/test_submit.py."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A checkout in which `make demo` was run twice, and what it printed."""
+
+    folder: Path
+    first: str
+    second: str
+
+    @property
+    def run(self) -> str:
+        """The run that was trained."""
+        names = set(re.findall(r"^run (\S+)$", self.first, re.MULTILINE))
+        assert len(names) == 1, self.first
+        return names.pop()
+
+
+def make_demo(folder: Path) -> str:
+    """`make demo` with this suite's environment in place of `.venv`."""
+    venv = Path(sys.prefix)
+    command = ["make", "-o", f"{venv}/installed", f"VENV={venv}", "demo"]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    folder = tmp_path_factory.mktemp("checkout")
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    for name in filter(None, tracked.stdout.split("\0")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(REPOSITORY / name, folder / name)
+    return Demo(folder, make_demo(folder), make_demo(folder))
+
+
+@pytest.fixture(scope="module")
+def services(demo: Demo) -> Iterator[dict[str, str]]:
+    """The demo's servers, up again; the variables that lead to them."""
+    home = demo.folder / ".xmodal/demo"
+    with SeaweedServer(home / "s3") as storage, MlflowServer(home / "mlflow") as tracking:
+        yield storage.environment() | {"XMODAL_ROOT": "s3://xmodal/root", "MLFLOW_TRACKING_URI": tracking.uri}
+
+
+@pytest.fixture
+def images(demo: Demo, services: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with some of the demo's images."""
+    for name, value in services.items():
+        monkeypatch.setenv(name, value)
+    store, folder = open_store("s3://xmodal-archive/generated"), demo.folder / "folder/of/images"
+    folder.mkdir(parents=True, exist_ok=True)
+    for entry in list(store.list("images"))[:3]:
+        (folder / Path(entry.key).name).write_bytes(store.read(entry.key))
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.services
+@pytest.mark.timeout(1200)
+def test_make_demo_ends_by_telling_what_to_open_and_reuses_what_is_there(demo: Demo) -> None:
+    (report,) = re.findall(r"^  report +(\S+)$", demo.first, re.MULTILINE)
+    assert Path(report).read_text().startswith("<!doctype html>")
+    assert re.search(r"^  MLflow +http://127\.0\.0\.1:\d+", demo.first, re.MULTILINE)
+    assert "chance" in demo.first and 'xmodal search "' in demo.first
+    assert f"run {demo.run}\n" in demo.second and " version 1 " in demo.second
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.services
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("command", [one for one in COMMANDS if not one.startswith(ELSEWHERE)])
+def test_a_command_works_as_pasted(
+    command: str, demo: Demo, images: Path, services: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RUN, DATASET and my.yaml stand for the demo's."""
+    monkeypatch.chdir(demo.folder)
+    shutil.copy("pipelines/recipes/demo.yaml", "my.yaml")
+    names = {"RUN": demo.run, "DATASET": "demo"}
+    words = [names.get(word, word) for word in shlex.split(command)]
+    ended = subprocess.run(
+        [sys.executable, "-m", "pipelines", *words[1:]],
+        env=os.environ | services,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0 and ended.stdout.strip(), ended.stderr
+
+
+def test_every_verb_is_shown_and_every_shown_command_is_a_verb() -> None:
+    shown = {command.split()[1] for command in COMMANDS}
+    assert shown == set(cli.commands)
+
+
+def test_the_recipe_is_one(tmp_path: Path) -> None:
+    (recipe,) = [block for language, block in BLOCKS if language == "yaml"]
+    (tmp_path / "north-ridge.yaml").write_text(recipe)
+    ended = xmodal("show", tmp_path / "north-ridge.yaml")
+    assert ended.code == 0 and "north-ridge" in ended.out, ended.err
+
+
+def test_the_file_map_names_files_that_exist() -> None:
+    rows = re.findall(r"^\| `(\w+)/` \| (.*) \|$", README, re.MULTILINE)
+    assert {folder for folder, _ in rows} == {"xmodal", "pipelines", "infra", "tune_spaces", "tests", "docs"}
+    for folder, text in rows:
+        for name in re.findall(r"`([\w./]+)`", text):
+            found = list((REPOSITORY / folder).glob(f"{name.rstrip('/')}*"))
+            assert found, f"{folder}/{name}"
