@@ -5,6 +5,7 @@ knows: such a file gets no row.
 """
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -55,7 +56,7 @@ class MegaDetector(Settings):
         kept = survey.detections.filter(
             pa.array((key not in named for key in survey.detections["key"].to_pylist()), pa.bool_())
         )
-        return Survey(survey.media, survey.observations, pa.concat_tables([kept, table]), refused)
+        return replace(survey, detections=pa.concat_tables([kept, table]), refused=refused)
 
     def _table(self, entries: list[Any], categories: dict[str, str], survey: Survey, refused: Refused) -> pa.Table:
         rows = Rows(DETECTIONS)

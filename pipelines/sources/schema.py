@@ -1,4 +1,4 @@
-"""What a source yields, field by field: one survey as three Arrow tables and a count of what was refused.
+"""What a source yields, field by field: one survey as four Arrow tables and a count of what was refused.
 
 Names are Camtrap DP's (https://camtrap-dp.tdwg.org, 1.0.2). A `key` is the file's path inside the archive, never
 normalised beyond what its format's standard asks (`\\` to `/` in COCO files); a tar member is `archive.tar!/member`.
@@ -22,6 +22,7 @@ MEDIA = pa.schema(
         ("utc_offset", pa.int32()),  # seconds east of UTC, null = unknown
         ("public", pa.bool_()),  # False = the archive says it must not be shown; null = not stated
         ("corrupt", pa.bool_()),  # the archive itself says the file is damaged; null = not stated
+        ("withdrawn", pa.bool_()),  # True = a takedown list names it: it leaves the next version
         ("split", pa.string()),  # published split: train | val | test; null = none published
         ("licence", pa.string()),
         ("rights_holder", pa.string()),
@@ -59,6 +60,16 @@ DETECTIONS = pa.schema(
     ]
 )
 
+DEPLOYMENTS = pa.schema(
+    [
+        ("deployment_id", pa.string()),
+        ("place", pa.string()),  # as in MEDIA
+        ("start", pa.string()),  # local wall time "YYYY-MM-DD HH:MM:SS" from which media can be; null = not stated
+        ("end", pa.string()),
+        ("clock_fault", pa.bool_()),  # the archive itself doubts this deployment's times; null = not stated
+    ]
+)
+
 
 @dataclass
 class Refused:
@@ -81,9 +92,14 @@ class Refused:
 
 @dataclass(frozen=True)
 class Survey:
-    """One archive's metadata: MEDIA, OBSERVATIONS and DETECTIONS tables, and what was refused on the way."""
+    """One archive's metadata: MEDIA, OBSERVATIONS, DETECTIONS and DEPLOYMENTS tables, and what was refused on the way.
+
+    An overlay returns the survey it was given with some of these replaced (`dataclasses.replace`).
+    """
 
     media: pa.Table
     observations: pa.Table
     detections: pa.Table
     refused: Refused
+    deployments: pa.Table = field(default_factory=DEPLOYMENTS.empty_table)
+    """Only where the archive knows deployments."""
