@@ -1,7 +1,7 @@
 """Lanes through Ray Data: each work item becomes one block, blocks reach worker j % S in strict round robin.
 
 A reader process turns a work item into ready rows: it reads the row groups it needs, draws the caption and the
-augmentation by (seed, epoch, sample), and tokenises. Columns are fixed-size binary, so the training process only views
+augmentation by (seed, visit, sample), and tokenises. Columns are fixed-size binary, so the training process only views
 buffers. Decoding stays out of the training process.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from infra.storage import Store
@@ -43,9 +44,10 @@ class LaneSource:
 
 
 def training_rows(dataset: Dataset) -> Rows:
-    """The rows of the train split, in storage order."""
-    table = dataset.records(["sample_id"], split="train").sort_by([("item", "ascending"), ("row", "ascending")])
-    return Rows(table["item"].to_numpy(), table["row"].to_numpy())
+    """The rows of the train split, in storage order; a row's class is its taxon, all rows without one are one class."""
+    table = dataset.records(["taxon"], split="train").sort_by([("item", "ascending"), ("row", "ascending")])
+    label = pc.fill_null(table["taxon"], "").combine_chunks().dictionary_encode().indices
+    return Rows(table["item"].to_numpy(), table["row"].to_numpy(), label.to_numpy())
 
 
 class ReadLane:
@@ -69,7 +71,7 @@ class ReadLane:
         order, size = self.source.order, self.source.order.lane_batch
         lane, valid = order.lane(self._epoch(item.epoch), item.lane)
         part = slice(item.first_batch * size, (item.first_batch + item.batches) * size)
-        samples = [self._sample(position, item.epoch) for position in lane[part]]
+        samples = [self._sample(position, visit) for position, visit in lane[part].tolist()]
         batch = np.repeat(np.arange(item.first_batch, item.first_batch + item.batches), size)
         columns = {
             "step": pa.array(item.epoch * order.batches + batch, pa.int64()),
@@ -83,10 +85,10 @@ class ReadLane:
             self.current = (epoch, self.source.order.epoch(epoch))
         return self.current[1]
 
-    def _sample(self, position: int, epoch: int) -> Sample:
+    def _sample(self, position: int, visit: int) -> Sample:
         item, row = (int(column[position]) for column in (self.source.order.rows.item, self.source.order.rows.row))
         group = self._group(item, row // GROUP_ROWS)
-        return self.source.reader.sample(group, row % GROUP_ROWS, epoch)
+        return self.source.reader.sample(group, row % GROUP_ROWS, visit)
 
     def _group(self, item: int, group: int) -> Any:
         key = (item, group)

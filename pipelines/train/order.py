@@ -4,14 +4,16 @@ The epoch's rows are shuffled by window: row groups are permuted, then rows are 
 groups, so that neighbours in the order stand close in storage. The order is cut into L lanes of equal length. Global
 batch b is rows [b * B/L, (b+1) * B/L) of every lane, and worker r of S reads lanes r, r + S, ...: which samples meet
 in a batch depends on neither S nor on where a run was interrupted. The last batch is padded lane by lane with rows
-marked invalid, so each sample comes once an epoch.
+marked invalid, so each drawn sample comes once. Which rows an epoch draws is `sampling`'s: every one once by default.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from pipelines.train.sampling import ClassSampling
 from xmodal.transforms import draw
 
 GROUP_ROWS = 128
@@ -20,10 +22,11 @@ GROUP_ROWS = 128
 
 @dataclass(frozen=True)
 class Rows:
-    """The training rows of a dataset version: row `row[n]` of item `item[n]`, sorted by (item, row)."""
+    """The training rows of a dataset version, sorted: row n is row `row[n]` of item `item[n]`, of class `label[n]`."""
 
     item: np.ndarray
     row: np.ndarray
+    label: np.ndarray
 
     def __len__(self) -> int:
         return len(self.item)
@@ -48,6 +51,11 @@ class LaneOrder:
     global_batch: int
     lanes: int
     window: int
+    class_power: float = 1.0
+
+    @cached_property
+    def sampling(self) -> ClassSampling:
+        return ClassSampling(self.rows.label, self.class_power, self.seed)
 
     @property
     def lane_batch(self) -> int:
@@ -60,15 +68,16 @@ class LaneOrder:
         return -(-len(self.rows) // self.global_batch)
 
     def epoch(self, epoch: int) -> np.ndarray:
-        """(N,) positions into `rows`: the whole epoch before it is cut into lanes."""
+        """(N, 2) position in `rows` and visit: the whole epoch before it is cut into lanes."""
         generator = draw(self.seed, "order", epoch)
+        drawn = self.sampling.epoch(epoch)
         group = self.rows.item.astype(np.int64) << 32 | self.rows.row // GROUP_ROWS
         _, group = np.unique(group, return_inverse=True)
-        rank = generator.permutation(group.max() + 1)
-        return np.lexsort((generator.random(len(group)), rank[group] // self.window))
+        rank = generator.permutation(group.max() + 1)[group[drawn[:, 0]]]
+        return drawn[np.lexsort((generator.random(len(drawn)), rank // self.window))]
 
     def lane(self, epoch_order: np.ndarray, lane: int) -> tuple[np.ndarray, np.ndarray]:
-        """Positions (batches * B/L,) of one lane and their valid flags; padding repeats the lane's first row."""
+        """(batches * B/L, 2) of one lane and the valid flags; padding repeats the lane's first row."""
         length = self.batches * self.lane_batch
         padding = self.batches * self.global_batch - len(self.rows)
         share = np.full(self.lanes, padding // self.lanes) + (np.arange(self.lanes) < padding % self.lanes)
@@ -76,7 +85,7 @@ class LaneOrder:
         own = epoch_order[start : start + length - share[lane]]
         filler = own[:1] if len(own) else epoch_order[:1]
         valid = np.arange(length) < len(own)
-        return np.concatenate([own, np.repeat(filler, length - len(own))]), valid
+        return np.concatenate([own, np.repeat(filler, length - len(own), axis=0)]), valid
 
     def plan(self, epochs: int, chunk: int, step: int) -> Iterator[WorkItem]:
         """Work items from optimizer step `step` on: chunk by chunk, in each chunk lane by lane."""

@@ -44,7 +44,9 @@ class TrainingPlan:
                 f"compute.workers: {recipe.compute.workers} workers cannot share {settings.lanes} lanes evenly; "
                 f"use a divisor of train.lanes"
             )
-        order = LaneOrder(rows, settings.seed, settings.global_batch, settings.lanes, settings.window)
+        order = LaneOrder(
+            rows, settings.seed, settings.global_batch, settings.lanes, settings.window, settings.class_power
+        )
         reader = sample_reader(recipe, dataset)
         return cls(dataset.store, dataset.name, dataset.version, dataset.digest, settings.epochs, order, reader)
 

@@ -10,11 +10,13 @@ from pipelines.train.order import LaneOrder, Rows
 sizes = st.tuples(st.integers(1, 300), st.integers(1, 4), st.integers(1, 6), st.integers(0, 5))
 
 
-def order_of(count: int, lanes: int, lane_batch: int, seed: int) -> LaneOrder:
+def order_of(count: int, lanes: int, lane_batch: int, seed: int, power: float = 1.0) -> LaneOrder:
     rows = Rows(
-        np.repeat(np.arange(3), 200)[:count].astype(np.int32), np.tile(np.arange(200), 3)[:count].astype(np.int32)
+        np.repeat(np.arange(3), 200)[:count].astype(np.int32),
+        np.tile(np.arange(200), 3)[:count].astype(np.int32),
+        (np.arange(count) % 10 == 0).astype(np.int32),
     )
-    return LaneOrder(rows, seed, lanes * lane_batch, lanes, window=2)
+    return LaneOrder(rows, seed, lanes * lane_batch, lanes, window=2, class_power=power)
 
 
 def epoch_batches(order: LaneOrder, epoch: int) -> list[list[tuple[int, bool]]]:
@@ -26,7 +28,7 @@ def epoch_batches(order: LaneOrder, epoch: int) -> list[list[tuple[int, bool]]]:
         [
             (int(p), bool(v))
             for positions, valid in lanes
-            for p, v in zip(positions[b * size :][:size], valid[b * size :][:size], strict=True)
+            for (p, _), v in zip(positions[b * size :][:size], valid[b * size :][:size], strict=True)
         ]
         for b in range(order.batches)
     ]
@@ -41,6 +43,15 @@ def test_each_sample_comes_once_an_epoch(shape: tuple[int, int, int, int]) -> No
     assert sorted(seen) == list(range(len(order.rows)))
     assert all(len(batch) == order.global_batch for batch in batches)
     assert all(valid for batch in batches[:-1] for _, valid in batch), "only the last batch is padded"
+
+
+@settings(max_examples=40, deadline=None)
+@given(sizes, st.floats(0, 1))
+def test_padding_and_lanes_hold_whatever_is_drawn(shape: tuple[int, int, int, int], power: float) -> None:
+    order = order_of(*shape, power=power)
+    batches = epoch_batches(order, epoch=2)
+    seen = sorted(position for batch in batches for position, valid in batch if valid)
+    assert seen == order.sampling.epoch(2)[:, 0].tolist() and len(seen) == len(order.rows)
 
 
 @settings(max_examples=40, deadline=None)
@@ -70,7 +81,7 @@ def test_epochs_and_seeds_differ_and_windows_keep_neighbours() -> None:
     order = order_of(300, 2, 5, 0)
     assert (order.epoch(0) != order.epoch(1)).any() and (order.epoch(0) == order.epoch(0)).all()
     assert (order.epoch(0) != order_of(300, 2, 5, 1).epoch(0)).any()
-    groups = order.rows.row[order.epoch(0)] // 128 + 10 * order.rows.item[order.epoch(0)]
+    groups = order.rows.row[order.epoch(0)[:, 0]] // 128 + 10 * order.rows.item[order.epoch(0)[:, 0]]
     first_window = set(groups[: (groups == groups[0]).sum()].tolist())
     assert len(first_window) <= 2, "a window of two row groups mixes rows of two row groups"
 
