@@ -112,8 +112,8 @@ class Tracker:
         run_id: str | None = None,
         system_metrics: bool = True,
     ) -> "Tracker":
-        """Opens a run, or by `run_id` an earlier one again, whose params then stay as they were. An earlier one that this
-        server does not know gives a warning and a new run.
+        """Opens a run, or by `run_id` an earlier one again, whose params then stay as they were. An earlier one that
+        this server does not know gives a warning and a new run.
 
         params: flat names to values; a value is cut at 6,000 characters. note: Markdown shown on the run's page.
         parent: run id of the sweep or retraining that this run belongs to. Raises Unreachable, Denied.

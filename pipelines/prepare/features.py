@@ -16,8 +16,10 @@ from xmodal.encoders import ImageEncoderSettings, TextEncoderSettings
 from xmodal.transforms import decode_pixels
 from xmodal.wordpiece import WordPiece
 
-BATCH = 32
-"""Images or texts encoded at once."""
+IMAGES = 4
+"""Images encoded at once. On a CPU more of them only move memory: 32 cost EfficientNet-Lite0 three times as much."""
+TEXTS = 32
+"""Texts encoded at once."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,8 @@ class ImageFeatures:
         return task.write(pa.table([samples, fixed], names=["sample_id", "features"]), shape)
 
     def _features(self, images: list[bytes]) -> Iterator[np.ndarray]:
-        for start in range(0, len(images), BATCH):
-            pixels = torch.stack([decode_pixels(image) for image in images[start : start + BATCH]])
+        for start in range(0, len(images), IMAGES):
+            pixels = torch.stack([decode_pixels(image) for image in images[start : start + IMAGES]])
             yield self._encoder.features(pixels).numpy().astype(np.float16)
 
 
@@ -97,8 +99,8 @@ class TextFeatures:
         distinct = list(dict.fromkeys(texts))
         features = np.zeros((len(distinct), *self._shape), np.float16)
         lengths = np.zeros(len(distinct), np.int32)
-        for start in range(0, len(distinct), BATCH):
-            found, mask = self._encoder.features(*self._encoder.tokenize(distinct[start : start + BATCH]))
+        for start in range(0, len(distinct), TEXTS):
+            found, mask = self._encoder.features(*self._encoder.tokenize(distinct[start : start + TEXTS]))
             rows = slice(start, start + len(found))
             features[rows, : found.shape[1]] = (found * mask[..., None]).numpy()
             lengths[rows] = mask.sum(1).numpy()

@@ -37,8 +37,8 @@ class TrainSettings(Settings):
     window: int = Field(default=16, ge=1)
     """Row groups (128 rows each) that are shuffled among each other: larger mixes more and reads less in sequence."""
     class_power: float = Field(default=1.0, ge=0, le=1)
-    """A species of n images gets draws in proportion to n ** class_power: 1 = every image once an epoch, 0.5 = square-root
-    sampling, 0 = all species equally often. An epoch always has as many draws as there are images."""
+    """A species of n images gets draws in proportion to n ** class_power: 1 = every image once an epoch, 0.5 =
+    square-root sampling, 0 = all species equally often. An epoch always has as many draws as there are images."""
     optimizer: OptimizerSettings = OptimizerSettings()
     """AdamW and its schedule."""
     augment: AugmentSettings = AugmentSettings()
