@@ -95,8 +95,8 @@ class TextFeatures:
         return task.write(pa.table(columns, schema=TEXT_FEATURES), self._shape)
 
     def _encoded(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """(N, L, D) float16 and (N,) int32; each distinct text is encoded once."""
-        distinct = list(dict.fromkeys(texts))
+        """(N, L, D) float16 and (N,) int32; each distinct text is encoded once, beside texts of like length."""
+        distinct = sorted(dict.fromkeys(texts), key=len)
         features = np.zeros((len(distinct), *self._shape), np.float16)
         lengths = np.zeros(len(distinct), np.int32)
         for start in range(0, len(distinct), TEXTS):
