@@ -55,7 +55,7 @@ def folder(prefix: str) -> str:
 def read_json(store: Store, key: str, refused: Refused | None = None) -> dict[str, Any]:
     """The JSON object in a metadata file. Raises DataRefused where it is none, infra.storage.NotFound.
 
-    A file that is not UTF-8 is read as Latin-1 and counted in `refused` as latin1_file; without `refused` it is an error.
+    A file that is not UTF-8 is read as Latin-1 and counted in `refused` as latin1_file; without that it is an error.
     """
     document = read_any_json(store, key, refused)
     if not isinstance(document, dict):

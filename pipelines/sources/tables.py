@@ -80,4 +80,5 @@ def _is_flat(kind: pa.DataType) -> bool:
 def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """A time in UTC, which is how Parquet keeps those with a zone, ends in Z."""
     text = column.cast(pa.string())
-    return pc.if_else(pc.is_in(text, pa.array(MISSING)), pa.scalar(None, pa.string()), text)
+    missing = pc.call_function("is_in", [text], pc.SetLookupOptions(pa.array(MISSING)))
+    return pc.call_function("if_else", [missing, pa.scalar(None, pa.string()), text])

@@ -1,4 +1,4 @@
-"""Metadata files inside a zip of the archive, read as a stream: nothing is unpacked, and what a member claims is bounded.
+"""Metadata files in a zip of the archive, read as a stream: nothing is unpacked, what a member claims is bounded.
 
 `x.zip!/member` is a key beside the store's own ones, as it is for tar members. A member that names no plain relative
 path, is encrypted, or would unpack to more than MOST_BYTES or MOST_RATIO times its size is refused.

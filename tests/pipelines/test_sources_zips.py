@@ -45,7 +45,7 @@ def test_members_read_like_files_beside_them(tmp_path: Path, method: int) -> Non
 
 
 def test_names_are_those_directly_in_a_folder(tmp_path: Path) -> None:
-    members = dict.fromkeys(("t.csv", "in/u.csv", "../up.csv", "/root.csv", "in/d/v.csv"), b"x")
+    members: dict[str, bytes] = dict.fromkeys(("t.csv", "in/u.csv", "../up.csv", "/root.csv", "in/d/v.csv"), b"x")
     with opened(tmp_path, zip_of(members)) as store:
         assert sorted(store.names("a")) == ["a/loose.csv", "a/x.zip"]
         assert list(store.names("a/x.zip!")) == ["a/x.zip!/t.csv"]
