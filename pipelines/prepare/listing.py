@@ -15,10 +15,8 @@ from pipelines.prepare.facts import Medium
 from pipelines.prepare.settings import DataSettings, SurveySettings
 from pipelines.prepare.versions import listing_digest
 from pipelines.sources.archive import Archive, ArchiveEntry
+from pipelines.sources.reading import EXTENSIONS
 from pipelines.sources.schema import Survey
-
-EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
-"""Names under which an image is looked for where no metadata name the file."""
 
 
 class ReadKeys:

@@ -10,9 +10,14 @@ from pydantic import Field
 from pipelines.sources.camtrap_dp import CamtrapDP
 from pipelines.sources.captioned import Captioned
 from pipelines.sources.coco_camera_traps import CocoCameraTraps
+from pipelines.sources.folders import Folders
+from pipelines.sources.inaturalist import INaturalist
 from pipelines.sources.megadetector import MegaDetector
+from pipelines.sources.wildlife_insights import WildlifeInsights
 
-SourceSettings = Annotated[CocoCameraTraps | CamtrapDP | Captioned, Field(discriminator="kind")]
+SourceSettings = Annotated[
+    CocoCameraTraps | CamtrapDP | WildlifeInsights | INaturalist | Folders | Captioned, Field(discriminator="kind")
+]
 """`read(store) -> Survey`."""
 
 OverlaySettings = MegaDetector

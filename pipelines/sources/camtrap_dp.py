@@ -5,19 +5,29 @@ only where no media-level observation classifies it, so that no label counts twi
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pyarrow as pa
 
 from infra.storage import Store
 from pipelines.sources.boxes import relative_box
 from pipelines.sources.camtrap_events import Events, Moment
-from pipelines.sources.camtrap_package import NEEDED, check_profile, licence, read_places, read_table, read_taxa
+from pipelines.sources.camtrap_package import (
+    NEEDED,
+    check_profile,
+    descriptor_key,
+    licence,
+    read_deployments,
+    read_resource,
+    read_taxa,
+)
 from pipelines.sources.clock import Clock, read_clock
+from pipelines.sources.deployments import add_deployments
 from pipelines.sources.labels import taxon
 from pipelines.sources.reading import BadPath, archive_key, iterate, read_json
 from pipelines.sources.rows import SurveyRows, flag, number, text, whole
 from pipelines.sources.schema import Refused, Survey
+from pipelines.sources.zips import WithZips
 from xmodal.settings import Settings
 
 TYPES = ("animal", "human", "vehicle", "blank", "unknown", "unclassified")
@@ -29,57 +39,71 @@ class CamtrapDP(Settings):
 
     kind: Literal["camtrap_dp"]
     package: str = "datapackage.json"
-    """Key of the package's descriptor in the archive."""
+    """Key of the package's descriptor in the archive, or of a zip that holds the package."""
     media_prefix: str | None = None
-    """Folder of the archive that `filePath` is relative to; without it the package's own folder."""
+    """Folder of the archive that `filePath` is relative to; without it the package's own folder or zip."""
 
     def read(self, store: Store) -> Survey:
         """Reads the survey; refused rows are counted by reason. Raises DataRefused, infra.storage.NotFound."""
-        package = read_json(store, self.package)
-        check_profile(package, f"{store.url}/{self.package}")
-        tables = {name: read_table(store, self.package, package, name) for name in NEEDED}
-        prefix = self.package.rpartition("/")[0] if self.media_prefix is None else self.media_prefix
+        with WithZips(store) as files:
+            return self._read(cast(Store, files), descriptor_key(self.package))
+
+    def _read(self, store: Store, descriptor: str) -> Survey:
+        name = f"{store.url}/{descriptor}"
+        package = read_json(store, descriptor)
+        check_profile(package, name)
         rows = SurveyRows()
-        places = read_places(tables["deployments"], rows.refused)
-        observations = _read_observations(tables["observations"], rows.refused)
-        events = Events(observations.by_event, {name: list(own) for name, own in observations.by_media.items()})
-        media = _Media(rows, places, events, licence(package), prefix)
+        tables = {table: read_resource(store, descriptor, package, table, rows.refused) for table in NEEDED}
+        prefix = descriptor.rpartition("/")[0] if self.media_prefix is None else self.media_prefix
+        deployments = read_deployments(tables["deployments"], rows.refused)
+        observed = _read_observations(tables["observations"], rows.refused)
+        events = Events(observed.by_event, observed.event_of, observed.labelled)
+        media = _Media(rows, {key: one.place for key, one in deployments.items()}, events, licence(package), prefix)
         for row in iterate(tables["media"]):
             media.add(row)
-        _add_labels(rows, media, observations, events, read_taxa(package))
-        return rows.survey(f"{store.url}/{self.package}", tables["media"].num_rows)
+        _add_labels(rows, media, tables["observations"], events, observed, read_taxa(package))
+        add_deployments(rows.deployments, deployments, media.offsets)
+        return rows.survey(name, tables["media"].num_rows)
 
 
 @dataclass(frozen=True)
-class _Observations:
-    """Usable rows: media-level ones by mediaID, event-level ones as a list; and the events that both name."""
+class _Observed:
+    """What a first pass over the observations gathers: which media have a label of their own, which event each is of,
+    and the event of every event-level row. Rows that cannot be used are refused here; the second pass skips them."""
 
-    by_media: dict[str, list[dict[str, Any]]]
-    of_events: list[dict[str, Any]]
+    labelled: set[str]
+    event_of: dict[str, str]
     by_event: list[Moment]
 
 
-def _read_observations(table: pa.Table, refused: Refused) -> _Observations:
-    found = _Observations({}, [], [])
+def _read_observations(table: pa.Table, refused: Refused) -> _Observed:
+    found = _Observed(set(), {}, [])
     for row in iterate(table):
-        example = f"observation {row.get('observationID')}"
-        level, media_id = row["observationLevel"], text(row.get("mediaID"))
-        if level not in ("media", "event") or row["observationType"] not in TYPES:
-            refused.add("unknown_level" if level not in ("media", "event") else "unknown_type", example)
-        elif level == "media" and media_id is None:
-            refused.add("no_media_id", example)
-        elif level == "media":
-            found.by_media.setdefault(str(media_id), []).append(row)
-        else:
-            found.of_events.append(row)
+        if (fault := _fault(row)) is not None:
+            refused.add(fault, f"observation {row['observationID']}")
+        elif row["observationLevel"] == "event":
             found.by_event.append(_moment(row, refused))
+        else:
+            media_id, event_id = str(text(row["mediaID"])), text(row["eventID"])
+            if event_id is not None:
+                found.event_of.setdefault(media_id, event_id)
+            if row["observationType"] != "unclassified":  # which says that nobody has looked
+                found.labelled.add(media_id)
     return found
 
 
+def _fault(row: dict[str, Any]) -> str | None:
+    if row["observationLevel"] not in ("media", "event"):
+        return "unknown_level"
+    if row["observationType"] not in TYPES:
+        return "unknown_type"
+    return "no_media_id" if row["observationLevel"] == "media" and text(row["mediaID"]) is None else None
+
+
 def _moment(row: dict[str, Any], refused: Refused) -> Moment:
-    start = read_clock(row.get("eventStart"), refused).instant
-    end = read_clock(row.get("eventEnd"), refused).instant
-    return Moment(text(row["deploymentID"]), text(row.get("eventID")), start, start if end is None else end)
+    start = read_clock(row["eventStart"], refused).instant
+    end = read_clock(row["eventEnd"], refused).instant
+    return Moment(text(row["deploymentID"]), text(row["eventID"]), start, start if end is None else end)
 
 
 class _Media:
@@ -98,6 +122,8 @@ class _Media:
         self._keys: set[str] = set()
         self.taken: set[str] = set()
         self.refused: set[str] = set()
+        self.offsets: dict[str | None, tuple[int, int]] = {}
+        """Seconds east of UTC of a deployment's first and last medium."""
 
     def add(self, row: dict[str, Any]) -> None:
         media_id = text(row["mediaID"])
@@ -121,7 +147,7 @@ class _Media:
     def _check(self, media_id: str | None, key: str, row: dict[str, Any]) -> None:
         if media_id is None:
             raise BadPath("no_id")
-        if not (row.get("fileMediatype") or "image/").startswith("image/"):
+        if not (row["fileMediatype"] or "image/").startswith("image/"):
             raise BadPath("not_an_image")
         if media_id in self.taken or media_id in self.refused:
             raise BadPath("duplicate_id")
@@ -133,6 +159,8 @@ class _Media:
         if deployment not in self._places:
             self._rows.refused.add("unknown_deployment", f"{media_id}: {deployment}")
         clock, event_id = self._add_event(media_id, row, self._rows.refused)
+        if clock.utc_offset is not None:
+            self.offsets[deployment] = (self.offsets.get(deployment, (clock.utc_offset, 0))[0], clock.utc_offset)
         self._rows.media.add(
             media_id=media_id,
             key=key,
@@ -149,47 +177,59 @@ class _Media:
 def _add_labels(
     rows: SurveyRows,
     media: _Media,
-    observations: _Observations,
+    table: pa.Table,
     events: Events,
+    observed: _Observed,
     taxa: dict[str, dict[str, str | None]],
 ) -> None:
-    for media_id, own in observations.by_media.items():
-        for row in own:
-            if media_id in media.taken:
-                _add_label(rows, media_id, row, taxa)
-            else:
-                reason = "observation_of_refused_media" if media_id in media.refused else "unknown_media"
-                rows.refused.add(reason, f"observation {row.get('observationID')} of {media_id}")
-    for row, moment in zip(observations.of_events, observations.by_event, strict=True):
-        reached = events.reached_by(moment)
-        open_media = [media_id for media_id in reached.open if media_id in media.taken]
-        for media_id in open_media:
+    moments = iter(observed.by_event)
+    for row in iterate(table):
+        if _fault(row) is not None:
+            continue
+        if row["observationLevel"] == "event":
+            reached, fault = _reached(next(moments), media, events)
+        else:
+            media_id = str(text(row["mediaID"]))
+            reached = [media_id] if media_id in media.taken else []
+            fault = "observation_of_refused_media" if media_id in media.refused else "unknown_media"
+        for media_id in reached:
             _add_label(rows, media_id, row, taxa)
-        if not open_media:
-            refused = "observation_of_refused_media" if reached.open else "event_without_media"
-            reason = "event_label_superseded" if reached.labelled else refused
-            rows.refused.add(reason, f"observation {row.get('observationID')} of event {moment.event_id}")
+        if not reached:
+            rows.refused.add(fault, f"observation {row['observationID']} of {row['mediaID'] or row['eventID']}")
+
+
+def _reached(moment: Moment, media: _Media, events: Events) -> tuple[list[str], str]:
+    """The media that an event's label reaches, and why where it reaches none."""
+    reach = events.reached_by(moment)
+    refused = "observation_of_refused_media" if reach.open else "event_without_media"
+    return [name for name in reach.open if name in media.taken], "event_label_superseded" if reach.labelled else refused
 
 
 def _add_label(rows: SurveyRows, media_id: str, row: dict[str, Any], taxa: dict[str, dict[str, str | None]]) -> None:
-    kind, name = row["observationType"], text(row.get("scientificName"))
+    kind, name = _kind(row), text(row["scientificName"])
     known: dict[str, str | None] = {}
     if kind == "animal" and name is not None:
         known = taxa.get(name) or dict(zip(("taxon", "rank"), taxon(name), strict=True))
-    box = [row.get(column) for column in _BOX]
-    example = f"observation {row.get('observationID')} of {media_id}"
+    box = [row[column] for column in _BOX]
+    example = f"observation {row['observationID']} of {media_id}"
     rows.observations.add(
         media_id=media_id,
         level=row["observationLevel"],
         type=kind,
         label=name or kind,
-        count=whole(row.get("count"), least=1),
-        life_stage=text(row.get("lifeStage")),
-        sex=text(row.get("sex")),
-        behavior=text(row.get("behavior")),
+        count=whole(row["count"], least=1),
+        life_stage=text(row["lifeStage"]),
+        sex=text(row["sex"]),
+        behavior=text(row["behavior"]),
         box=None if box == [None] * 4 else relative_box(box, rows.refused, example),
-        confidence=number(row.get("classificationProbability")),
-        method=text(row.get("classificationMethod")),
+        confidence=number(row["classificationProbability"]),
+        method=text(row["classificationMethod"]),
         origin="camtrap_dp",
         **known,
     )
+
+
+def _kind(row: dict[str, Any]) -> str:
+    """The type; a frame of the camera being set up or calibrated that nobody has named shows who does it."""
+    unnamed = row["observationType"] in ("unknown", "unclassified") and text(row["cameraSetupType"]) is not None
+    return "human" if unnamed else row["observationType"]

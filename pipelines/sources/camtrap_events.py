@@ -7,11 +7,9 @@ instants, since packages write media times and event times with different offset
 
 from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any
-
-from pipelines.sources.rows import text
 
 
 @dataclass(frozen=True)
@@ -33,18 +31,20 @@ class Reach:
 
 
 class Events:
-    """Takes every medium once, through `of`; afterwards `reached_by` answers for each event-level observation."""
+    """Takes every medium once, through `of`; afterwards `reached_by` answers for each event-level observation.
 
-    def __init__(self, moments: list[Moment], labels: dict[str, list[dict[str, Any]]]) -> None:
-        self._labels = labels
+    event_of: the event that a medium's own observations state. labelled: media with a label of their own.
+    """
+
+    def __init__(self, moments: list[Moment], event_of: Mapping[str, str], labelled: Container[str]) -> None:
+        self._event_of, self._labelled = event_of, labelled
         self._spans = {name: _Spans(spans) for name, spans in _by_deployment(moments).items()}
         self._by_event: dict[tuple[str | None, str], list[str]] = defaultdict(list)
         self._by_time: dict[str | None, list[tuple[float, str]]] = defaultdict(list)
 
     def of(self, media_id: str, deployment: str | None, instant: float | None) -> str | None:
         """The event of a medium, which is remembered as a member of it."""
-        stated = (text(row.get("eventID")) for row in self._labels.get(media_id, []))
-        event_id = next(filter(None, stated), None)
+        event_id = self._event_of.get(media_id)
         if event_id is None and instant is not None and deployment in self._spans:
             event_id = self._spans[deployment].event_at(instant)
         if event_id is not None:
@@ -61,12 +61,8 @@ class Events:
             members = [media_id for instant, media_id in times if moment.start <= instant <= moment.end]
         reach = Reach()
         for media_id in members:
-            (reach.labelled if self._is_labelled(media_id) else reach.open).append(media_id)
+            (reach.labelled if media_id in self._labelled else reach.open).append(media_id)
         return reach
-
-    def _is_labelled(self, media_id: str) -> bool:
-        """A media-level row `unclassified` is no label: it says that nobody has looked."""
-        return any(row["observationType"] != "unclassified" for row in self._labels.get(media_id, []))
 
 
 def _by_deployment(moments: list[Moment]) -> dict[str, list[tuple[float, float, str]]]:

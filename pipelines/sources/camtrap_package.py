@@ -1,4 +1,4 @@
-"""A Camtrap DP package's descriptor and its three tables: profile, resources, places, licence, taxa."""
+"""A Camtrap DP package's descriptor and its three tables: profile, resources, deployments, licence, taxa."""
 
 import json
 import re
@@ -8,10 +8,14 @@ import pyarrow as pa
 
 from infra.storage import Store
 from pipelines.errors import DataRefused
+from pipelines.sources.clock import read_clock
+from pipelines.sources.deployments import Deployment, coordinates
 from pipelines.sources.labels import RANKS, taxon
-from pipelines.sources.reading import BadPath, archive_key, iterate, read_csv
-from pipelines.sources.rows import number, text
+from pipelines.sources.reading import BadPath, archive_key, iterate
+from pipelines.sources.rows import flag, text
 from pipelines.sources.schema import Refused
+from pipelines.sources.tables import ENDINGS, columns_of, read_table
+from pipelines.sources.zips import zip_folder
 
 NEEDED = {
     "deployments": ("deploymentID",),
@@ -19,6 +23,14 @@ NEEDED = {
     "observations": ("deploymentID", "observationLevel", "observationType"),
 }
 """The tables, and the columns without which they say nothing."""
+USED = {
+    "deployments": ("locationID", "latitude", "longitude", "deploymentStart", "deploymentEnd", "timestampIssues"),
+    "media": ("fileMediatype",),
+    "observations": ("observationID", "mediaID", "eventID", "eventStart", "eventEnd", "cameraSetupType",
+                     "scientificName", "count", "lifeStage", "sex", "behavior", "bboxX", "bboxY", "bboxWidth",
+                     "bboxHeight", "classificationMethod", "classificationProbability"),
+}  # fmt: skip
+"""What else is read of them: no name of a person, no comment."""
 
 
 def check_profile(package: dict[str, Any], name: str) -> None:
@@ -27,8 +39,14 @@ def check_profile(package: dict[str, Any], name: str) -> None:
         raise DataRefused(f"{name}: profile {profile!r:.120} is not Camtrap DP 1.0.x, the only version read")
 
 
-def read_table(store: Store, descriptor: str, package: dict[str, Any], name: str) -> pa.Table:
-    """One of the three tables, from the CSV file or files its resource names."""
+def descriptor_key(package: str) -> str:
+    """The key of the descriptor; of a package that is a zip, at the top of it."""
+    folder = zip_folder(package)
+    return package if folder == package else f"{folder}/datapackage.json"
+
+
+def read_resource(store: Store, descriptor: str, package: dict[str, Any], name: str, refused: Refused) -> pa.Table:
+    """One of the three tables, from the file or files its resource names, with the columns that are used of it."""
     resources = _mappings(package, "resources")
     resource = next((entry for entry in resources if entry.get("name") == name), None)
     if resource is None or not resource.get("path"):
@@ -36,14 +54,9 @@ def read_table(store: Store, descriptor: str, package: dict[str, Any], name: str
     paths = resource["path"] if isinstance(resource["path"], list) else [resource["path"]]
     dialect = resource["dialect"] if isinstance(resource.get("dialect"), dict) else {}
     encoding, delimiter = str(resource.get("encoding", "utf-8")), str(dialect.get("delimiter", ","))
-    tables = []
-    for path in paths:
-        key = _table_key(store, descriptor, name, path)
-        table = read_csv(store, key, encoding, delimiter)
-        if absent := [column for column in NEEDED[name] if column not in table.column_names]:
-            raise DataRefused(f"{store.url}/{key}: the {name} table lacks the column {absent[0]!r}")
-        tables.append(table)
-    return pa.concat_tables(tables, promote_options="default")
+    keys = [_table_key(store, descriptor, name, path) for path in paths]
+    tables = [read_table(store, key, refused, encoding, delimiter, NEEDED[name]) for key in keys]
+    return columns_of(pa.concat_tables(tables, promote_options="default"), NEEDED[name] + USED[name])
 
 
 def _mappings(package: dict[str, Any], name: str) -> list[dict[str, Any]]:
@@ -56,9 +69,10 @@ def _table_key(store: Store, descriptor: str, name: str, path: object) -> str:
     try:
         key = archive_key(path, descriptor.rpartition("/")[0])
     except BadPath as fault:
-        raise DataRefused(f"{store.url}/{descriptor}: the {name} table at {path!r:.80} is not read ({fault})") from None
-    if not key.endswith((".csv", ".csv.gz")):
-        raise DataRefused(f"{store.url}/{key}: only .csv and .csv.gz tables are read")
+        told = "copy it into the archive, addresses are not fetched" if fault.reason.endswith("_url") else fault.reason
+        raise DataRefused(f"{store.url}/{descriptor}: the {name} table at {path!r:.80} is not read ({told})") from None
+    if not key.lower().endswith(ENDINGS):
+        raise DataRefused(f"{store.url}/{key}: only {', '.join(ENDINGS)} tables are read")
     return key
 
 
@@ -68,18 +82,18 @@ def licence(package: dict[str, Any]) -> str | None:
     return next((text(entry.get("name")) or text(entry.get("path")) for entry in stated), None)
 
 
-def read_places(deployments: pa.Table, refused: Refused) -> dict[str, str | None]:
-    """deploymentID to place: the locationID, else the coordinates to three digits (some 100 m)."""
-    places: dict[str, str | None] = {}
-    for row in iterate(deployments):
+def read_deployments(table: pa.Table, refused: Refused) -> dict[str, Deployment]:
+    """By deploymentID. The place is the locationID, else the rounded coordinates."""
+    found: dict[str, Deployment] = {}
+    for row in iterate(table):
         identity = text(row["deploymentID"])
-        if identity is None or identity in places:
+        if identity is None or identity in found:
             refused.add("no_id" if identity is None else "duplicate_deployment", f"deployment {identity}")
             continue
-        latitude, longitude = number(row.get("latitude")), number(row.get("longitude"))
-        rounded = None if latitude is None or longitude is None else f"{latitude:.3f},{longitude:.3f}"
-        places[identity] = text(row.get("locationID")) or rounded
-    return places
+        start, end = (read_clock(row[name], refused) for name in ("deploymentStart", "deploymentEnd"))
+        place = text(row["locationID"]) or coordinates(row)
+        found[identity] = Deployment(place, start, end, flag(row["timestampIssues"]))
+    return found
 
 
 def read_taxa(package: dict[str, Any]) -> dict[str, dict[str, str | None]]:

@@ -1,15 +1,19 @@
 """COCO Camera Traps JSON, the format of the public camera-trap sets (LILA), read by MegaDetector's integrity rules.
 
 Top level: images, categories, annotations. Ids of images, sequences and places are unique within one dataset only.
+What breaks a rule and can still be read is kept and counted: numbers as ids or places, backslashes, a category id or
+name used twice, width without height.
 """
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from infra.storage import Store
 from pipelines.sources.boxes import relative_box
-from pipelines.sources.clock import read_clock
+from pipelines.sources.clock import Clock, read_clock
+from pipelines.sources.coco import licence, licences
 from pipelines.sources.labels import BAD, RANKS, observation_type, taxon
 from pipelines.sources.reading import BadPath, archive_key, read_json, read_list
 from pipelines.sources.rows import SurveyRows, flag, mappings, number, text, whole
@@ -25,29 +29,34 @@ class CocoCameraTraps(Settings):
     """Key of the JSON file in the archive."""
     images_prefix: str = ""
     """Folder of the archive that `file_name` is relative to."""
+    labels_of: Literal["image", "sequence"] = "image"
+    """What an annotation without a box is about where it does not say: `sequence` for sets whose people labelled whole
+    bursts and whose files lack `sequence_level_annotation`, as several public sets do."""
 
     def read(self, store: Store) -> Survey:
         """Reads the survey; refused rows are counted by reason. Raises DataRefused, infra.storage.NotFound."""
-        document = read_json(store, self.metadata)
+        rows = SurveyRows()
+        document = read_json(store, self.metadata, rows.refused)
         images, categories, annotations = (
             read_list(store, self.metadata, document, name) for name in ("images", "categories", "annotations")
         )
-        rows = SurveyRows()
-        known = _Images(rows, self.images_prefix)
+        known = _Images(rows, self.images_prefix, licences(document))
         for image in mappings(images, rows.refused, "images"):
             known.add(image)
         labels = _read_categories(categories, rows.refused)
-        for annotation in mappings(annotations, rows.refused, "annotations"):
-            _add_annotation(annotation, rows, known, labels)
+        unsaid = {"image": "media", "sequence": "event"}[self.labels_of]
+        for annotation in _unique(mappings(annotations, rows.refused, "annotations"), rows.refused):
+            _add_annotation(annotation, rows, known, labels, unsaid)
         return rows.survey(f"{store.url}/{self.metadata}", len(images))
 
 
 class _Images:
     """The images taken so far, by id, with their size in pixels where the file states it."""
 
-    def __init__(self, rows: SurveyRows, prefix: str) -> None:
+    def __init__(self, rows: SurveyRows, prefix: str, licences: dict[str, str]) -> None:
         self._rows = rows
         self._prefix = prefix
+        self._licences = licences
         self._keys: set[str] = set()
         self.sizes: dict[str, tuple[float, float] | None] = {}
         self.refused: set[str] = set()
@@ -63,8 +72,7 @@ class _Images:
             return
         assert media_id is not None
         self._keys.add(key)
-        width, height = number(image.get("width")), number(image.get("height"))
-        self.sizes[media_id] = (width, height) if width and height and min(width, height) > 0 else None
+        self.sizes[media_id] = _size(image, media_id, self._rows.refused)
         self._add_row(media_id, key, image)
 
     def _check_new(self, media_id: str | None, key: str) -> None:
@@ -79,7 +87,9 @@ class _Images:
         refused = self._rows.refused
         if "sequence" in image or "sequence_id" in image:
             refused.add("illegal_sequence_field", media_id)
-        clock = read_clock(image.get("datetime") or image.get("date_captured"), refused)
+        if image.get("location") is not None and text(image["location"]) is None:
+            refused.add("bad_location", f"{media_id}: {image['location']!r:.60}")
+        clock = _clock(image, refused)
         self._rows.media.add(
             media_id=media_id,
             key=key,
@@ -89,8 +99,23 @@ class _Images:
             captured_at=clock.wall,
             utc_offset=clock.utc_offset,
             corrupt=flag(image.get("corrupt")),
+            licence=licence(image, self._licences),
             rights_holder=text(image.get("rights_holder")),
         )
+
+
+def _size(image: dict[str, Any], media_id: str, refused: Refused) -> tuple[float, float] | None:
+    """Width and height in pixels, where the file states both."""
+    width, height = number(image.get("width")) or 0, number(image.get("height")) or 0
+    if (width > 0) != (height > 0):
+        refused.add("width_without_height", media_id)
+    return (width, height) if width > 0 and height > 0 else None
+
+
+def _clock(image: dict[str, Any], refused: Refused) -> Clock:
+    """Of `datetime`, else `date_captured`; sets write "", "None" and NaN for a time that is not known."""
+    clock = read_clock(image.get("datetime"), refused)
+    return read_clock(image.get("date_captured"), refused) if clock == Clock() else clock
 
 
 @dataclass(frozen=True)
@@ -103,12 +128,19 @@ class _Label:
 
 def _read_categories(categories: list[Any], refused: Refused) -> dict[str, _Label]:
     labels: dict[str, _Label] = {}
+    names: set[str | None] = set()
     for category in mappings(categories, refused, "categories"):
         identity = text(category.get("id"))
         if identity is None or identity in labels:
             refused.add("no_id" if identity is None else "duplicate_category", f"category {category.get('name')!r:.60}")
             continue
         labels[identity] = _read_category(category)
+        name = labels[identity].columns["label"]
+        if name in names:
+            refused.add("duplicate_category_name", f"category {identity}: {name!r:.60}")
+        if identity == "0" and labels[identity].columns["type"] != "blank":
+            refused.add("category_zero_not_empty", f"{name!r:.60}")
+        names.add(name)
     return labels
 
 
@@ -127,7 +159,21 @@ def _read_category(category: dict[str, Any]) -> _Label:
     return _Label(columns, usable=(name or scientific or "#ref!").lower() not in BAD)
 
 
-def _add_annotation(annotation: dict[str, Any], rows: SurveyRows, images: _Images, labels: dict[str, _Label]) -> None:
+def _unique(annotations: Iterable[dict[str, Any]], refused: Refused) -> Iterator[dict[str, Any]]:
+    """Leaves out an annotation that repeats another word by word; one that only shares its id is kept and counted."""
+    seen: dict[str, dict[str, Any]] = {}
+    for annotation in annotations:
+        identity = text(annotation.get("id"))
+        first = seen.setdefault(identity, annotation) if identity is not None else annotation
+        if first is not annotation:
+            refused.add("duplicate_annotation" if first == annotation else "duplicate_annotation_id", str(identity))
+        if first is annotation or first != annotation:
+            yield annotation
+
+
+def _add_annotation(
+    annotation: dict[str, Any], rows: SurveyRows, images: _Images, labels: dict[str, _Label], unsaid: str
+) -> None:
     image_id, category_id = text(annotation.get("image_id")), text(annotation.get("category_id"))
     label = labels.get(category_id or "")
     example = f"annotation {annotation.get('id')!r:.40} of image {image_id!r:.60}"
@@ -138,12 +184,21 @@ def _add_annotation(annotation: dict[str, Any], rows: SurveyRows, images: _Image
     else:
         rows.observations.add(
             media_id=image_id,
-            level="event" if annotation.get("sequence_level_annotation") is True else "media",
+            level=_level(annotation, unsaid),
             count=whole(annotation.get("count"), least=1),
             box=_box(annotation, images.sizes[image_id], rows.refused, example),
             origin="coco_camera_traps",
             **label.columns,
         )
+
+
+def _level(annotation: dict[str, Any], unsaid: str) -> str:
+    """A box is of one image; else what the annotation says, `unsaid` where it says nothing."""
+    of_sequence = flag(annotation.get("sequence_level_annotation"))
+    boxed = annotation.get("bbox") is not None or annotation.get("bbox_relative") is not None
+    if of_sequence is None:
+        return "media" if boxed else unsaid
+    return "event" if of_sequence else "media"
 
 
 def _box(

@@ -27,9 +27,12 @@ _ENDINGS = (("iformes", "order"), ("idae", "family"), ("inae", "subfamily"))
 def observation_type(*labels: str | None) -> str:
     """animal | human | vehicle | blank | unknown | unclassified, from a row's label and scientific name.
 
-    Whatever no vocabulary holds is an animal's name; "animal" itself is an animal that nobody has named.
+    Whatever no vocabulary holds is an animal's name; "animal" itself is an animal that nobody has named. More words
+    than the vocabulary's: "human-camera trapper" is a human, "motorised vehicle" a vehicle.
     """
     words = {re.sub(r"[\s_-]+", " ", label).strip().lower() for label in labels if label}
+    words |= {"human" for word in words if word.startswith("human ")}
+    words |= {"vehicle" for word in words if word.endswith(" vehicle")}
     for name, vocabulary in _TYPES:
         if words & vocabulary:
             return name

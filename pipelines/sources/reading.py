@@ -11,9 +11,13 @@ import pyarrow.csv as csv
 
 from infra.storage import StorageError, Store
 from pipelines.errors import DataRefused
+from pipelines.sources.schema import Refused
 
 MISSING = ["", "NA", "NaN", "nan"]
 """What Camtrap DP 1.0.2 writes for a missing value."""
+
+EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+"""Names under which an image is looked for where no metadata name the file."""
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"[/\\~]|[a-z]:", re.IGNORECASE)
@@ -51,17 +55,38 @@ def folder(prefix: str) -> str:
     return prefix.rstrip("/") + "/" if prefix.rstrip("/") else ""
 
 
-def read_json(store: Store, key: str) -> dict[str, Any]:
-    """The JSON object in a metadata file. Raises DataRefused where it is none, infra.storage.NotFound."""
-    with store.open(key) as file:
-        data = file.read()
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise DataRefused(f"{store.url}/{key}: not valid JSON ({' '.join(str(error).split())})") from None
+def read_json(store: Store, key: str, refused: Refused | None = None) -> dict[str, Any]:
+    """The JSON object in a metadata file. Raises DataRefused where it is none, infra.storage.NotFound.
+
+    A file that is not UTF-8 is read as Latin-1 and counted in `refused` as latin1_file; without that it is an error.
+    """
+    document = read_any_json(store, key, refused)
     if not isinstance(document, dict):
         raise DataRefused(f"{store.url}/{key}: a JSON object is expected, this file holds {type(document).__name__}")
     return document
+
+
+def read_any_json(store: Store, key: str, refused: Refused | None = None) -> Any:
+    """What a JSON file holds, as `read_json` reads it."""
+    with store.open(key) as file:
+        data = file.read()
+    try:
+        return json.loads(data)
+    except UnicodeDecodeError as error:
+        if refused is None or data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise _not_json(store, key, error) from None
+    except (ValueError, RecursionError) as error:
+        raise _not_json(store, key, error) from None
+    try:
+        document = json.loads(data.decode("latin-1"))
+    except (ValueError, RecursionError) as error:
+        raise _not_json(store, key, error) from None
+    refused.add("latin1_file", key)
+    return document
+
+
+def _not_json(store: Store, key: str, error: Exception) -> DataRefused:
+    return DataRefused(f"{store.url}/{key}: not valid JSON ({' '.join(str(error).split())})")
 
 
 def read_list(store: Store, key: str, document: dict[str, Any], name: str) -> list[Any]:
@@ -81,25 +106,49 @@ def read_lines(store: Store, key: str) -> Iterator[str]:
     return (line for line in content.splitlines() if line.strip())
 
 
-def read_csv(store: Store, key: str, encoding: str = "utf-8", delimiter: str = ",") -> pa.Table:
-    """A CSV table (plain or gzip by its name), every column as text, MISSING as null. Raises DataRefused."""
+def read_csv(
+    store: Store, key: str, encoding: str = "utf-8", delimiter: str = ",", refused: Refused | None = None
+) -> pa.Table:
+    """A CSV table (plain or gzip by its name), every column as text, MISSING as null. Raises DataRefused.
+
+    A row with too many or too few cells is counted in `refused` as ragged_row; without `refused` it is an error.
+    """
+    ragged = _Ragged()
     try:
         reading = csv.ReadOptions(encoding=encoding)
-        parsing = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-        with store.open(key) as file, csv.open_csv(_stream(file, key), reading, parsing) as head:
+        parsing = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=ragged.skip)
+        with store.open(key) as file, csv.open_csv(text_stream(file, key), reading, parsing) as head:
             texts = dict.fromkeys(head.schema.names, pa.string())
+        ragged.rows.clear()  # those of the first block are met again
         columns = csv.ConvertOptions(column_types=texts, null_values=MISSING, strings_can_be_null=True)
         with store.open(key) as file:
-            return csv.read_csv(_stream(file, key), reading, parsing, columns)
+            table = csv.read_csv(text_stream(file, key), reading, parsing, columns)
     except StorageError:
         raise
     except (pa.ArrowException, OSError, LookupError, ValueError) as error:
         raise DataRefused(f"{store.url}/{key}: not a readable CSV table ({' '.join(str(error).split())})") from None
+    for row in sorted(ragged.rows):
+        if refused is None:
+            raise DataRefused(f"{store.url}/{key}: not a readable CSV table (its header does not fit the row {row!r})")
+        refused.add("ragged_row", f"{key}: {row}")
+    return table
 
 
-def _stream(file: BufferedIOBase, key: str) -> pa.NativeFile:
+class _Ragged:
+    """Rows that do not fit the header, as Arrow's threads report them: in any order."""
+
+    def __init__(self) -> None:
+        self.rows: list[str] = []
+
+    def skip(self, row: csv.InvalidRow) -> str:
+        self.rows.append(row.text[:80])
+        return "skip"
+
+
+def text_stream(file: BufferedIOBase, key: str) -> pa.NativeFile:
+    """The bytes of a text file, unpacked where its name ends in .gz."""
     plain = pa.PythonFile(file, "r")
-    return pa.CompressedInputStream(plain, "gzip") if key.endswith(".gz") else plain
+    return pa.CompressedInputStream(plain, "gzip") if key.lower().endswith(".gz") else plain
 
 
 def iterate(table: pa.Table) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.errors import DataRefused
-from pipelines.sources.schema import DETECTIONS, MEDIA, OBSERVATIONS, Refused, Survey
+from pipelines.sources.schema import DEPLOYMENTS, DETECTIONS, MEDIA, OBSERVATIONS, Refused, Survey
 
 
 class Rows:
@@ -31,11 +31,12 @@ class Rows:
 
 
 class SurveyRows:
-    """The three tables of a survey and its refused rows in the making."""
+    """The tables of a survey that its source fills, and its refused rows, in the making."""
 
     def __init__(self) -> None:
         self.media = Rows(MEDIA)
         self.observations = Rows(OBSERVATIONS)
+        self.deployments = Rows(DEPLOYMENTS)
         self.refused = Refused()
 
     def survey(self, name: str, offered: int) -> Survey:
@@ -43,7 +44,8 @@ class SurveyRows:
         if offered and not len(self.media):
             reasons = ", ".join(f"{reason} {count}" for reason, count in self.refused.counts.most_common(5))
             raise DataRefused(f"{name}: none of its {offered} images can be used ({reasons})")
-        return Survey(self.media.table(), self.observations.table(), Rows(DETECTIONS).table(), self.refused)
+        tables = (self.media.table(), self.observations.table(), Rows(DETECTIONS).table())
+        return Survey(*tables, self.refused, self.deployments.table())
 
 
 def text(value: object) -> str | None:

@@ -2,9 +2,13 @@
 
 import gzip
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.csv as csv
+import pyarrow.parquet as pq
 import pytest
 
 from infra.storage import NotFound, open_store
@@ -197,10 +201,10 @@ def test_a_package_in_a_folder_with_compressed_tables(tmp_path: Path) -> None:
         ({"profile": None}, "is not Camtrap DP 1.0.x"),
         ({"resources": []}, "no file for the resource 'deployments'"),
         ({"resources": None}, "no file for the resource 'deployments'"),
-        ({"resources": [{"name": "deployments", "path": "https://x/deployments.csv"}]}, "remote_url"),
+        ({"resources": [{"name": "deployments", "path": "https://x/deployments.csv"}]}, "addresses are not fetched"),
         ({"resources": [{"name": "deployments", "path": "../deployments.csv"}]}, "parent_path"),
         ({"resources": [{"name": "deployments", "path": "media.csv"}]}, "lacks the column|no file for"),
-        ({"resources": [{"name": "deployments", "path": "deployments.parquet"}]}, "only .csv"),
+        ({"resources": [{"name": "deployments", "path": "deployments.xlsx"}]}, "only .csv"),
     ],
 )
 def test_a_package_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path, descriptor: Any, words: str) -> None:
@@ -213,9 +217,12 @@ def test_a_package_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path, de
 def test_a_missing_column_and_a_missing_table_are_named(tmp_path: Path) -> None:
     write(tmp_path, [], [])
     (tmp_path / "media.csv").write_text("mediaID,deploymentID\nm1,d1\n")
-    with pytest.raises(DataRefused, match="media table lacks the column 'timestamp'"):
+    with pytest.raises(DataRefused, match=r"media\.csv: the table lacks the column 'timestamp'"):
         read(tmp_path)
-    (tmp_path / "media.csv").write_text("mediaID,deploymentID\nm1,d1,x,y\n")
+    (tmp_path / "media.csv").write_text(f"{MEDIA},mediaID\n")
+    with pytest.raises(DataRefused, match=r"media\.csv: the table has two columns 'mediaID'"):
+        read(tmp_path)
+    (tmp_path / "media.csv").write_text("")
     with pytest.raises(DataRefused, match=r"media\.csv: not a readable CSV"):
         read(tmp_path)
     (tmp_path / "media.csv").unlink()
@@ -254,6 +261,112 @@ def test_another_delimiter_and_encoding(tmp_path: Path) -> None:
         read(tmp_path)
 
 
+def test_rows_that_do_not_fit_the_header_are_counted(tmp_path: Path) -> None:
+    write(tmp_path, [medium("m1"), "m2,d1", medium("m3") + ",more"], [observation("media", mediaID="m1") + ",,"])
+    survey = read(tmp_path)
+    assert survey.media["media_id"].to_pylist() == ["m1"]
+    assert survey.refused.counts == {"ragged_row": 3}
+    assert "media.csv: m2,d1" in survey.refused.examples["ragged_row"]
+
+
+def test_a_table_that_says_utf8_and_is_latin1_is_read_and_counted(tmp_path: Path) -> None:
+    write(tmp_path, [medium("m1")], [])
+    (tmp_path / "deployments.csv").write_bytes("deploymentID,locationID\nd1,Forêt\n".encode("latin-1"))
+    survey = read(tmp_path)
+    assert survey.media["place"].to_pylist() == ["Forêt"]
+    assert survey.refused.counts == {"latin1_file": 1}
+
+
+def as_parquet(folder: Path) -> None:
+    """The tables as a Parquet writer types them: real times, numbers and booleans, a list that is no use to us."""
+    for name in ("deployments", "media", "observations"):
+        table = csv.read_csv(folder / f"{name}.csv")
+        table = table.append_column("extra", pa.array([[1, 2]] * table.num_rows, pa.list_(pa.int64())))
+        pq.write_table(table, folder / f"{name}.parquet")
+        (folder / f"{name}.csv").unlink()
+    package = json.loads((folder / "datapackage.json").read_text())
+    for resource in package["resources"]:
+        resource["path"] = f"{resource['name']}.parquet"
+    (folder / "datapackage.json").write_text(json.dumps(package))
+
+
+def full_row() -> str:
+    return observation("media", mediaID="m1", eventID="7", scientificName="Vulpes vulpes", count="2", bboxX="0.1",
+                       bboxY="0.2", bboxWidth="0.3", bboxHeight="0.4", classificationProbability="0.75")  # fmt: skip
+
+
+def test_parquet_tables_say_what_csv_tables_say(tmp_path: Path) -> None:
+    times = {"time": "2021-05-01T08:00:00Z"}  # a Parquet time with a zone is kept in UTC
+    write(tmp_path, [medium("m1", **times), medium("m2", public="false", **times)], [full_row()])
+    tables = read(tmp_path)
+    as_parquet(tmp_path)
+    parquet = read(tmp_path)
+    assert parquet.media.equals(tables.media) and parquet.observations.equals(tables.observations)
+    assert parquet.deployments.equals(tables.deployments)
+    assert (parquet.media["public"].to_pylist(), parquet.refused.counts) == ([True, False], {})
+    (tmp_path / "media.parquet").write_bytes((tmp_path / "media.parquet").read_bytes()[:-20])
+    with pytest.raises(DataRefused, match=r"media\.parquet: not a readable Parquet table"):
+        read(tmp_path)
+
+
+def zipped(folder: Path, inside: str = "") -> None:
+    with zipfile.ZipFile(folder / "p.zip", "w", zipfile.ZIP_DEFLATED) as package:
+        for path in sorted(folder.glob("*.*")):
+            if path.suffix != ".zip":
+                package.write(path, inside + path.name)
+                path.unlink()
+
+
+@pytest.mark.parametrize("parquet", [False, True])
+def test_a_package_in_a_zip_is_read_where_it_lies(tmp_path: Path, parquet: bool) -> None:
+    write(tmp_path, [medium("m1")], [full_row()])
+    if parquet:
+        as_parquet(tmp_path)
+    loose = read(tmp_path)
+    zipped(tmp_path)
+    survey = read(tmp_path, package="p.zip")
+    assert survey.media["key"].to_pylist() == ["p.zip!/media/m1.jpg"]
+    assert survey.observations.equals(loose.observations) and survey.deployments.equals(loose.deployments)
+    beside = read(tmp_path, package="p.zip", media_prefix="")
+    assert beside.media["key"].to_pylist() == ["media/m1.jpg"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p.zip"]
+
+
+def test_a_package_in_a_folder_of_a_zip_is_named_in_full(tmp_path: Path) -> None:
+    write(tmp_path, [medium("m1")], [full_row()])
+    zipped(tmp_path, "survey/")
+    with pytest.raises(NotFound, match=r"no such file in this zip; did you mean p\.zip!/survey/datapackage\.json\?"):
+        read(tmp_path, package="p.zip")
+    survey = read(tmp_path, package="p.zip!/survey/datapackage.json")
+    assert survey.media["key"].to_pylist() == ["p.zip!/survey/media/m1.jpg"]
+
+
+def test_deployments_are_told_in_the_clock_of_their_media(tmp_path: Path) -> None:
+    """Deployment times with another offset than the media's, a camera that changed to winter time, doubts, no times."""
+    media = [medium("m1"), medium("m2", time="2021-11-01T10:00:00+01:00"), medium("m3", "d2")]
+    write(tmp_path, media, [])
+    head = "deploymentID,locationID,deploymentStart,deploymentEnd,timestampIssues\n"
+    rows = "d1,spot,2021-05-01T06:00:00Z,2021-11-01T23:30:00Z,false\nd2,NA,2021-05-01T06:00:00Z,,true\nd3,,x,,\n"
+    (tmp_path / "deployments.csv").write_text(head + rows)
+    survey = read(tmp_path)
+    assert [tuple(row.values()) for row in survey.deployments.to_pylist()] == [
+        ("d1", "spot", "2021-05-01 08:00:00", "2021-11-02 00:30:00", False),
+        ("d2", None, "2021-05-01 08:00:00", None, True),
+        ("d3", None, None, None, None),
+    ]
+    assert survey.refused.counts == {"unreadable_time": 1}
+
+
+def test_an_unnamed_frame_of_the_camera_being_set_up_shows_a_person(tmp_path: Path) -> None:
+    write(tmp_path, [medium("m1"), medium("m2"), medium("m3")], [])
+    rows = ["m1,unclassified,setup", "m2,unknown,calibration", "m3,blank,setup"]
+    lines = [f"d1,media,{row}" for row in rows]
+    (tmp_path / "observations.csv").write_text(
+        "\n".join(["deploymentID,observationLevel,mediaID,observationType,cameraSetupType", *lines]) + "\n"
+    )
+    assert read(tmp_path).observations["type"].to_pylist() == ["human", "human", "blank"]
+
+
 @pytest.mark.data
 def test_the_standards_example(data_dir: Path) -> None:
     survey = read(data_dir / "camtrap-dp-example")
@@ -266,5 +379,10 @@ def test_the_standards_example(data_dir: Path) -> None:
     assert counts["event_label_superseded"] == 36
     assert set(survey.observations["level"].to_pylist()) == {"media"}
     assert set(survey.media["utc_offset"].to_pylist()) == {3600}
+    assert {(row["deployment_id"], row["start"], row["end"], row["clock_fault"])
+            for row in survey.deployments.to_pylist()} >= {
+        ("62c200a9", "2021-03-27 21:38:18", "2021-04-18 22:25:00", False)}  # fmt: skip
+    assert survey.deployments.num_rows == 4
+    assert all(set(json.loads(names)) == {"eng", "nld"} for names in survey.observations["names"].to_pylist() if names)
     listed = {entry.key for entry in open_store(str(data_dir / "camtrap-dp-example")).list("media")}
     assert set(survey.media["key"].to_pylist()) == listed

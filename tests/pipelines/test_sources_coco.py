@@ -120,7 +120,7 @@ def test_boxes_are_absolute_or_relative(tmp_path: Path, fields: Any, box: Any, r
 
 
 def test_an_absolute_box_needs_the_image_size(tmp_path: Path) -> None:
-    survey = read(tmp_path, [image(1, width=None)], [label("i1", 1, bbox=[1, 2, 3, 4])])
+    survey = read(tmp_path, [image(1, width=None, height=None)], [label("i1", 1, bbox=[1, 2, 3, 4])])
     assert survey.observations["taxon"].to_pylist() == ["Vulpes vulpes"]
     assert survey.refused.counts == {"box_without_image_size": 1}
 
@@ -192,6 +192,87 @@ def test_sequence_labels_are_of_the_event(tmp_path: Path) -> None:
     survey = read(tmp_path, [image(1, sequence="x")], [label("i1", 1, sequence_level_annotation=True)])
     assert survey.observations["level"].to_pylist() == ["event"]
     assert survey.refused.counts == {"illegal_sequence_field": 1}
+
+
+@pytest.mark.parametrize(
+    ("labels_of", "fields", "level"),
+    [
+        ("image", {}, "media"),
+        ("image", {"sequence_level_annotation": "true"}, "event"),
+        ("image", {"sequence_level_annotation": 1}, "event"),
+        ("sequence", {}, "event"),
+        ("sequence", {"sequence_level_annotation": False}, "media"),
+        ("sequence", {"bbox_relative": [0.1, 0.1, 0.1, 0.1]}, "media"),
+    ],
+)
+def test_a_set_whose_labels_are_all_of_sequences_says_so_by_a_setting(
+    tmp_path: Path, labels_of: Any, fields: dict[str, Any], level: str
+) -> None:
+    read(tmp_path, [image(1)], [label("i1", 1, **fields)])
+    source = CocoCameraTraps(kind="coco_camera_traps", metadata="cct.json", images_prefix="images", labels_of=labels_of)
+    assert source.read(open_store(str(tmp_path))).observations["level"].to_pylist() == [level]
+
+
+def test_numbers_as_ids_places_and_sequences_are_text(tmp_path: Path) -> None:
+    images = [{"id": 1, "file_name": "a.jpg", "location": 0, "seq_id": 5}]
+    survey = read(tmp_path, images, [{"id": 1, "image_id": 1, "category_id": "1"}])
+    medium = survey.media.to_pylist()[0]
+    assert (medium["media_id"], medium["place"], medium["event_id"]) == ("1", "0", "5")
+    assert survey.observations["media_id"].to_pylist() == ["1"]
+    assert survey.refused.counts == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"width": None}, "width_without_height"),
+        ({"height": 0}, "width_without_height"),
+        ({"location": ["a"]}, "bad_location"),
+        ({"location": {"lat": 1}}, "bad_location"),
+        ({"sequence_id": "s"}, "illegal_sequence_field"),
+    ],
+)
+def test_an_image_that_breaks_a_rule_is_kept_and_counted(tmp_path: Path, fields: dict[str, Any], reason: str) -> None:
+    survey = read(tmp_path, [image(1, **fields)], [])
+    assert (survey.media.num_rows, survey.media["place"].to_pylist()) == (1, [None])
+    assert survey.refused.counts == {reason: 1}
+
+
+@pytest.mark.parametrize("nothing", ["", "None", "NaN", float("nan"), None])
+def test_an_empty_datetime_does_not_hide_date_captured(tmp_path: Path, nothing: Any) -> None:
+    survey = read(tmp_path, [image(1, datetime=nothing, date_captured="2014-06-01 12:30:00")], [])
+    assert survey.media["captured_at"].to_pylist() == ["2014-06-01 12:30:00"]
+    assert survey.refused.counts == {}
+
+
+def test_repeated_annotations_count_once_and_shared_ids_are_kept(tmp_path: Path) -> None:
+    one = label("i1", 1, count=2)
+    survey = read(tmp_path, [image(1), image(2)], [one, dict(one), {**one, "image_id": "i2"}, {**one, "id": None}])
+    assert survey.observations["media_id"].to_pylist() == ["i1", "i2", "i1"]
+    assert survey.refused.counts == {"duplicate_annotation": 1, "duplicate_annotation_id": 1}
+
+
+def test_categories_that_share_a_name_or_take_the_place_of_empty_are_counted(tmp_path: Path) -> None:
+    categories = [{"id": 0, "name": "fox"}, {"id": 1, "name": "fox"}, {"id": 2, "name": "empty"}]
+    survey = read(tmp_path, [image(1)], [label("i1", 0), label("i1", 1), label("i1", 2)], categories)
+    assert survey.observations["type"].to_pylist() == ["animal", "animal", "blank"]
+    assert survey.refused.counts == {"duplicate_category_name": 1, "category_zero_not_empty": 1}
+
+
+def test_licences_are_read_per_image(tmp_path: Path) -> None:
+    document = {"images": [image(1, license=4), image(2, license="CC0"), image(3)], "annotations": [], "categories": [],
+                "licenses": [{"id": 4, "name": "CC BY-NC 4.0"}, {"id": 5}, None]}  # fmt: skip
+    (tmp_path / "cct.json").write_text(json.dumps(document))
+    survey = CocoCameraTraps(kind="coco_camera_traps", metadata="cct.json").read(open_store(str(tmp_path)))
+    assert survey.media["licence"].to_pylist() == ["CC BY-NC 4.0", "CC0", None]
+
+
+def test_a_latin1_file_is_read_and_counted(tmp_path: Path) -> None:
+    document = {"images": [image(1, location="Forêt")], "annotations": [], "categories": []}
+    (tmp_path / "cct.json").write_bytes(json.dumps(document, ensure_ascii=False).encode("latin-1"))
+    survey = CocoCameraTraps(kind="coco_camera_traps", metadata="cct.json").read(open_store(str(tmp_path)))
+    assert survey.media["place"].to_pylist() == ["Forêt"]
+    assert survey.refused.counts == {"latin1_file": 1}
 
 
 def test_a_second_category_of_one_id_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,270 @@
+"""Wildlife Insights download bundles: CSV tables of projects, cameras, deployments, images and, in some, sequences.
+
+A bundle has no pixels: people copy them, by `gcloud storage cp` from the `location` of each image or from their own
+disks, so a setting says how a copy's path is made of a row. In a sequence project people label the sequence, and its
+labels are repeated in the rows of its images: they are labels of the event. Nobody's name is read from a bundle.
+"""
+
+import re
+import string
+from collections import defaultdict
+from typing import Any, Literal, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import field_validator
+
+from infra.storage import Store
+from pipelines.errors import DataRefused
+from pipelines.sources.clock import read_clock
+from pipelines.sources.deployments import Deployment, add_deployments, coordinates, whole_day
+from pipelines.sources.reading import BadPath, archive_key, iterate
+from pipelines.sources.rows import SurveyRows, text
+from pipelines.sources.schema import Refused, Survey
+from pipelines.sources.tables import columns_of, read_table
+from pipelines.sources.wildlife_labels import LABEL_COLUMNS, label_columns
+from pipelines.sources.zips import WithZips, zip_folder
+from xmodal.settings import Settings
+
+_FIELDS = ("path", "name", "upload", "image_id", "filename", "deployment_id", "project_id", "placename")
+_TELLING = {"path", "name", "image_id", "filename"}
+"""Fields that tell one image from another."""
+_NEEDED = {"projects": ("project_id",), "deployments": ("deployment_id",), "images": ("image_id", "deployment_id"),
+           "sequences": ("sequence_id",)}  # fmt: skip
+_TELLS_APART = ("individual_id", "individual_animal_notes", "animal_recognizable", "markings", "bounding_boxes")
+"""Columns read only to see whether two rows of one image are about two animals."""
+_USED = {
+    "projects": ("image_license",),
+    "deployments": ("project_id", "placename", "longitude", "latitude", "start_date", "end_date"),
+    "images": ("project_id", "filename", "location", "sequence_id", "timestamp", "license", *LABEL_COLUMNS,
+               *_TELLS_APART),
+    "sequences": ("project_id", *LABEL_COLUMNS),
+}  # fmt: skip
+
+
+class WildlifeInsights(Settings):
+    """A Wildlife Insights bundle and copies of the images it describes."""
+
+    kind: Literal["wildlife_insights"]
+    bundle: str = ""
+    """Folder of the archive that the bundle's CSV files lie in, or the zip as downloaded; without it the archive's top.
+    """
+    images_prefix: str = ""
+    """Folder of the archive that the image files lie in."""
+    file: str = "{path}"
+    """How an image's key below `images_prefix` is made of its row. {path}: its gs:// address below the bucket, as a
+    recursive copy of the bucket leaves it; {name}: the last part of that, {upload}: the number after `deployment/` in
+    it; {filename}: the name at upload; {image_id}, {deployment_id}, {project_id}, {placename}: as in the tables. So
+    `{upload}/{name}`, `{image_id}.jpg` or `{placename}/{filename}`."""
+
+    @field_validator("file")
+    @classmethod
+    def _known_fields(cls, file: str) -> str:
+        parts = list(string.Formatter().parse(file))
+        named = {name for _, name, _, _ in parts if name is not None}
+        plain = not any(form or conversion for _, _, form, conversion in parts)
+        if unknown := sorted(named - set(_FIELDS)):
+            raise ValueError(f"no field {{{unknown[0]}}}; there are {', '.join(f'{{{name}}}' for name in _FIELDS)}")
+        if not plain or not named & _TELLING:
+            raise ValueError("it needs one of {path}, {name}, {image_id}, {filename}, and no format or conversion")
+        return file
+
+    def read(self, store: Store) -> Survey:
+        """Reads the survey; refused rows are counted by reason. Raises DataRefused, infra.storage.NotFound.
+
+        A file that is described and not in the archive is not refused here: the ledger has it as `missing`.
+        """
+        with WithZips(store) as files:
+            return self._read(files, zip_folder(self.bundle))
+
+    def _read(self, files: WithZips, folder: str) -> Survey:
+        name = f"{files.url}/{folder}".rstrip("/")
+        rows = SurveyRows()
+        tables = _read_tables(files, folder, name, rows.refused)
+        bundle = _Bundle(rows, tables)
+        images = _Images(bundle, self.images_prefix, self.file, tables["images"])
+        for row in iterate(tables["images"]):
+            images.add(row)
+        _add_sequences(bundle, images, tables["sequences"])
+        add_deployments(rows.deployments, bundle.named(), {})
+        return rows.survey(name, tables["images"].num_rows)
+
+
+def _read_tables(files: WithZips, folder: str, name: str, refused: Refused) -> dict[str, pa.Table]:
+    """The tables by kind, those of several files (`images_<project>.csv`) put together.
+
+    Raises DataRefused where the folder has no images or no deployments.
+    """
+    keys: dict[str, list[str]] = {kind: [] for kind in _NEEDED}
+    for key in sorted(files.names(folder)):
+        stated = re.fullmatch(r"(projects|deployments|images|sequences)(_.*)?\.csv", key.rpartition("/")[2].lower())
+        if stated:
+            keys[stated[1]].append(key)
+    for kind in ("images", "deployments"):
+        if not keys[kind]:
+            raise DataRefused(f"{name}: no {kind}.csv or {kind}_<project>.csv in this folder; is `bundle` right?")
+    store = cast(Store, files)
+    tables = {
+        kind: [read_table(store, key, refused, needed=_NEEDED[kind]) for key in own] for kind, own in keys.items()
+    }
+    return {
+        kind: columns_of(
+            pa.concat_tables(own or [pa.table({})], promote_options="default"), _NEEDED[kind] + _USED[kind]
+        )
+        for kind, own in tables.items()
+    }
+
+
+class _Bundle:
+    """What images are joined with: deployments, licences of projects, sequences.
+
+    Ids of deployments are people's own and unique within a project only: a bundle of several projects has them, and
+    sequences, as `project/id`. One placename is one place, also of two deployments or two projects.
+    """
+
+    def __init__(self, rows: SurveyRows, tables: dict[str, pa.Table]) -> None:
+        self.rows = rows
+        projects = {text(value) for value in tables["deployments"]["project_id"].to_pylist()}
+        self._several = len(projects - {None}) > 1
+        self.licences = {text(row["project_id"]): text(row["image_license"]) for row in iterate(tables["projects"])}
+        self.sequences = {self.scoped(row, "sequence_id") for row in iterate(tables["sequences"])} - {None}
+        self.deployments: dict[str | None, Deployment] = {}
+        self.placenames: dict[str | None, str | None] = {}
+        for row in iterate(tables["deployments"]):
+            self._add_deployment(row)
+
+    def scoped(self, row: dict[str, Any], column: str) -> str | None:
+        """An id as it is unique within the bundle."""
+        identity = text(row[column])
+        return f"{text(row['project_id'])}/{identity}" if identity and self._several else identity
+
+    def named(self) -> dict[str, Deployment]:
+        return {identity: deployment for identity, deployment in self.deployments.items() if identity is not None}
+
+    def _add_deployment(self, row: dict[str, Any]) -> None:
+        identity, refused = self.scoped(row, "deployment_id"), self.rows.refused
+        if identity is None or identity in self.deployments:
+            refused.add("no_id" if identity is None else "duplicate_deployment", f"deployment {identity}")
+            return
+        start, end = (read_clock(row[name], refused) for name in ("start_date", "end_date"))
+        self.placenames[identity] = text(row["placename"])
+        place = self.placenames[identity] or coordinates(row)
+        self.deployments[identity] = Deployment(place, start, whole_day(end))
+
+
+class _Images:
+    """The images taken and refused so far, by id; a sequence's members in the order of their rows."""
+
+    def __init__(self, bundle: _Bundle, prefix: str, file: str, table: pa.Table) -> None:
+        self._bundle, self._rows = bundle, bundle.rows
+        self._prefix, self._file = prefix, file
+        self._keys: set[str] = set()
+        self._repeated = _repeated(table)
+        self._seen: set[tuple[Any, ...]] = set()
+        self._taken: set[str] = set()
+        self._refused: set[str] = set()
+        self.members: dict[str, list[str]] = defaultdict(list)
+
+    def add(self, row: dict[str, Any]) -> None:
+        image_id = text(row["image_id"])
+        if image_id is None:
+            self._rows.refused.add("no_id", f"image {row['filename']!s:.80}")
+            return
+        if image_id in self._repeated and self._is_repetition(row):
+            self._rows.refused.add("duplicate_row", f"image {image_id}")
+            return
+        if image_id not in self._taken and image_id not in self._refused:
+            self._add_image(image_id, row)
+        if image_id in self._taken:
+            self._add_label(image_id, row)
+        else:
+            self._rows.refused.add("observation_of_refused_image", f"image {image_id}")
+
+    def _is_repetition(self, row: dict[str, Any]) -> bool:
+        """Whether it stood there before: several rows of one image are several kinds of animals, or several animals
+        told apart, and equal ones would count the same animals twice."""
+        known = len(self._seen)
+        self._seen.add(tuple(row.values()))
+        return len(self._seen) == known
+
+    def _add_image(self, image_id: str, row: dict[str, Any]) -> None:
+        try:
+            key = self._key(row)
+        except BadPath as fault:
+            self._rows.refused.add(fault.reason, f"image {image_id}: {row['location'] or row['filename']!s:.80}")
+            self._refused.add(image_id)
+            return
+        self._keys.add(key)
+        self._taken.add(image_id)
+        self._add_row(image_id, key, row)
+
+    def _key(self, row: dict[str, Any]) -> str:
+        placename = self._bundle.placenames.get(self._bundle.scoped(row, "deployment_id"))
+        key = archive_key(_path(self._file, row, placename), self._prefix)
+        if key in self._keys:
+            raise BadPath("duplicate_file")
+        return key
+
+    def _add_row(self, image_id: str, key: str, row: dict[str, Any]) -> None:
+        deployment_id, sequence_id = self._bundle.scoped(row, "deployment_id"), self._bundle.scoped(row, "sequence_id")
+        deployment = self._bundle.deployments.get(deployment_id)
+        if deployment is None:
+            self._rows.refused.add("unknown_deployment", f"image {image_id}: {deployment_id}")
+        if sequence_id is not None:
+            self.members[sequence_id].append(image_id)
+        clock = read_clock(row["timestamp"], self._rows.refused)
+        self._rows.media.add(
+            media_id=image_id,
+            key=key,
+            deployment_id=deployment_id,
+            place=deployment.place if deployment else None,
+            event_id=sequence_id,
+            captured_at=clock.wall,
+            utc_offset=clock.utc_offset,
+            licence=text(row["license"]) or self._bundle.licences.get(text(row["project_id"])),
+        )
+
+    def _add_label(self, image_id: str, row: dict[str, Any]) -> None:
+        sequence_id = self._bundle.scoped(row, "sequence_id")
+        if sequence_id in self._bundle.sequences:
+            self._rows.refused.add("label_repeats_sequence", f"image {image_id}")
+            return
+        level = "media" if sequence_id is None else "event"
+        said = label_columns(row, self._rows.refused, f"image {image_id}")
+        self._rows.observations.add(media_id=image_id, level=level, **said)
+
+
+def _repeated(table: pa.Table) -> set[str | None]:
+    """Image ids of more than one row."""
+    counted = table.group_by("image_id").aggregate([("image_id", "count")])
+    return set(counted.filter(pc.field("image_id_count") > 1)["image_id"].to_pylist())
+
+
+def _path(file: str, row: dict[str, Any], placename: str | None) -> str:
+    """The path of a copy. Raises BadPath: no_path where the row lacks a field of it, foreign_url for another address
+    than gs://."""
+    fields = {name: text(row[name]) for name in ("image_id", "filename", "deployment_id", "project_id")}
+    fields |= {"placename": placename} | _address(text(row["location"]))
+    if any(not fields[name] for _, name, _, _ in string.Formatter().parse(file) if name is not None):
+        raise BadPath("no_path")
+    return file.format_map(fields)
+
+
+def _address(location: str | None) -> dict[str, str | None]:
+    stated = re.fullmatch(r"gs://[^/]+/(.+)", location or "")
+    path = stated[1] if stated else None
+    upload = re.search(r"(?:^|/)deployment/(\d+)", path or "")
+    return {"path": path, "name": path and path.rpartition("/")[2], "upload": upload and upload[1]}
+
+
+def _add_sequences(bundle: _Bundle, images: _Images, table: pa.Table) -> None:
+    """Labels of sequences, as labels of the event, for each of its images."""
+    for row in iterate(table):
+        sequence_id = bundle.scoped(row, "sequence_id")
+        members = images.members.get(sequence_id or "", [])
+        if not members:
+            bundle.rows.refused.add("sequence_without_images", f"sequence {sequence_id}")
+            continue
+        said = label_columns(row, bundle.rows.refused, f"sequence {sequence_id}")
+        for image_id in members:
+            bundle.rows.observations.add(media_id=image_id, level="event", **said)
