@@ -75,7 +75,7 @@ class Rows:
         table = table.sort_by([("survey", "ascending"), ("key", "ascending")]).combine_chunks()
         surveys, survey = coded(table["survey"])
         units, unit = coded(_unit_names(table))
-        events, event = coded(_joined(table["survey"], table["event"]))
+        events, event = coded(joined(table["survey"], table["event"]))
         published = pc.index_in(table["published"], pa.array(SPLITS))  # pyright: ignore[reportAttributeAccessIssue]
         day = table["day"].cast(pa.int32())
         flags = (table[name].to_numpy().astype(bool) for name in ("labelled", "known", "senior"))
@@ -108,16 +108,16 @@ class Rows:
         return ~self.placed & (self.event < 0)
 
 
-def _joined(*columns: Any) -> Any:
+def joined(*columns: Any) -> Any:
     """Names put together; null where one of them is. Names of surveys hold no space, so none become equal."""
     return pc.binary_join_element_wise(*columns, " ")  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _unit_names(table: pa.Table) -> Any:
     """The name of each row's unit."""
-    places, code = coded(_joined(table["places_of"], table["place"]))
+    places, code = coded(joined(table["places_of"], table["place"]))
     hashed = [f"place {place_hash(*name.split(' ', 1))}" for name in places.to_pylist()]
     place = pa.array(hashed, pa.string()).take(pa.array(code, pa.int64(), mask=code < 0))
-    event = _joined(pa.scalar("event"), table["survey"], table["event"])
-    file = _joined(pa.scalar("file"), table["survey"], table["key"])
+    event = joined(pa.scalar("event"), table["survey"], table["event"])
+    file = joined(pa.scalar("file"), table["survey"], table["key"])
     return pc.coalesce(place, event, file)  # pyright: ignore[reportAttributeAccessIssue]
