@@ -9,14 +9,17 @@ import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from pipelines.errors import DataRefused
-from pipelines.prepare.assigned import SPLITS, TRAIN
+from pipelines.prepare.assigned import SPLITS, TEST, TRAIN, VAL
 from pipelines.prepare.cis import cis_cut
 from pipelines.prepare.days import DAY, WHOLE
 from pipelines.prepare.digests import share
-from pipelines.prepare.proposal import Pins, Proposal
+from pipelines.prepare.proposal import Pins, Proposal, codes_of
 from pipelines.prepare.units import Rows
 from pipelines.prepare.welds import welded
 from xmodal.settings import Settings
+
+CIS_LAST = (0, 0, 0, 1, 1)
+"""Of a copy in train and in a cis set the one in train stays, so that its place trains."""
 
 
 class PlaceSplit(Settings):
@@ -68,7 +71,7 @@ class PlaceSplit(Settings):
             return Proposal(split, pins=pins)
         train = split == TRAIN
         cut = cis_cut(rows, train, self.cis_val, self.cis_test, self.seed, pins)
-        return Proposal(np.where(train, cut.split, split), pins=pins | cut.pins, cell=cut.cell)
+        return Proposal(np.where(train, cut.split, split), pins=pins | cut.pins, cell=cut.cell, priority=CIS_LAST)
 
 
 def unit_splits(settings: PlaceSplit, rows: Rows, pinned: Pins | None) -> tuple[np.ndarray, dict[str, str]]:
@@ -78,17 +81,16 @@ def unit_splits(settings: PlaceSplit, rows: Rows, pinned: Pins | None) -> tuple[
     fixed = np.isin(np.arange(len(rows.units)), rows.unit[rows.known])
     fixed |= np.array([name in pins for name in rows.units], bool)
     root = welded(rows, fixed, apart)
+    drawn = np.array([share(settings.seed, name) for name in rows.units], np.float64)
+    own = codes_of(rows.units, pins, hashed(drawn, settings))
     if pinned is None:
-        asked = {rows.units[unit] for unit in np.unique(root[rows.unit[rows.labelled]]).tolist()} - pins.keys()
-        _check_welds(rows, len(asked | pins.keys()))
-        pins |= pins_of(asked, settings)
-    roots, place = np.unique(root, return_inverse=True)
-    split = np.array([SPLITS.index(unit_split(rows.units[one], settings, pins)) for one in roots.tolist()], np.int8)
-    for unit in np.flatnonzero(root != np.arange(len(root))).tolist():
-        own = SPLITS[split[place[unit]]]
-        if unit_split(rows.units[unit], settings, pins) != own:
-            pins[rows.units[unit]] = own
-    return split[place], pins
+        roots = np.unique(root[rows.unit[rows.labelled]])
+        _check_welds(rows, len(roots))
+        for unit, split in pins_of(roots[~fixed[roots]], drawn, settings).items():
+            own[unit] = split
+            pins[rows.units[unit]] = SPLITS[split]
+    split = own[root]
+    return split, pins | {rows.units[unit]: SPLITS[split[unit]] for unit in np.flatnonzero(split != own).tolist()}
 
 
 def held_out_units(settings: PlaceSplit, rows: Rows) -> np.ndarray:
@@ -104,35 +106,31 @@ def held_out_units(settings: PlaceSplit, rows: Rows) -> np.ndarray:
     return np.isin(np.arange(len(rows.units)), rows.unit[held.to_numpy()])
 
 
-def unit_split(unit: str, settings: PlaceSplit, pins: Pins) -> str:
-    """The split of a unit: test below `test`, val in the next `val`, else train; pinned units as pinned."""
-    return pins[unit] if unit in pins else _by(share(settings.seed, unit), settings)
+def hashed(drawn: np.ndarray, settings: PlaceSplit) -> np.ndarray:
+    """Codes: test below `test`, val in the next `val`, else train."""
+    return np.where(drawn < settings.test, TEST, np.where(drawn < settings.test + settings.val, VAL, TRAIN))
 
 
-def _by(drawn: float, settings: PlaceSplit) -> str:
-    return "test" if drawn < settings.test else "val" if drawn < settings.test + settings.val else "train"
-
-
-def pins_of(units: set[str], settings: PlaceSplit) -> dict[str, str]:
-    """Units moved so that train, val and then test have one each, where there are enough: always the unit of smallest
-    hash, from the split that has most of those that can spare one."""
-    by_split: dict[str, list[str]] = {"train": [], "val": [], "test": []}
-    for drawn, unit in sorted((share(settings.seed, unit), unit) for unit in units):
-        by_split[_by(drawn, settings)].append(unit)
-    pins: dict[str, str] = {}
-    order = ["train", "val", "test"] if settings.test else ["train", "val"]
-    for number, split in enumerate(order):
-        spare = {name for name, own in by_split.items() if len(own) > 1 or (own and name in order[number + 1 :])}
-        if not by_split[split] and spare:
-            unit = by_split[max(sorted(spare), key=lambda name: len(by_split[name]))].pop(0)
-            by_split[split].append(unit)
-            pins[unit] = split
+def pins_of(units: np.ndarray, drawn: np.ndarray, settings: PlaceSplit) -> dict[int, int]:
+    """Units (codes) moved so that train, val and then test have one each, where there are enough: always the unit of
+    smallest hash (`drawn`, of all units), from the split that has most of those that can spare one."""
+    order = units[np.lexsort((units, drawn[units]))]
+    split = hashed(drawn[order], settings)
+    own = {name: order[split == name].tolist() for name in (TRAIN, VAL, TEST)}
+    pins: dict[int, int] = {}
+    wanted = [TRAIN, VAL, TEST] if settings.test else [TRAIN, VAL]
+    for number, name in enumerate(wanted):
+        spare = {one for one in own if len(own[one]) > 1 or (own[one] and one in wanted[number + 1 :])}
+        if not own[name] and spare:
+            unit = own[max(sorted(spare, key=lambda one: SPLITS[one]), key=lambda one: len(own[one]))].pop(0)
+            own[name].append(unit)
+            pins[unit] = name
     return pins
 
 
-def _check_welds(rows: Rows, apart: int) -> None:
+def _check_welds(rows: Rows, roots: int) -> None:
     """Event ids that start anew at each camera make one unit of all places: says so, with the event seen from most."""
-    if apart > 1 or not rows.labelled.any():
+    if roots > 1 or not rows.labelled.any():
         return
     pairs = np.unique(np.stack([rows.event, rows.unit])[:, rows.placed & (rows.event >= 0)], axis=1)
     seen = np.bincount(pairs[0], minlength=1) if len(pairs[0]) else np.zeros(1, int)

@@ -13,9 +13,9 @@ tests, whatever the hash says, and draws no other place after it.
 
 **Nothing stands in two splits.** The same bytes at two places weld nothing (one black frame would join half an
 archive), and rows of a later version may link what is fixed apart. Of such rows those of one split stay: of the split
-that already had one in the parent version, else test before val before train where the split is published, else that
-of the first by survey and key. The others are left out as cross_split_duplicate: first by bytes, then by event, then by
-the day of a place where days are cut.
+that already had one in the parent version, else test before val before train where the split is published and any
+other before the cis sets, else that of the first by survey and key. The others are left out as cross_split_duplicate:
+first by bytes, then by event, then by the day of a place where days are cut.
 
 Where days are cut (the cis sets, a split by time) see `cis`, `by_time` and `days`. Nothing depends on the order of rows
 or surveys.
@@ -106,4 +106,4 @@ def check_counts(counts: Mapping[str, int], kind: str) -> None:
         shown = ["train", "val", "test", *sorted(counts.keys() & {"cis_val", "cis_test"}), "none"]
         told = ", ".join(f"{name} {counts.get(name, 0)}" for name in shown)
         raise DataRefused(f"data.split ({kind}): no image with a text in {' and '.join(empty)} ({told}); "
-                          "change its shares or seed, or add places")  # fmt: skip
+                          "change its shares, seed or cut, or add places")  # fmt: skip
