@@ -3,24 +3,30 @@
 from pipelines.dataset import Dataset, versions
 from pipelines.errors import Failed
 from pipelines.places import root_store
+from pipelines.prepare.leakage import leakage, told
 from pipelines.train.runs import opened
 
 
 def check(target: str, root: str | None, read_data: bool) -> str:
     """Verifies dataset `target` of ROOT in all its versions, or a checkpoint (run name, directory, URL).
 
-    Returns what was verified. Raises Failed with every problem found, NotFound where `target` is neither.
+    Returns what was verified, and for each version how many places, events, files and days stand in two splits: none.
+    Raises Failed with every problem found, NotFound where `target` is neither.
     """
     store = root_store(root)
     numbers = versions(store, target) if "/" not in target else []
     if not numbers:
         with opened(store, target) as directory:
             return f"{target}: every file is what its manifest says ({directory.name})"
-    problems = []
+    problems, lines = [], []
     for number in numbers:
-        found = Dataset.open(store, target, number).check(read_data)
+        dataset = Dataset.open(store, target, number)
+        found = dataset.check(read_data)
+        crossings = leakage(dataset) if not found else []
+        found += [f"in two splits: {told(crossings)}"] if any(one.count for one in crossings) else []
         problems += [f"version {number}: {problem}" for problem in found]
+        lines.append(f"version {number}: in two splits: {told(crossings)}")
     if problems:
         raise Failed(f"dataset {target}: " + "; ".join(problems))
     how = "every byte read" if read_data else "sizes compared; --read-data reads every byte"
-    return f"dataset {target}: {len(numbers)} versions are whole ({how})"
+    return "\n".join([f"dataset {target}: {len(numbers)} versions are whole ({how})", *lines])

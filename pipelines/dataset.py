@@ -175,11 +175,20 @@ class Dataset:
     def _files(self) -> tuple[Any, str]:
         return self._home.filesystem()
 
-    def ledger(self) -> pa.Table:
-        """LEDGER rows of every file listed, sorted by survey and key."""
-        tables = [self._file(part["path"]).read() for part in self.document["ledger"]]
-        return pa.concat_tables([LEDGER.empty_table(), *tables]).sort_by(
-            [("survey", "ascending"), ("key", "ascending")]
+    def ledger(self, columns: list[str] | None = None) -> pa.Table:
+        """LEDGER rows (all columns where None) of every file listed, sorted by survey and key."""
+        wanted = list(LEDGER.names if columns is None else columns)
+        read = list(dict.fromkeys([*wanted, "survey", "key"]))
+        with ThreadPoolExecutor(8) as pool:
+            tables = list(pool.map(lambda part: self._ledger_part(part["path"], read), self.document["ledger"]))
+        empty = pa.schema([LEDGER.field(name) for name in read]).empty_table()
+        table = pa.concat_tables([empty, *tables]).sort_by([("survey", "ascending"), ("key", "ascending")])
+        return table.select(wanted)
+
+    def _ledger_part(self, path: str, columns: list[str]) -> pa.Table:
+        file = self._file(path)
+        return _with_new_columns(
+            file.read([name for name in columns if name in file.schema_arrow.names]), columns, LEDGER
         )
 
     def wordpiece(self) -> WordPiece:

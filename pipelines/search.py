@@ -8,13 +8,12 @@ from pipelines.dataset import Dataset
 from pipelines.errors import NotFound
 from pipelines.gallery import Split, embed
 from pipelines.places import root_store
+from pipelines.prepare.assigned import SPLITS
 from pipelines.recipe import Recipe
 from pipelines.train.plan import sample_reader
 from pipelines.train.runs import opened
 from xmodal.inference import Inference
 from xmodal.settings import parse
-
-SPLITS = ("train", "val", "test", "cis_val", "cis_test")
 
 
 def search(text: str, checkpoint: str, root: str | None, split: str | None, count: int) -> list[dict[str, Any]]:

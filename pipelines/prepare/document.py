@@ -9,7 +9,7 @@ from pipelines.prepare.items import PIXELS_VERSION
 from pipelines.prepare.listing import SurveyListing
 from pipelines.prepare.records import RECORDS_VERSION
 from pipelines.prepare.run import Run
-from pipelines.prepare.splits import SPLIT_VERSION
+from pipelines.prepare.splits import SPLIT_VERSION, Split, told
 
 SCHEMA_VERSION = 1
 """Of the stored tables and of this document."""
@@ -17,7 +17,7 @@ Entry = dict[str, Any]
 
 
 def describe(
-    run: Run, rows: list[ledger.Row], pins: dict[str, str], vocabularies: list[Entry], parts: dict[str, list[Entry]]
+    run: Run, rows: list[ledger.Row], split: Split, vocabularies: list[Entry], parts: dict[str, list[Entry]]
 ) -> Entry:
     """The document's content: settings, surveys with their counts, vocabularies, parts by kind."""
     return {
@@ -25,7 +25,8 @@ def describe(
         "schema": SCHEMA_VERSION,
         "prepare": {"fingerprint": run.fingerprint, "settings": run.settings.model_dump(mode="json")},
         "code": {"pixels": PIXELS_VERSION, "facts": FACTS_VERSION, "records": RECORDS_VERSION},
-        "split": {"policy": run.data.split.kind, "version": SPLIT_VERSION, "pinned": pins}
+        "split": {"policy": run.data.split.kind, "version": SPLIT_VERSION}
+        | told(run.data.split.kind, split)
         | run.data.split.model_dump(mode="json", include={"seed"}),
         "captions": captions.version(),
         "taxonomy": None,

@@ -15,21 +15,26 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from infra.lock import held as locked
 from infra.storage import Store
 from pipelines.dataset import Dataset
 from pipelines.errors import Failed
 from pipelines.prepare import ledger, versions, vocabularies
+from pipelines.prepare.assigned import LEDGER_REASONS, Assigned
 from pipelines.prepare.attributes import Vocabulary
 from pipelines.prepare.clocks import only_dates
 from pipelines.prepare.derived import derive
 from pipelines.prepare.document import describe, split_counts
 from pipelines.prepare.images import PixelReceipt, PixelTask, ReadPixels
+from pipelines.prepare.placed import placed
 from pipelines.prepare.plan import Held, Item, cut_items, inherited, ledger_rows
+from pipelines.prepare.proposal import Pins
 from pipelines.prepare.records import RecordsTask, WriteRecords, records_id
 from pipelines.prepare.run import Run
-from pipelines.prepare.settings import DataSettings
-from pipelines.prepare.splits import Assigned, Placed, assign, check_counts
+from pipelines.prepare.settings import DataSettings, SplitSettings
+from pipelines.prepare.splits import Split, assign, check_counts
 from pipelines.prepare.workers import RayWorkers, Workers
 from pipelines.progress import Progress
 from xmodal.encoders import ImageEncoderSettings, TextEncoderSettings
@@ -73,11 +78,11 @@ def build(run: Run, image_encoder: ImageEncoderSettings, text_encoder: TextEncod
     held = inherited(items, run.before, run.inherited("pixels"))
     read_pixels(run, [item for item in items if item.identity not in held.parts], held)
     rows = account(run, held)
-    splits, pins = split(run, rows)
+    splits = split(run, rows)
     readable = sorted((one for one in items if held.parts[one.identity]), key=lambda one: (one.survey, one.identity))
     pixels = [part for item in readable if (part := held.parts[item.identity])]
     words = vocabularies.attributes(parent_attributes(run), [listing.known.survey for listing in run.listings])
-    records = write_records(run, readable, held, splits, words)
+    records = write_records(run, readable, held, splits.of, words)
     check_counts(split_counts(records), run.data.split.kind)
     wordpiece = wordpiece_json(run, records)
     documents = {"attributes": vocabularies.attributes_json(words), "wordpiece": wordpiece}
@@ -87,7 +92,7 @@ def build(run: Run, image_encoder: ImageEncoderSettings, text_encoder: TextEncod
     whole = ledger.stamped(rows + ledger.gone(rows, run.before), run.before, datetime.now(UTC), run.prepare_id)
     entries = ledger.write(run.home, whole, run.inherited("ledger"))
     parts = {"pixels": pixels, "records": records, "features": features, "ledger": entries}
-    return {"format": versions.FORMAT} | describe(run, whole, pins, stored, parts)
+    return {"format": versions.FORMAT} | describe(run, whole, splits, stored, parts)
 
 
 def account(run: Run, held: Held) -> list[ledger.Row]:
@@ -101,13 +106,14 @@ def account(run: Run, held: Held) -> list[ledger.Row]:
     return rows
 
 
-def split(run: Run, rows: list[ledger.Row]) -> tuple[Splits, dict[str, str]]:
-    """Splits and pinned units; a row that would link two splits gets its reason in the ledger."""
-    splits, pins = assign(run.data.split, placed(run, rows), pinned(run))
+def split(run: Run, rows: list[ledger.Row]) -> Split:
+    """The split of every readable file; a row that would link two splits gets its reason in the ledger."""
+    found = assign(run.data.split, placed(run.listings, rows, run.before), pinned(run))
     for row in rows:
-        if splits.get((row["survey"], row["key"])) == ("none", "cross_split_duplicate"):
-            row["reason"] = "cross_split_duplicate"
-    return splits, pins
+        _, reason = found.of.get((row["survey"], row["key"]), ("none", None))
+        if reason in LEDGER_REASONS:
+            row["reason"] = reason
+    return found
 
 
 def read_pixels(run: Run, items: list[Item], held: Held) -> None:
@@ -135,36 +141,12 @@ def read_pixels(run: Run, items: list[Item], held: Held) -> None:
             progress.update(outcomes.total(), **outcomes)
 
 
-def placed(run: Run, rows: list[ledger.Row]) -> list[Placed]:
-    """The readable files as the split sees them."""
-    found = []
-    for listing in run.listings:
-        media = listing.known.survey.media.select(["place", "event_id", "split"]).to_pydict()
-        nothing = dict.fromkeys(media)
-        for row in (row for row in rows if row["survey"] == listing.name and row["status"] == "ok"):
-            position = listing.known.row_of.get(row["key"])
-            known = {name: column[position] for name, column in media.items()} if position is not None else nothing
-            before = run.before.get((row["survey"], row["key"]))
-            found.append(
-                Placed(
-                    survey=row["survey"],
-                    key=row["key"],
-                    sha256=row["sha256"],
-                    place=known["place"],
-                    event=known["event_id"],
-                    published=known["split"],
-                    labelled=row["key"] in listing.known.labelled,
-                    senior=before is not None and before["status"] == "ok" and before["reason"] is None,
-                )
-            )
-    return found
-
-
-def pinned(run: Run) -> dict[str, str] | None:
-    """The parent's pinned units, where it was split by the same settings."""
-    if run.parent is None or run.parent["prepare"]["settings"]["split"] != run.data.split.model_dump(mode="json"):
+def pinned(run: Run) -> Pins | None:
+    """The parent's pins, where its places are to stay where they are."""
+    if run.parent is None:
         return None
-    return run.parent["split"]["pinned"]
+    old = TypeAdapter(SplitSettings).validate_python(run.parent["prepare"]["settings"]["split"])
+    return run.data.split.inherited(old, run.parent["split"]["pinned"])
 
 
 def parent_attributes(run: Run) -> Vocabulary:
@@ -194,6 +176,7 @@ def write_records(run: Run, items: list[Item], held: Held, splits: Splits, words
             receipt=run.work.child("records"),
             pixel_part=part["path"],
             media=media,
+            place_names=item.listing.settings.place_names,
             splits=own,
             dates_only=dates[item.survey],
             vocabulary=words,

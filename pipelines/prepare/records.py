@@ -9,13 +9,14 @@ import pyarrow as pa
 
 from infra.storage import Store
 from pipelines.prepare import captions
+from pipelines.prepare.assigned import Assigned
 from pipelines.prepare.attributes import Coder, Vocabulary, values
 from pipelines.prepare.clocks import flags
 from pipelines.prepare.digests import digest, settings_digest, share
 from pipelines.prepare.facts import FACTS_VERSION, Medium, facts
 from pipelines.prepare.parts import BOX_CLASSES, RECORDS, parquet, put_part, read_columns
 from pipelines.prepare.settings import CaptionSettings, DataSettings
-from pipelines.prepare.splits import Assigned, place_hash
+from pipelines.prepare.units import place_hash
 from xmodal.transforms import PixelSettings, boxes_after
 
 RECORDS_VERSION = 1
@@ -33,6 +34,7 @@ class RecordsTask:
     receipt: Store
     pixel_part: str
     media: dict[str, Medium]
+    place_names: str
     splits: dict[str, Assigned]
     dates_only: bool
     vocabulary: Vocabulary
@@ -48,6 +50,7 @@ def records_id(
     known = [[key, one.media, one.observations, one.detection, splits[key]] for key, one in sorted(media.items())]
     versions = [FACTS_VERSION, RECORDS_VERSION, captions.version()]
     settings = [settings_digest(data.captions), settings_digest(data.pixels), data.detector_threshold, dates_only]
+    settings += [one.places_of for one in data.surveys if one.name == part["survey"] and one.places_of is not None]
     return digest(part["item"], part["sha256"], known, settings, versions)[:16]
 
 
@@ -86,7 +89,7 @@ def record(pixel: dict[str, Any], task: RecordsTask, coder: Coder) -> dict[str, 
         **boxes(medium.detection, pixel["width"], pixel["height"], task.pixels),
         "sample_id": pixel["sample_id"],
         "survey": task.survey,
-        "place": place_hash(task.survey, media["place"]) if media.get("place") is not None else None,
+        "place": place_hash(task.place_names, media["place"]) if media.get("place") is not None else None,
         "split": split,
         "split_reason": reason,
         "clock_trusted": trusted,

@@ -1,10 +1,14 @@
 """What a dataset is made of: archives, pixels, captions, split, privacy. Part of a run's identity."""
 
+import difflib
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from infra.storage import Store, open_store
+from pipelines.prepare.by_place import PlaceSplit
+from pipelines.prepare.by_time import TimeSplit
+from pipelines.prepare.published import PublishedSplit
 from pipelines.sources import OverlaySettings, SourceSettings
 from xmodal.settings import Settings
 from xmodal.transforms import PixelSettings
@@ -29,6 +33,14 @@ class SurveySettings(Settings):
     """Format of the metadata that name the media."""
     overlays: tuple[OverlaySettings, ...] = ()
     """Further observations on the same media (detector boxes), in the order they are laid over each other."""
+    places_of: str | None = Field(default=None, pattern=NAME)
+    """Survey whose names of places these are: the next season at the same cameras. A place of both is one place and
+    goes to one split. Without it the survey's places are its own, as those of the survey named here must be."""
+
+    @property
+    def place_names(self) -> str:
+        """The survey whose names of places these are."""
+        return self.places_of or self.name
 
     def store(self) -> Store:
         """The archive's store."""
@@ -50,34 +62,7 @@ class CaptionSettings(Settings):
     """Share of the train split's blank frames that are used, by a hash: most frames of many archives are blank."""
 
 
-class PlaceSplit(Settings):
-    """Whole places go to one split each, by a hash: a place never moves when a survey is added."""
-
-    kind: Literal["place"]
-    val: float = Field(default=0.15, gt=0, lt=1)
-    """Share of the places that validate."""
-    test: float = Field(default=0.15, ge=0, lt=1)
-    """Share of the places that test."""
-    seed: int = 0
-    """Seed of the hash."""
-    held_out: tuple[str, ...] = ()
-    """Places, as the metadata name them, that test whatever the hash says: `test: 0` and one of them is a fold of
-    leave-one-place-out."""
-
-    @model_validator(mode="after")
-    def _leaves_train(self) -> "PlaceSplit":
-        if self.val + self.test >= 1:
-            raise ValueError(f"val {self.val} and test {self.test} leave no place to train on")
-        return self
-
-
-class PublishedSplit(Settings):
-    """The split that the set was published with."""
-
-    kind: Literal["published"]
-
-
-SplitSettings = Annotated[PlaceSplit | PublishedSplit, Field(discriminator="kind")]
+SplitSettings = Annotated[PlaceSplit | TimeSplit | PublishedSplit, Field(discriminator="kind")]
 
 
 class PrivacySettings(Settings):
@@ -125,3 +110,16 @@ class DataSettings(Settings):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two surveys are named {twice[0]}")
         return surveys
+
+    @model_validator(mode="after")
+    def _named_surveys(self) -> "DataSettings":
+        names = [survey.name for survey in self.surveys]
+        own = [survey.name for survey in self.surveys if survey.places_of is None]
+        asked = [(name, "split", names) for name in sorted(self.split.surveys())]
+        asked += [(one.places_of, "places_of", own) for one in self.surveys if one.places_of is not None]
+        for name, setting, allowed in asked:
+            if name not in allowed:
+                near = difflib.get_close_matches(name, allowed, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(allowed)}"
+                raise ValueError(f"{setting} names the survey {name!r}; {hint}")
+        return self

@@ -9,6 +9,7 @@ from infra.storage import Store
 from pipelines.dataset import Dataset
 from pipelines.errors import DataRefused
 from pipelines.gallery import Split, encode
+from pipelines.prepare.leakage import refuse_leaks
 from pipelines.recipe import Recipe
 from pipelines.taxa import species_facts
 from pipelines.train.lanes import LaneSource, training_rows
@@ -35,10 +36,12 @@ class TrainingPlan:
 
     @classmethod
     def of(cls, recipe: Recipe, dataset: Dataset) -> "TrainingPlan":
-        """Raises DataRefused where the train split is empty, SettingsError where workers do not divide the lanes."""
+        """Raises DataRefused where the train split is empty or the splits cross, SettingsError where workers do not
+        divide the lanes."""
         settings, rows = recipe.train, training_rows(dataset)
         if len(rows) == 0:
             raise DataRefused(f"dataset {dataset.name} version {dataset.version}: no image in the train split")
+        refuse_leaks(dataset)
         if settings.lanes % recipe.compute.workers:
             raise SettingsError(
                 f"compute.workers: {recipe.compute.workers} workers cannot share {settings.lanes} lanes evenly; "

@@ -8,7 +8,7 @@ from infra.storage import Store
 from pipelines.demo.files import PLANTED_NAME
 from pipelines.prepare import listing
 from pipelines.prepare.settings import DataSettings
-from pipelines.prepare.splits import place_hash
+from pipelines.prepare.units import place_hash
 from tests.pipelines.surveys import prepare, settings
 
 
