@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from xmodal.decoding import BadImage, decode
+from xmodal.decoding import BadImage, decode, pixel_reader
 from xmodal.settings import Settings
 
 INFRARED_CHROMA = 6.0
@@ -54,6 +54,12 @@ class PixelSettings(Settings):
     """A frame whose shorter side has fewer pixels is refused as too_small."""
     max_megapixels: float = Field(default=100.0, gt=0, le=178.0)
     """A frame of more million pixels is refused as too_large before it is decoded."""
+    max_megabytes: float = Field(default=256.0, gt=0)
+    """A file of more million bytes is refused as too_large before it is read: the listing says its size."""
+    decoder: Literal["pillow", "simplejpeg"] = "pillow"
+    """What reads JPEGs. Both give the same pixels; simplejpeg (`pip install 'xmodal[fast]'`) is quicker, and refuses
+    most JPEGs with flipped bytes, which Pillow takes. A choice and not a fallback: what is taken must not depend on what
+    a worker has installed."""
 
 
 class PreparedImage(NamedTuple):
@@ -76,14 +82,16 @@ def prepare_image(data: bytes | None, settings: PixelSettings) -> PreparedImage:
     """Decodes, turns and resizes the bytes of an image file.
 
     The EXIF orientation (EXIF 2.32, tag 0x0112) of the header is applied to the small image. A colour profile is
-    ignored. `data` None stands for a file that is listed and not there. Raises BadImage.
+    ignored. `data` None stands for a file that is listed and not there. Raises BadImage, and SettingsError where the
+    decoder is not installed.
     """
     if data is None:
         raise BadImage("missing", "the file is not there")
     if not data:
         raise BadImage("empty", "the file has no bytes")
     draft_side = None if settings.exact else 2 * settings.size
-    decoded = decode(data, draft_side, settings.min_side, settings.max_megapixels)
+    read = pixel_reader(settings.decoder)
+    decoded = decode(data, draft_side, settings.min_side, settings.max_megapixels, read)
     small = turn(resized(decoded.pixels, settings), decoded.pending_turn)
     sideways = decoded.pending_turn >= 5
     width, height = (decoded.height, decoded.width) if sideways else (decoded.width, decoded.height)
@@ -98,13 +106,13 @@ def prepare_image(data: bytes | None, settings: PixelSettings) -> PreparedImage:
 
 
 def resized(pixels: Tensor, settings: PixelSettings) -> Tensor:
-    """(3, size, size) uint8: antialiased bicubic of the window that `settings.resize` takes."""
+    """(3, size, size) uint8: antialiased bicubic of the window that `settings.resize` takes of (3 or 4, H, W)."""
     height, width = pixels.shape[1:]
     left, top, share_x, share_y = window(settings, width, height)
     x, y = int(left * width), int(top * height)
     seen = pixels[:, y : y + round(share_y * height), x : x + round(share_x * width)]
     size = (settings.size, settings.size)
-    return F.interpolate(seen[None], size, mode="bicubic", antialias=True)[0]
+    return F.interpolate(seen[None], size, mode="bicubic", antialias=True)[0, :3]
 
 
 def window(settings: PixelSettings, width: int, height: int) -> tuple[float, float, float, float]:

@@ -157,7 +157,7 @@ def psnr(left: Tensor, right: Tensor) -> float:
 
 def test_scaled_decode_is_close_to_the_exact_one():
     data = encoded(natural(1600, 1200), quality=90)
-    fast, exact = (decode(data, side, 16, 100).pixels for side in (2 * 96, None))
+    fast, exact = (decode(data, side, 16, 100).pixels[:3] for side in (2 * 96, None))
     assert fast.shape == (3, 300, 400) and exact.shape == (3, 1200, 1600)
     settings = PixelSettings(size=96)
     assert psnr(resized(fast, settings), resized(exact, settings)) >= 50
