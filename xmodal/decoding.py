@@ -59,6 +59,8 @@ class Decoded:
     pixels: Tensor
     """(3, H, W) uint8, before the turn; or (4, H, W) with Pillow's fourth byte, which means nothing. torch resizes four
     channels as they lie in memory quicker than three of them, so it is dropped after the resize."""
+    extent: tuple[float, float]
+    """Width and height of the frame in these pixels: at scale 1/2 of 497 rows the last of 249 lies half outside."""
     width: int
     """Of the file at full scale, before the turn still to be made."""
     height: int
@@ -81,8 +83,7 @@ def decode(
             width, height = check_size(image, min_side, max_megapixels)
             check_whole(image, data)
             stated = orientation(image)
-            if draft_side is not None:
-                image.draft(None, (draft_side, draft_side))  # JPEG only; no effect on other formats
+            extent = at_scale(image, draft_side)
             pixels = (read or by_pillow)(image, data)
         except BadImage:
             raise
@@ -91,7 +92,13 @@ def decode(
         except Exception as error:  # Pillow's decoders raise many types on damaged files
             raise undecodable(data, error) from None
         pending = orientation(image)  # a TIFF has been turned by load()
-    return Decoded(pixels, width, height, pending, max(stated, pending), image.format or "")
+    return Decoded(pixels, extent, width, height, pending, max(stated, pending), image.format or "")
+
+
+def at_scale(image: Image.Image, side: int | None) -> tuple[float, float]:
+    """Sets the scale at which a JPEG will be read, and returns the frame's extent at it. Other formats have but one."""
+    chosen = image.draft(None, (side, side)) if side is not None else None
+    return (chosen[1][2], chosen[1][3]) if chosen else (float(image.width), float(image.height))
 
 
 @cache
@@ -223,7 +230,8 @@ def undecodable(data: bytes, error: object) -> BadImage:
 
 
 def to_rgb(image: Image.Image) -> Tensor:
-    """(3 or 4, H, W) uint8, see Decoded. Transparency goes on mid-grey, 16-bit grey is scaled by its range. Raises BadImage."""
+    """(3 or 4, H, W) uint8, see Decoded. Transparency goes on mid-grey, 16-bit grey is scaled by its range. Raises
+    BadImage."""
     if image.mode in ("I", "I;16", "I;16L", "I;16B", "I;16N"):
         grey = scaled_grey(np.asarray(image).astype(np.float64))
         return torch.from_numpy(grey).expand(3, -1, -1)
