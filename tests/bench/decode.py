@@ -10,8 +10,10 @@ import io
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -148,21 +150,22 @@ def _chw(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def worker_memory(camera: Camera, files: int = 48) -> Note:
-    """The most that a worker's process grew by over one item of `files` such photographs. In a fresh process: a peak
-    cannot be taken back."""
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        jpegs = photographs(camera, FILES)
-        for n in range(files):
-            Path(folder, f"{n:03}.jpg").write_bytes(jpegs[n % FILES])
-        grown, size = pool.submit(grown_by_an_item, folder).result(), max(map(len, jpegs))
+def worker_memory(camera: Camera) -> Note:
+    """What a worker holds of such photographs."""
+    jpegs = photographs(camera, FILES)
+    grown = grown_in_a_fresh_process([jpegs[n % FILES] for n in range(48)])
     return Note(
-        f"a worker over {files} files of {camera.name}, {size / 1e6:.1f} MB each: "
+        f"a worker over 48 files of {camera.name}, {len(jpegs[0]) / 1e6:.1f} MB each: "
         f"{grown / 1e6:.0f} MB above the process at rest"
     )
+
+
+def grown_in_a_fresh_process(jpegs: list[bytes]) -> int:
+    """Bytes that a worker's process grows by at most over one item of these files."""
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        for n, data in enumerate(jpegs):
+            Path(folder, f"{n:03}.jpg").write_bytes(data)
+        return pool.submit(grown_by_an_item, folder).result()
 
 
 def grown_by_an_item(folder: str) -> int:
