@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
+from tests.bench import decode as bench_decode
 from tests.bench import plain, step
 from tests.bench.frame import Comparison, Measured, Side, Timing, compare, measured
 from tests.bench.loader import LoaderBench, drained
+from tests.bench.photographs import Camera
 from tests.bench.pictures import drawing, marked
 from tests.bench.prepare import PrepareBench, rows
 from tests.bench.processes import Meter
@@ -142,6 +145,23 @@ def test_both_squeeze_an_image_to_the_same_size() -> None:
     ours, naive = prepare_image(data, settings).jpeg, plain.squeezed(data, settings)
     difference = decode_pixels(ours).float() - decode_pixels(naive).float()
     assert difference.shape == (3, 32, 32) and difference.abs().mean() < 4
+
+
+TRAIL = Camera("trail", 1024, 720, 1.6, 1.0, "4:2:2")
+
+
+def test_every_way_of_decoding_shows_the_same_picture() -> None:
+    data = TRAIL.photograph(0)
+    assert 0.5 < TRAIL.bits([data]) < 1.5 and data == TRAIL.photograph(0) != TRAIL.photograph(1)
+    ours = bench_decode._small(PixelSettings(size=bench_decode.SIDE))(data)
+    naive = torch.from_numpy(bench_decode.pillow_full(data)).permute(2, 0, 1)
+    assert bench_decode.psnr(ours, data) >= 50 and bench_decode.psnr(naive, data) >= 50
+
+
+def test_a_worker_holds_a_few_files_and_never_all() -> None:
+    """48 files of 1.2 MB (a tail behind the picture is read with it), of which 16 may be ahead."""
+    files = [TRAIL.photograph(0).ljust(1_200_000, b"\0")] * 48
+    assert bench_decode.grown_in_a_fresh_process(files) < 16 * 1.2e6 + 40e6
 
 
 def test_every_step_takes_the_same_batches() -> None:

@@ -1,16 +1,26 @@
 """Strict decoding of image files that come from anywhere.
 
-Pillow decodes; a file that ends early is refused and never filled up with grey. Every failure is a `BadImage` with one
-of `REASONS`, so that a listing can be accounted for file by file.
+A file that ends early is refused and never filled up with grey, whatever the rest of the process has told Pillow. Every
+failure is a `BadImage` with one of `REASONS`, so that a listing can be accounted for file by file.
+
+Two decoders give equal pixels, bit for bit: both read a JPEG by libjpeg-turbo, at the same scale. Pillow reads every
+format. simplejpeg is quicker on JPEG, and the only one to notice (most) flipped bytes inside the picture's data.
 """
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
+
+from xmodal.pillow_switches import STRICT
+from xmodal.settings import SettingsError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 REASONS = (
@@ -24,6 +34,10 @@ REASONS = (
     "unsupported_mode",
 )
 ORIENTATION_TAG = 0x0112
+JPEG = ("JPEG", "MPO")
+"""What Pillow calls files that begin with a JPEG."""
+PixelReader = Callable[[Image.Image, bytes], Tensor]
+"""Pixels (3 or 4, H, W) of an opened image at the scale its `draft` has chosen, from the image or the file's bytes."""
 
 
 class BadImage(Exception):
@@ -43,7 +57,10 @@ class Decoded:
     """Pixels as stored in the file, perhaps at a reduced scale, and what the header says."""
 
     pixels: Tensor
-    """(3, H, W) uint8, before the turn."""
+    """(3, H, W) uint8, before the turn; or (4, H, W) with Pillow's fourth byte, which means nothing. torch resizes four
+    channels as they lie in memory quicker than three of them, so it is dropped after the resize."""
+    extent: tuple[float, float]
+    """Width and height of the frame in these pixels: at scale 1/2 of 497 rows the last of 249 lies half outside."""
     width: int
     """Of the file at full scale, before the turn still to be made."""
     height: int
@@ -52,30 +69,84 @@ class Decoded:
     format: str
 
 
-def decode(data: bytes, draft_side: int | None, min_side: int, max_megapixels: float) -> Decoded:
+def decode(
+    data: bytes, draft_side: int | None, min_side: int, max_megapixels: float, read: PixelReader | None = None
+) -> Decoded:
     """Decodes the bytes of a file; the EXIF turn is reported and not made. Raises BadImage.
 
     A JPEG is decoded at the smallest scale of 1/8..1 whose sides are both at least `draft_side` pixels; None asks for
-    full scale.
+    full scale. `read` is what `pixel_reader` gives, by default Pillow's.
     """
-    try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-        width, height = check_size(image, min_side, max_megapixels)
-        stated = orientation(image)
-        if draft_side is not None:
-            image.draft(None, (draft_side, draft_side))  # JPEG only; no effect on other formats
-        Image.open(io.BytesIO(data), formats=FORMATS).verify()  # PNG: checksums, which load() does not check
-        image.load()
-    except BadImage:
-        raise
-    except Image.DecompressionBombError:
-        raise BadImage("too_large", f"more than {max_megapixels:g} megapixels") from None
-    except UnidentifiedImageError:
-        raise unidentified(data) from None
-    except Exception as error:  # Pillow's decoders raise many types on damaged files
-        raise undecodable(data, error) from None
-    pending = orientation(image)  # a TIFF has been turned by load()
-    return Decoded(to_rgb(image), width, height, pending, max(stated, pending), image.format or "")
+    with STRICT:
+        try:
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            width, height = check_size(image, min_side, max_megapixels)
+            check_whole(image, data)
+            stated = orientation(image)
+            extent = at_scale(image, draft_side)
+            pixels = (read or by_pillow)(image, data)
+        except BadImage:
+            raise
+        except UnidentifiedImageError:
+            raise unidentified(data) from None
+        except Exception as error:  # Pillow's decoders raise many types on damaged files
+            raise undecodable(data, error) from None
+        pending = orientation(image)  # a TIFF has been turned by load()
+    return Decoded(pixels, extent, width, height, pending, max(stated, pending), image.format or "")
+
+
+def at_scale(image: Image.Image, side: int | None) -> tuple[float, float]:
+    """Sets the scale at which a JPEG will be read, and returns the frame's extent at it. Other formats have but one."""
+    chosen = image.draft(None, (side, side)) if side is not None else None
+    return (chosen[1][2], chosen[1][3]) if chosen else (float(image.width), float(image.height))
+
+
+@cache
+def pixel_reader(decoder: Literal["pillow", "simplejpeg"]) -> PixelReader:
+    """Chosen once a process. Raises SettingsError where simplejpeg is not installed."""
+    return by_pillow if decoder == "pillow" else SimpleJpeg()
+
+
+def by_pillow(image: Image.Image, data: bytes) -> Tensor:
+    """Every format and mode. Flipped bytes inside a JPEG's data pass."""
+    image.load()
+    return to_rgb(image)
+
+
+class SimpleJpeg:
+    """JPEGs by simplejpeg, where any complaint of libjpeg-turbo is an error; all else by Pillow.
+
+    A file that it refuses goes to Pillow too, for the reason that both give, or because the complaint is harmless (an
+    unknown JFIF revision): only "Corrupt JPEG data" is damage.
+    """
+
+    SMALLEST = 8
+    """Pixels. simplejpeg finds the scale by the size asked for, and below 8 two scales have one size."""
+
+    def __init__(self) -> None:
+        try:
+            from simplejpeg import decode_jpeg
+        except ImportError:
+            raise SettingsError(
+                "data.pixels.decoder: simplejpeg is not installed here (pip install 'xmodal[fast]'); allowed: pillow"
+            ) from None
+        self._decode = decode_jpeg
+
+    def __call__(self, image: Image.Image, data: bytes) -> Tensor:
+        width, height = image.size
+        if image.format not in JPEG or image.mode not in ("RGB", "L") or min(width, height) < self.SMALLEST:
+            return by_pillow(image, data)
+        try:
+            pixels = self._decode(data, "RGB", min_height=height, min_width=width)
+        except ValueError as error:
+            return self._doubted(image, data, str(error))
+        return torch.from_numpy(pixels).permute(2, 0, 1)
+
+    def _doubted(self, image: Image.Image, data: bytes, complaint: str) -> Tensor:
+        pixels = by_pillow(image, data)
+        if complaint.startswith("Corrupt JPEG data"):
+            raise BadImage("decode_error", f"simplejpeg: {complaint}")
+        return pixels
 
 
 def check_size(image: Image.Image, min_side: int, max_megapixels: float) -> tuple[int, int]:
@@ -86,6 +157,36 @@ def check_size(image: Image.Image, min_side: int, max_megapixels: float) -> tupl
     if min(width, height) < min_side:
         raise BadImage("too_small", f"{width} x {height} pixels, the shorter side is below {min_side}")
     return width, height
+
+
+def check_whole(image: Image.Image, data: bytes) -> None:
+    """What Pillow does not check when it loads: the end of a JPEG, the checksums of a PNG. Raises BadImage and OSError.
+
+    Behind the place where the writing of a JPEG stopped a card holds old sectors or zeros. Zeros are valid Huffman
+    codes: where they are short ones (optimised tables, dark frames) they decode to a flat half picture.
+    """
+    if image.format in JPEG and not has_end(data):
+        raise BadImage("truncated", "no end of image (FF D9) behind the picture's data")
+    if image.format == "PNG":
+        Image.open(io.BytesIO(data), formats=("PNG",)).verify()
+
+
+def has_end(data: bytes) -> bool:
+    """Whether FF D9 stands behind the start of a JPEG's first scan (ITU-T T.81, B.1.1 and B.2).
+
+    Inside a scan FF is followed by 00 or a restart number, so it stands for nothing else; the end of a preview in the
+    EXIF header lies before the scan. True where no scan is found: the decoder knows better then.
+    """
+    position = 2
+    while position + 4 <= len(data):
+        marker = data[position + 1]
+        if data[position] != 0xFF or marker in (0x00, 0xFF):  # junk and fill bytes
+            position += 1
+        elif marker == 0xDA:
+            return data.rfind(b"\xff\xd9", position) >= 0
+        else:
+            position += 2 + int.from_bytes(data[position + 2 : position + 4])
+    return True
 
 
 def orientation(image: Image.Image) -> int:
@@ -129,7 +230,8 @@ def undecodable(data: bytes, error: object) -> BadImage:
 
 
 def to_rgb(image: Image.Image) -> Tensor:
-    """(3, H, W) uint8. Transparency goes on mid-grey, 16-bit grey is scaled by its range. Raises BadImage."""
+    """(3 or 4, H, W) uint8, see Decoded. Transparency goes on mid-grey, 16-bit grey is scaled by its range. Raises
+    BadImage."""
     if image.mode in ("I", "I;16", "I;16L", "I;16B", "I;16N"):
         grey = scaled_grey(np.asarray(image).astype(np.float64))
         return torch.from_numpy(grey).expand(3, -1, -1)
@@ -138,7 +240,18 @@ def to_rgb(image: Image.Image) -> Tensor:
         image = Image.alpha_composite(Image.new("RGBA", over.size, (128, 128, 128, 255)), over)
     elif image.mode not in ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"):
         raise BadImage("unsupported_mode", f"pixels of mode {image.mode}")
-    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    return exported(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def exported(image: Image.Image) -> Tensor:
+    """(4, H, W) uint8 of an RGB image, in Pillow's own memory; (3, H, W), copied, of more than four million pixels,
+    which Pillow keeps in several blocks."""
+    width, height = image.size
+    try:
+        flat = pa.array(image).flatten()
+    except ValueError:
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    return torch.from_dlpack(flat).reshape(height, width, 4).permute(2, 0, 1)
 
 
 def scaled_grey(grey: np.ndarray) -> np.ndarray:

@@ -37,6 +37,7 @@ from pipelines.prepare.settings import DataSettings, SplitSettings
 from pipelines.prepare.splits import Split, assign, check_counts
 from pipelines.prepare.workers import RayWorkers, Workers
 from pipelines.progress import Progress
+from xmodal.decoding import pixel_reader
 from xmodal.encoders import ImageEncoderSettings, TextEncoderSettings
 
 LEASE_SECONDS = 30.0
@@ -57,8 +58,9 @@ def prepare(
 
     Features are computed where an encoder is frozen. `workers`: without them Ray Data actors in the cluster that this
     process is connected to. `lease`: seconds of the lock. Raises DataRefused with nothing visible changed,
-    infra.lock.Locked, and what storage raises.
+    SettingsError, infra.lock.Locked, and what storage raises.
     """
+    pixel_reader(data.pixels.decoder)  # one that is not installed is refused before anything is done
     store.probe()
     with locked(store, f"locks/prepare-{data.name}.json", lease) as lock:
         run = Run.begin(data, store, workers or RayWorkers(), progress)

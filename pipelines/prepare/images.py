@@ -22,7 +22,9 @@ from pipelines.sources.archive import Archive, ArchiveEntry
 from xmodal.transforms import BadImage, PixelSettings, PreparedImage, prepare_image
 
 READERS = 16
-"""Reads in flight of one worker: they hide the store's latency and bound the bytes held."""
+"""Reads in flight of one worker: they hide the store's latency."""
+AHEAD_BYTES = 256_000_000
+"""Bytes of files that one worker holds ahead of the one it decodes; a single larger file is read alone."""
 
 OUTCOMES = pa.schema(
     [
@@ -79,7 +81,8 @@ class ReadPixels:
         archive = Archive(task.archive)
         outcomes: list[dict[str, Any]] = []
         rows: list[dict[str, Any]] = []
-        contents = ahead(self._pool, lambda file: _read(archive, file[0]), task.files, READERS)
+        entries = [entry for entry, _ in task.files]
+        contents = ahead(self._pool, lambda entry: _read(archive, entry), entries, READERS, lambda entry: entry.size)
         for (entry, media_id), data in zip(task.files, contents, strict=True):
             outcome, image = prepared(entry.key, data, task.settings)
             outcomes.append(outcome)
@@ -128,12 +131,21 @@ def _row(survey: str, media_id: str, outcome: dict[str, Any], image: PreparedIma
     }
 
 
-def ahead(pool: ThreadPoolExecutor, function: Callable[[In], Out], items: Iterable[In], window: int) -> Iterator[Out]:
-    """Results in order, at most `window` calls ahead of the consumer."""
-    waiting: deque[Future[Out]] = deque()
+def ahead(
+    pool: ThreadPoolExecutor,
+    function: Callable[[In], Out],
+    items: Iterable[In],
+    window: int,
+    weight: Callable[[In], int],
+    most: int = AHEAD_BYTES,
+) -> Iterator[Out]:
+    """Results in order, ahead of the consumer by at most `window` calls, whose items weigh `most` together (or one
+    item, which may weigh more)."""
+    waiting: deque[tuple[int, Future[Out]]] = deque()
     for item in items:
-        waiting.append(pool.submit(function, item))
-        if len(waiting) >= window:
-            yield waiting.popleft().result()
+        size = weight(item)
+        while waiting and (len(waiting) >= window or sum(held for held, _ in waiting) + size > most):
+            yield waiting.popleft()[1].result()
+        waiting.append((size, pool.submit(function, item)))
     while waiting:
-        yield waiting.popleft().result()
+        yield waiting.popleft()[1].result()

@@ -14,8 +14,8 @@ from xmodal.transforms import PixelSettings
 
 MOST = 1024
 """Files of an item."""
-PIXELS_VERSION = 1
-"""Raised when the same file and settings give other pixels."""
+PIXELS_VERSION = 2
+"""Raised when the same file and settings give other pixels, or another outcome."""
 
 
 def cut(keys: Sequence[str], most: int = MOST) -> list[list[str]]:

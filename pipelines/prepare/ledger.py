@@ -87,7 +87,8 @@ def check_complete(rows: list[Row], listed: dict[str, int]) -> None:
 
 
 def check_quality(survey: str, rows: list[Row], limit: float) -> None:
-    """Raises DataRefused where too large a share of a survey's files gave no image, with reasons and examples."""
+    """Raises DataRefused where too large a share of a survey's files gave no image, with the worst offenders: reasons
+    with examples, and folders."""
     rejected = [row for row in rows if row["status"] == "rejected"]
     bad = [row for row in rejected if row["reason"] not in UNREAD and not _other_file(row)]
     considered = sum(row["status"] == "ok" for row in rows) + len(bad)
@@ -99,8 +100,21 @@ def check_quality(survey: str, rows: list[Row], limit: float) -> None:
         )
         raise DataRefused(
             f"survey {survey}: {len(bad)} of {considered} files gave no image, "
-            f"more than data.max_bad_share {limit:g}: {told}"
+            f"more than data.max_bad_share {limit:g}: {told}; {_worst_folders(bad, rows)}"
         )
+
+
+def _worst_folders(bad: list[Row], rows: list[Row]) -> str:
+    """The three folders with most bad files, beside how many images they hold."""
+    counts, good = (
+        Counter(_folder(row["key"]) for row in some) for some in (bad, [row for row in rows if row["status"] == "ok"])
+    )
+    told = ", ".join(f"{name} ({count} of {count + good[name]})" for name, count in counts.most_common(3))
+    return f"worst folders: {told}"
+
+
+def _folder(key: str) -> str:
+    return key.rpartition("/")[0] or "the archive's root"
 
 
 def _other_file(row: Row) -> bool:

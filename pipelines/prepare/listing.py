@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from infra.storage import Store
 from pipelines.errors import DataRefused
 from pipelines.prepare.facts import Medium
+from pipelines.prepare.formats import EXTENSIONS
 from pipelines.prepare.settings import DataSettings, SurveySettings
 from pipelines.prepare.versions import listing_digest
 from pipelines.sources.archive import Archive, ArchiveEntry
@@ -131,7 +132,8 @@ def list_survey(data: DataSettings, settings: SurveySettings) -> SurveyListing:
     for overlay in settings.overlays:
         survey = overlay.read(reader, survey)
     listing = SurveyListing(settings, entries, Known(survey), damaged=dict(archive.refused.counts))
-    listing.rejected = _rejected(listing, cast(ReadKeys, reader).keys, withheld(survey, data))
+    unread = _rejected(listing, cast(ReadKeys, reader).keys, withheld(survey, data))
+    listing.rejected = _too_large(entries.values(), data.pixels.max_megabytes) | unread
     if len(listing.rejected.keys() & entries.keys()) == len(entries):
         counts = "; ".join(sorted({f"{reason}" for reason in listing.rejected.values()}))
         raise DataRefused(f"survey {settings.name}: no image that may be taken under {store.url} ({counts})")
@@ -152,6 +154,11 @@ def _rejected(listing: SurveyListing, metadata: set[str], withheld_keys: set[str
         elif not key.lower().endswith(EXTENSIONS):
             found[key] = "not_image"
     return found | {key: "withheld" for key in withheld_keys if key in entries or key in named}
+
+
+def _too_large(entries: Iterable[ArchiveEntry], max_megabytes: float) -> dict[str, str]:
+    """Files that no worker reads: it holds what it reads in memory."""
+    return {entry.key: "too_large" for entry in entries if entry.size > max_megabytes * 1e6}
 
 
 def withheld(survey: Survey, data: DataSettings) -> set[str]:

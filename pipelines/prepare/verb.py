@@ -4,6 +4,7 @@ from collections import Counter
 
 from pipelines.dataset import Dataset
 from pipelines.prepare import flow
+from pipelines.prepare.formats import mismatched
 from pipelines.prepare.listing import SurveyListing, list_survey
 from pipelines.prepare.workers import RayWorkers
 from pipelines.recipe import Recipe, load_recipe
@@ -37,7 +38,16 @@ def told(dataset: Dataset) -> list[str]:
         lines.append(f"  {survey['name']}: {survey['files']:,} files listed: {counts}")
         refused = ", ".join(f"{name} {count:,}" for name, count in survey["metadata_refused"].items())
         lines += [f"  {survey['name']}: metadata rows not taken as written: {refused}"] if refused else []
-    return lines
+    return lines + _misnamed(dataset)
+
+
+def _misnamed(dataset: Dataset) -> list[str]:
+    """A line for each survey with files whose bytes are of another format than their name says."""
+    found: dict[str, list[str]] = {}
+    for row in dataset.ledger().select(["survey", "key", "magic", "status"]).to_pylist():
+        if row["status"] == "ok" and mismatched(row["key"], row["magic"]):
+            found.setdefault(row["survey"], []).append(f"{row['key']} is {row['magic']}")
+    return [f"  {survey}: {len(of):,} files are not what their name says, as {of[0]}" for survey, of in found.items()]
 
 
 def dry(recipe: Recipe) -> list[str]:

@@ -15,6 +15,7 @@ import ray.data
 import torch
 
 from infra.storage import StorageError
+from xmodal.settings import SettingsError
 
 Worker = Callable[[Any], bytes]
 
@@ -77,7 +78,8 @@ class RayWorkers:
 
 
 class _Actor:
-    """A worker behind Ray Data. What a store refuses travels as a value: Ray would wrap it, and retry."""
+    """A worker behind Ray Data. What a store refuses, and a setting that this machine cannot meet, travels as a value:
+    Ray would wrap it, and retry."""
 
     def __init__(self, make: Callable[..., Worker], arguments: tuple[Any, ...]) -> None:
         torch.set_num_threads(1)
@@ -91,5 +93,5 @@ class _Actor:
     def _outcome(self, task: Any) -> tuple[bytes | None, bytes | None]:
         try:
             return self._worker(task), None
-        except StorageError as error:
+        except (StorageError, SettingsError) as error:
             return None, pickle.dumps(error)
