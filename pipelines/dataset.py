@@ -178,7 +178,7 @@ class Dataset:
     def ledger(self) -> pa.Table:
         """LEDGER rows of every file listed, sorted by survey and key."""
         tables = [self._file(part["path"]).read() for part in self.document["ledger"]]
-        return pa.concat_tables([LEDGER.empty_table(), *tables]).sort_by(
+        return pa.concat_tables([LEDGER.empty_table(), *tables], promote_options="default").sort_by(
             [("survey", "ascending"), ("key", "ascending")]
         )
 

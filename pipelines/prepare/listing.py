@@ -1,7 +1,7 @@
 """What an archive holds joined with what its metadata say, and what becomes of each file before anything is read."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from infra.storage import Store
 from pipelines.errors import DataRefused
+from pipelines.prepare.events import with_events
 from pipelines.prepare.facts import Medium
 from pipelines.prepare.settings import DataSettings, SurveySettings
 from pipelines.prepare.versions import listing_digest
@@ -132,6 +133,7 @@ def list_survey(data: DataSettings, settings: SurveySettings) -> SurveyListing:
     survey = settings.source.read(reader)
     for overlay in settings.overlays:
         survey = overlay.read(reader, survey)
+    survey = replace(survey, media=with_events(survey.media, data.event_gap))
     listing = SurveyListing(settings, entries, Known(survey), damaged=dict(archive.refused.counts))
     listing.rejected = _rejected(listing, cast(ReadKeys, reader).keys, withheld(survey, data))
     if len(listing.rejected.keys() & entries.keys()) == len(entries):

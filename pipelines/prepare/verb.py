@@ -4,6 +4,7 @@ from collections import Counter
 
 from pipelines.dataset import Dataset
 from pipelines.prepare import flow
+from pipelines.prepare.event_labels import advice
 from pipelines.prepare.listing import SurveyListing, list_survey
 from pipelines.prepare.workers import RayWorkers
 from pipelines.recipe import Recipe, load_recipe
@@ -37,6 +38,12 @@ def told(dataset: Dataset) -> list[str]:
         lines.append(f"  {survey['name']}: {survey['files']:,} files listed: {counts}")
         refused = ", ".join(f"{name} {count:,}" for name, count in survey["metadata_refused"].items())
         lines += [f"  {survey['name']}: metadata rows not taken as written: {refused}"] if refused else []
+        unused = ", ".join(f"{name} {count:,}" for name, count in survey.get("unused", {}).items())
+        lines += [f"  {survey['name']}: images in no split: {unused}"] if unused else []
+        flags = ", ".join(f"{name} {count:,}" for name, count in survey.get("clock_flags", {}).items())
+        lines += [f"  {survey['name']}: files by what their clocks are flagged for: {flags}"] if flags else []
+        advised = advice(survey.get("unused", {}))
+        lines += [f"  {survey['name']}: {advised}"] if advised else []
     return lines
 
 

@@ -86,8 +86,7 @@ class _Images:
             place=text(image.get("location")),
             event_id=text(image.get("seq_id")),
             frame=whole(image.get("frame_num")),
-            captured_at=clock.wall,
-            utc_offset=clock.utc_offset,
+            **clock.columns,
             corrupt=flag(image.get("corrupt")),
             rights_holder=text(image.get("rights_holder")),
         )
