@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
+from pipelines.sources.schema import Survey
+
 pc: Any = pyarrow.compute
 """Its functions are made when it is imported: type checkers see none of them."""
 WALL = "%Y-%m-%d %H:%M:%S"
@@ -36,6 +38,13 @@ def seconds(column: pa.ChunkedArray) -> np.ndarray:
     """float64 (rows,): wall times as seconds of an unnamed zone since 1970; NaN where there is none."""
     moments = pc.strptime(column, format=WALL, unit="s", error_is_null=True).cast(pa.int64()).cast(pa.float64())
     return moments.fill_null(np.nan).to_numpy()
+
+
+def labels(survey: Survey) -> np.ndarray:
+    """int64 (rows,): a number for the label of each medium's first observation; -1 for none."""
+    table = survey.observations
+    first = pc.index_in(survey.media["media_id"], value_set=table["media_id"], skip_nulls=True)
+    return codes(table["label"].take(first))
 
 
 @dataclass(frozen=True)

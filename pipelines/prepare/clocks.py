@@ -16,14 +16,15 @@ where no flag that distrusts it is left.
 | camera_outside_deployment | so are most files of it: a wrong year, or another deployment's card | camera | no |
 | clock_doubted | the archive itself says so (Camtrap DP's timestampIssues) | camera | no |
 | stray_time | a jump of more than an hour against the neighbours by file number, and back again | file | no |
-| goes_back | by file numbers time goes back for good by more than an hour: which part is right? | camera | no |
+| goes_back | by file numbers it was set back by more than an hour: which part is right? | camera | no |
 | hour_back | it goes back by an hour at most: the end of summer time, or a clock put right | file | yes |
 | same_times | its times are, to the second, those of a camera elsewhere: cards or tables mixed up | camera | no |
 | light_disagrees | infrared frames at noon, and not as often at midnight: a clock turned by hours | camera | no |
 
 An hour does not make a night of a day, since the hours near dusk and dawn are left open for want of a latitude; whether
 it was summer time cannot be known without a time zone. Not seen are a clock that only ever jumps ahead inside its
-deployment, and one turned by hours whose camera takes white-flash pictures or nothing at noon.
+deployment, one set back in files that were numbered anew, and one turned by hours whose camera takes white-flash
+pictures or nothing at noon.
 """
 
 from collections.abc import Mapping
@@ -72,7 +73,7 @@ def check(survey: Survey) -> Masks:
     found["default_date"] = default_date(times) & ~found["date_only"]
     usable = ~np.isnan(times) & ~found["date_only"]
     order = cameras.numbered(media, camera, usable, numbering.WIDEST)
-    numbers = numbering.check(order, times, found["default_date"])
+    numbers = numbering.check(order, times, found["default_date"], cameras.labels(survey))
     found |= {"ran_from_default": numbers.ran_from_default, "hour_back": numbers.hour_back}
     found |= {"stray_time": numbers.stray, "goes_back": of_cameras(camera, numbers.goes_back)}
     return found | deployed(survey, times)

@@ -8,6 +8,8 @@ detector ran, `data.event_labels` decides. Blanks reach all frames: what is empt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipelines.errors import DataRefused
+
 WITHOUT_BOX, WITHOUT_DETECTOR = "event_label_without_box", "event_label_without_detector"
 
 Row = dict[str, Any]
@@ -40,11 +42,22 @@ def kept_back(rows: Sequence[Row], detection: Row | None) -> str | None:
     return WITHOUT_DETECTOR if detection is None else WITHOUT_BOX
 
 
-def advice(reasons: Mapping[str, int]) -> str | None:
-    """What to do where labels of events reach no frame for want of a detector; `reasons`: images by split_reason."""
+def check_labels(labelled: int, undetected: int) -> None:
+    """Raises DataRefused where labels of events are all that an archive has, before any image is read for them."""
+    if labelled and labelled == undetected:
+        raise DataRefused(f"no label reaches an image: {advice(undetected)}")
+
+
+def check_counts(splits: Mapping[str, int], reasons: Mapping[str, int]) -> None:
+    """Raises DataRefused where nothing is left to train or validate with because no detector ran. `splits`: images by
+    split, `reasons`: images by split_reason."""
     count = reasons.get(WITHOUT_DETECTOR, 0)
-    if not count:
-        return None
+    if count and not (splits.get("train") and splits.get("val")):
+        raise DataRefused(f"no image with a text to train or validate with: {advice(count)}")
+
+
+def advice(count: int) -> str:
+    """What to do where labels of events do not reach `count` images for want of a detector."""
     return (
         f"{count:,} images are labelled by their event alone and no detector ran on them, so no label reaches them: "
         "add MegaDetector's results as an overlay (data.event_labels: always would teach empty frames as animals)"

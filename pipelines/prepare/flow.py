@@ -18,13 +18,12 @@ from typing import Any
 from infra.lock import held as locked
 from infra.storage import Store
 from pipelines.dataset import Dataset
-from pipelines.errors import DataRefused, Failed
-from pipelines.prepare import ledger, versions, vocabularies
+from pipelines.errors import Failed
+from pipelines.prepare import event_labels, ledger, versions, vocabularies
 from pipelines.prepare.attributes import Vocabulary
 from pipelines.prepare.clock_flags import ClockFlags, clock_flags
 from pipelines.prepare.derived import derive
 from pipelines.prepare.document import describe, split_counts, unused
-from pipelines.prepare.event_labels import advice
 from pipelines.prepare.images import PixelReceipt, PixelTask, ReadPixels
 from pipelines.prepare.plan import Held, Item, cut_items, inherited, ledger_rows
 from pipelines.prepare.records import RecordsTask, WriteRecords, records_id
@@ -70,6 +69,7 @@ def prepare(
 
 def build(run: Run, image_encoder: ImageEncoderSettings, text_encoder: TextEncoderSettings) -> versions.Document:
     """Writes every part that is not there yet and returns the content of the version document."""
+    check_labels(run)
     items = [item for listing in run.listings for item in cut_items(listing, run.data.pixels)]
     held = inherited(items, run.before, run.inherited("pixels"))
     read_pixels(run, [item for item in items if item.identity not in held.parts], held)
@@ -80,7 +80,7 @@ def build(run: Run, image_encoder: ImageEncoderSettings, text_encoder: TextEncod
     pixels = [part for item in readable if (part := held.parts[item.identity])]
     words = vocabularies.attributes(parent_attributes(run), [listing.known.survey for listing in run.listings])
     records = write_records(run, readable, held, splits, words, clocks)
-    check_event_labels(records)
+    event_labels.check_counts(split_counts(records), unused(records))
     check_counts(split_counts(records), run.data.split.kind)
     wordpiece = wordpiece_json(run, records)
     documents = {"attributes": vocabularies.attributes_json(words), "wordpiece": wordpiece}
@@ -91,6 +91,14 @@ def build(run: Run, image_encoder: ImageEncoderSettings, text_encoder: TextEncod
     entries = ledger.write(run.home, whole, run.inherited("ledger"))
     parts = {"pixels": pixels, "records": records, "features": features, "ledger": entries}
     return {"format": versions.FORMAT} | describe(run, whole, pins, stored, parts)
+
+
+def check_labels(run: Run) -> None:
+    """Raises DataRefused where no label can reach an image."""
+    known = [listing.known for listing in run.listings]
+    labelled = sum(len(one.labelled) for one in known)
+    undetected = sum(len(one.undetected) for one in known) if run.data.event_labels == "with_box" else 0
+    event_labels.check_labels(labelled, undetected)
 
 
 def account(run: Run, held: Held, clocks: ClockFlags) -> list[ledger.Row]:
@@ -209,14 +217,6 @@ def write_records(
     made = [json.loads(receipt) for receipt in run.perform("records", WriteRecords, (), new)]
     known |= {part["records_id"]: part for part in made}
     return [known[identity] for identity in tasks]
-
-
-def check_event_labels(records: list[dict[str, Any]]) -> None:
-    """Raises DataRefused where nothing is left to train on because no detector ran."""
-    counts = split_counts(records)
-    told = advice(unused(records))
-    if told and not (counts.get("train") and counts.get("val")):
-        raise DataRefused(f"no image with a text to train or validate with: {told}")
 
 
 def wordpiece_json(run: Run, records: list[dict[str, Any]]) -> str:

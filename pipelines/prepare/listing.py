@@ -88,7 +88,21 @@ class Known:
     def labelled(self) -> set[str]:
         """Keys of the media that a label or caption could give a text."""
         says = pc.field("caption").is_valid() | pc.field("type").isin(["animal", "blank", "human", "vehicle"])
-        media = set(self.survey.observations.filter(says)["media_id"].to_pylist())
+        return self._keys_of(self.survey.observations.filter(says))
+
+    @cached_property
+    def undetected(self) -> set[str]:
+        """Keys of the labelled media that only a label of their event names, and that no detector ran on."""
+        of_event = pc.field("caption").is_null() & (pc.field("level") == "event") & (pc.field("type") == "animal")
+        of_frame = pc.field("caption").is_valid() | (
+            (pc.field("level") == "media") & pc.field("type").isin(["animal", "blank", "human", "vehicle"])
+        )
+        observations = self.survey.observations
+        found = self._keys_of(observations.filter(of_event)) - self._keys_of(observations.filter(of_frame))
+        return found - self._detection_of.keys()
+
+    def _keys_of(self, observations: pa.Table) -> set[str]:
+        media = set(observations["media_id"].to_pylist())
         pairs = zip(self.survey.media["key"].to_pylist(), self.survey.media["media_id"].to_pylist(), strict=True)
         return {key for key, media_id in pairs if media_id in media}
 

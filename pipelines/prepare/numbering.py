@@ -1,7 +1,9 @@
 """What the order of file numbers says of a clock: a camera counts its files, so later numbers cannot be earlier times.
 
-Hashes, shuffled names and names made of the time do not count files. A sequence is believed only where its numbers and
-times mostly agree, and only neighbours in it are compared.
+Hashes, shuffled names and names made of the time do not count files, nor do the numbers that files get when somebody
+has sorted them by species, or has put two cameras together. A sequence is believed only where its numbers and times
+mostly agree, only neighbours in it are compared, and a clock is taken to be set back only where nothing else explains
+it: once in the sequence, by little or to before it began, and not where a species ends in files sorted by species.
 """
 
 from bisect import bisect_right
@@ -22,6 +24,8 @@ BREATH = 60.0
 """Seconds that time may go back without a word: cameras finish a burst or a video out of turn."""
 CLOCK_SET = 180 * 24 * HOUR
 """A step ahead of more seconds, behind a factory date, is somebody who set the clock."""
+SET_BACK = 2 * 24 * HOUR
+"""Most seconds that a clock put right goes back into a time it has shown before: more than that is another order."""
 MOST_STRAY = 0.1
 """Largest share of a sequence's files that may show a stray time while the others are still believed."""
 
@@ -36,15 +40,17 @@ class Evidence:
     goes_back: np.ndarray
 
 
-def check(order: Numbered, times: np.ndarray, default: np.ndarray) -> Evidence:
-    """`times` in seconds, `default` whether a time is a factory date; both (rows,) of MEDIA, all known in `order`."""
+def check(order: Numbered, times: np.ndarray, default: np.ndarray, labels: np.ndarray) -> Evidence:
+    """`times` in seconds, all known in `order`; `default`: whether a time is a factory date; `labels`: a number for
+    what the frame is labelled. All (rows,) of MEDIA."""
     found = Evidence(*(np.zeros(len(times), bool) for _ in range(4)))
     rows, chain = _believed(order, times)
     since = _since_default(chain, times[rows], default[rows])
     found.ran_from_default[rows[since & ~default[rows]]] = True
     rows, chain = rows[~since], chain[~since]
     for begin, end in _with_back_steps(chain, times[rows]):
-        _one(rows[begin:end], times[rows[begin:end]], found)
+        own = rows[begin:end]
+        _one(own, times[own], labels[own], found)
     return found
 
 
@@ -79,16 +85,28 @@ def _with_back_steps(chain: np.ndarray, times: np.ndarray) -> list[tuple[int, in
     return list(zip(begins[some].tolist(), ends[some].tolist(), strict=True))
 
 
-def _one(rows: np.ndarray, times: np.ndarray, found: Evidence) -> None:
-    """Judges one sequence by its longest rising part: what stands outside it by more than an hour is wrong, or it is
-    right and the rest wrong."""
+def _one(rows: np.ndarray, times: np.ndarray, labels: np.ndarray, found: Evidence) -> None:
+    """Judges one sequence by its longest rising part and what stands outside it by more than an hour."""
     kept = longest_rising(times)
     far = _distance(times, kept)
-    found.hour_back[rows[(far > BREATH) & (far <= HOUR)]] = True
     outside = far > HOUR
-    if outside.any():
-        stray = outside.mean() <= MOST_STRAY and _come_back(times, kept, outside)
-        (found.stray if stray else found.goes_back)[rows[outside]] = True
+    if outside.mean() <= MOST_STRAY and _come_back(times, kept, outside):
+        found.stray[rows[outside]] = True
+        found.hour_back[rows[(far > BREATH) & ~outside]] = True
+    elif _set_back(times, labels):
+        found.goes_back[rows] = True
+
+
+def _set_back(times: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether a clock set back is the likeliest reason for the order of these times."""
+    drops = np.flatnonzero(np.diff(times) < -HOUR)
+    if len(drops) != 1:
+        return False
+    after = int(drops[0]) + 1
+    near = times[after - 1] - times[after] <= SET_BACK
+    changes = np.flatnonzero(np.diff(labels)) + 1
+    by_label = after in changes and len(changes) == len(np.unique(labels)) - 1
+    return bool(near or times[after:].max() < times[:after].min()) and not by_label
 
 
 def longest_rising(times: np.ndarray) -> np.ndarray:
