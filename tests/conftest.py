@@ -13,6 +13,7 @@ import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -36,6 +37,8 @@ os.environ |= {
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
 }
 torch.set_num_threads(1)
+hypothesis.settings.register_profile("untimed", deadline=None)  # no test is judged by the clock
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -45,15 +45,27 @@ def split_counts(records: list[Entry]) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
+def unused(records: list[Entry]) -> dict[str, int]:
+    """Images that have a record and no split, by reason."""
+    counts = Counter[str]()
+    for part in records:
+        counts.update(part["split_reasons"])
+    return dict(sorted(counts.items()))
+
+
 def _survey(listing: SurveyListing, rows: list[ledger.Row], records: list[Entry]) -> Entry:
     own = [row for row in rows if row["survey"] == listing.name]
+    flags = Counter(flag for row in own if row["clock_flags"] for flag in row["clock_flags"].split("|"))
+    parts = [part for part in records if part["survey"] == listing.name]
     return {
         "name": listing.name,
         "source": listing.settings.source.kind,
         "listing": listing.digest,
         "files": len(listing.entries),
-        "samples": sum(part["rows"] for part in records if part["survey"] == listing.name),
+        "samples": sum(part["rows"] for part in parts),
         "counts": ledger.counts(own),
+        "unused": unused(parts),
+        "clock_flags": dict(sorted(flags.items())),
         "metadata_refused": dict(sorted(listing.known.survey.refused.counts.items())),
         "members_refused": dict(sorted(listing.damaged.items())),
     }

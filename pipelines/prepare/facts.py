@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.prepare.clocks import daylight
+from pipelines.prepare.event_labels import reaching
 from pipelines.sources.labels import RANKS
 
-FACTS_VERSION = 1
+FACTS_VERSION = 2
 """Raised when the same observations give other facts."""
 
 Observation = dict[str, Any]
@@ -32,10 +33,13 @@ class Medium:
         return [row["caption"] for row in self.observations if row["caption"] is not None]
 
 
-def facts(medium: Medium, infrared: bool, clock_trusted: bool, threshold: float) -> dict[str, dict[str, Any]]:
-    """Facts by name; `infrared` was measured from the pixels. Only what is known is in it."""
+def facts(
+    medium: Medium, infrared: bool, clock_trusted: bool, threshold: float, undetected: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Facts by name; `infrared` was measured from the pixels. Only what is known is in it. `undetected`: whether labels
+    of events reach frames that no detector ran on."""
     found: dict[str, dict[str, Any]] = {"infrared": {"value": infrared, "source": "pixels"}}
-    rows = labels(medium, threshold)
+    rows = labels(medium, threshold, undetected)
     kinds = {row["type"] for row in rows}
     kind = next((name for name in ("animal", "human", "vehicle", "blank") if name in kinds), None)
     if kind is not None:
@@ -46,25 +50,15 @@ def facts(medium: Medium, infrared: bool, clock_trusted: bool, threshold: float)
     return found | ({"daylight": {"value": light, "source": "clock"}} if light else {})
 
 
-def labels(medium: Medium, threshold: float) -> list[Observation]:
-    """Observations that classify the frame. Where people looked, machines are not asked; a label of the whole event
-    does not reach a frame in which the detector found no animal."""
+def labels(medium: Medium, threshold: float, undetected: bool = False) -> list[Observation]:
+    """Observations that classify the frame. Where people looked, machines are not asked; labels of the whole event
+    reach the frames that `event_labels` says."""
     rows = [
         row for row in medium.observations if row["caption"] is None and row["type"] not in ("unknown", "unclassified")
     ]
     if any(row["method"] == "human" for row in rows):
         rows = [row for row in rows if row["method"] != "machine"]
-    if finds_no_animal(medium.detection, threshold):
-        rows = [row for row in rows if not (row["level"] == "event" and row["type"] == "animal")]
-    return rows
-
-
-def finds_no_animal(detection: dict[str, Any] | None, threshold: float) -> bool:
-    """Whether the detector ran and has no animal box of at least `threshold`."""
-    if detection is None:
-        return False
-    boxes = zip(detection["classes"] or [], detection["confidences"] or [], strict=True)
-    return not any(name == "animal" and confidence >= threshold for name, confidence in boxes)
+    return reaching(rows, medium.detection, threshold, undetected)
 
 
 def animal_facts(rows: Sequence[Observation]) -> dict[str, dict[str, Any]]:

@@ -21,12 +21,12 @@ from infra.lock import held as locked
 from infra.storage import Store
 from pipelines.dataset import Dataset
 from pipelines.errors import Failed
-from pipelines.prepare import ledger, versions, vocabularies
+from pipelines.prepare import event_labels, ledger, versions, vocabularies
 from pipelines.prepare.assigned import LEDGER_REASONS, Assigned
 from pipelines.prepare.attributes import Vocabulary
-from pipelines.prepare.clocks import only_dates
+from pipelines.prepare.clock_flags import ClockFlags, clock_flags
 from pipelines.prepare.derived import derive
-from pipelines.prepare.document import describe, split_counts
+from pipelines.prepare.document import describe, split_counts, unused
 from pipelines.prepare.images import PixelReceipt, PixelTask, ReadPixels
 from pipelines.prepare.placed import placed
 from pipelines.prepare.plan import Held, Item, cut_items, inherited, ledger_rows
@@ -76,15 +76,18 @@ def prepare(
 
 def build(run: Run, image_encoder: ImageEncoderSettings, text_encoder: TextEncoderSettings) -> versions.Document:
     """Writes every part that is not there yet and returns the content of the version document."""
+    check_labels(run)
     items = [item for listing in run.listings for item in cut_items(listing, run.data.pixels)]
     held = inherited(items, run.before, run.inherited("pixels"))
     read_pixels(run, [item for item in items if item.identity not in held.parts], held)
-    rows = account(run, held)
+    clocks = clock_flags(run, items, held)
+    rows = account(run, held, clocks)
     splits = split(run, rows)
     readable = sorted((one for one in items if held.parts[one.identity]), key=lambda one: (one.survey, one.identity))
     pixels = [part for item in readable if (part := held.parts[item.identity])]
     words = vocabularies.attributes(parent_attributes(run), [listing.known.survey for listing in run.listings])
-    records = write_records(run, readable, held, splits.of, words)
+    records = write_records(run, readable, held, splits.of, words, clocks)
+    event_labels.check_counts(split_counts(records), unused(records))
     check_counts(split_counts(records), run.data.split.kind)
     wordpiece = wordpiece_json(run, records)
     documents = {"attributes": vocabularies.attributes_json(words), "wordpiece": wordpiece}
@@ -97,11 +100,19 @@ def build(run: Run, image_encoder: ImageEncoderSettings, text_encoder: TextEncod
     return {"format": versions.FORMAT} | describe(run, whole, splits, stored, parts)
 
 
-def account(run: Run, held: Held) -> list[ledger.Row]:
+def check_labels(run: Run) -> None:
+    """Raises DataRefused where no label can reach an image."""
+    known = [listing.known for listing in run.listings]
+    labelled = sum(len(one.labelled) for one in known)
+    undetected = sum(len(one.undetected) for one in known) if run.data.event_labels == "with_box" else 0
+    event_labels.check_labels(labelled, undetected)
+
+
+def account(run: Run, held: Held, clocks: ClockFlags) -> list[ledger.Row]:
     """Ledger rows of every file of every survey. Raises DataRefused where too many are bad."""
     rows: list[ledger.Row] = []
     for listing in run.listings:
-        own = ledger_rows(listing, held, run.data.pixels)
+        own = ledger_rows(listing, held, run.data.pixels, clocks[listing.name])
         ledger.check_quality(listing.name, own, run.data.max_bad_share)
         rows += own
     ledger.check_complete(rows, {listing.name: len(listing.entries) for listing in run.listings})
@@ -156,12 +167,11 @@ def parent_attributes(run: Run) -> Vocabulary:
     return json.loads(run.home.read(entry["path"]))["attributes"] if entry else {}
 
 
-def write_records(run: Run, items: list[Item], held: Held, splits: Splits, words: Vocabulary) -> list[dict[str, Any]]:
+def write_records(
+    run: Run, items: list[Item], held: Held, splits: Splits, words: Vocabulary, clocks: ClockFlags
+) -> list[dict[str, Any]]:
     """Entries of the record parts, in the order of `items`; those the parent holds under the same id are inherited."""
     known = {part["records_id"]: part for part in run.inherited("records")}
-    dates = {
-        listing.name: only_dates(listing.known.survey.media["captured_at"].to_pylist()) for listing in run.listings
-    }
     tasks: dict[str, RecordsTask] = {}
     for item in items:
         part = held.parts[item.identity]
@@ -169,7 +179,8 @@ def write_records(run: Run, items: list[Item], held: Held, splits: Splits, words
         keys = [key for key in item.keys if held.outcomes[item.survey, key]["status"] == "ok"]
         media = item.listing.known.media(keys)
         own = {key: splits[item.survey, key] for key in keys}
-        identity = records_id(part, media, own, dates[item.survey], run.data)
+        flags = {key: clocks[item.survey].get(key) for key in keys}
+        identity = records_id(part, media, own, flags, run.data)
         tasks[identity] = RecordsTask(
             identity=identity,
             survey=item.survey,
@@ -180,11 +191,12 @@ def write_records(run: Run, items: list[Item], held: Held, splits: Splits, words
             media=media,
             place_names=item.listing.settings.place_names,
             splits=own,
-            dates_only=dates[item.survey],
+            clock_flags=flags,
             vocabulary=words,
             captions=run.data.captions,
             pixels=run.data.pixels,
             threshold=run.data.detector_threshold,
+            undetected=run.data.event_labels == "always",
         )
     new = {f"{identity}.json": task for identity, task in tasks.items() if identity not in known}
     made = [json.loads(receipt) for receipt in run.perform("records", WriteRecords, (), new)]

@@ -34,6 +34,7 @@ OUTCOMES = pa.schema(
         ("sha256", pa.binary(32)),
         ("magic", pa.string()),
         ("exif_turn", pa.int32()),
+        ("infrared", pa.bool_()),  # measured from the pixels
     ]
 )
 In = TypeVar("In")
@@ -66,8 +67,8 @@ class PixelReceipt:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "PixelReceipt":
-        table = pq.read_table(pa.BufferReader(data))
-        facts = table.schema.metadata
+        facts = pq.read_schema(pa.BufferReader(data)).metadata
+        table = pq.read_table(pa.BufferReader(data), schema=OUTCOMES)  # null where an older run knew less
         return cls(facts[b"item"].decode(), json.loads(facts[b"part"]), table)
 
 
@@ -108,7 +109,7 @@ def prepared(key: str, data: bytes | None, settings: PixelSettings) -> tuple[dic
         image = prepare_image(data, settings)
     except BadImage as bad:
         return outcome | {"reason": bad.reason, "detail": bad.detail[:200]}, None
-    return outcome | {"magic": image.format, "exif_turn": image.exif_turn}, image
+    return outcome | {"magic": image.format, "exif_turn": image.exif_turn, "infrared": image.infrared}, image
 
 
 def _read(archive: Archive, entry: ArchiveEntry) -> bytes | None:

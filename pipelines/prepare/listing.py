@@ -1,7 +1,7 @@
 """What an archive holds joined with what its metadata say, and what becomes of each file before anything is read."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 
 from infra.storage import Store
 from pipelines.errors import DataRefused
+from pipelines.prepare.events import with_events
 from pipelines.prepare.facts import Medium
-from pipelines.prepare.formats import EXTENSIONS
 from pipelines.prepare.settings import DataSettings, SurveySettings
 from pipelines.prepare.versions import listing_digest
 from pipelines.sources.archive import Archive, ArchiveEntry
-from pipelines.sources.reading import EXTENSIONS
+from pipelines.sources.formats import EXTENSIONS
 from pipelines.sources.schema import Survey
 
 
@@ -86,7 +86,21 @@ class Known:
     def labelled(self) -> set[str]:
         """Keys of the media that a label or caption could give a text."""
         says = pc.field("caption").is_valid() | pc.field("type").isin(["animal", "blank", "human", "vehicle"])
-        media = set(self.survey.observations.filter(says)["media_id"].to_pylist())
+        return self._keys_of(self.survey.observations.filter(says))
+
+    @cached_property
+    def undetected(self) -> set[str]:
+        """Keys of the labelled media that only a label of their event names, and that no detector ran on."""
+        of_event = pc.field("caption").is_null() & (pc.field("level") == "event") & (pc.field("type") == "animal")
+        of_frame = pc.field("caption").is_valid() | (
+            (pc.field("level") == "media") & pc.field("type").isin(["animal", "blank", "human", "vehicle"])
+        )
+        observations = self.survey.observations
+        found = self._keys_of(observations.filter(of_event)) - self._keys_of(observations.filter(of_frame))
+        return found - self._detection_of.keys()
+
+    def _keys_of(self, observations: pa.Table) -> set[str]:
+        media = set(observations["media_id"].to_pylist())
         pairs = zip(self.survey.media["key"].to_pylist(), self.survey.media["media_id"].to_pylist(), strict=True)
         return {key for key, media_id in pairs if media_id in media}
 
@@ -131,6 +145,7 @@ def list_survey(data: DataSettings, settings: SurveySettings) -> SurveyListing:
     survey = settings.source.read(reader)
     for overlay in settings.overlays:
         survey = overlay.read(reader, survey)
+    survey = replace(survey, media=with_events(survey.media, data.event_gap))
     listing = SurveyListing(settings, entries, Known(survey), damaged=dict(archive.refused.counts))
     unread = _rejected(listing, cast(ReadKeys, reader).keys, withheld(survey, data))
     listing.rejected = _too_large(entries.values(), data.pixels.max_megabytes) | unread

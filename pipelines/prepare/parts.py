@@ -75,7 +75,8 @@ LEDGER = pa.schema(
         ("prepare_id", pa.string()),  # of the run that last changed the row
         ("magic", pa.string()),  # format by its bytes
         ("exif_turn", pa.int32()),  # EXIF orientation 1-8
-        ("clock_flags", pa.string()),  # a|b
+        ("clock_flags", pa.string()),  # a|b, as the table in clocks says
+        ("infrared", pa.bool_()),  # measured from the pixels; null = they were not read
     ]
 )
 

@@ -11,7 +11,7 @@ from pipelines.prepare.units import PLACED
 
 UNKNOWN: Row = {"status": None, "reason": None}
 """Of a file that the parent did not hold."""
-HOUR_ONLY = frozenset({"date_only"})
+HOUR_ONLY = frozenset({"date_only", "hour_back"})
 """Clock flags that doubt the time of day and leave the date good."""
 
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.prepare import items
-from pipelines.prepare.clocks import flags, only_dates
 from pipelines.prepare.images import PixelReceipt
 from pipelines.prepare.ledger import Row
 from pipelines.prepare.listing import SurveyListing
@@ -72,13 +71,15 @@ def inherited(planned: list[Item], before: Before, parent_parts: list[dict[str, 
 def _outcome(row: Row) -> dict[str, Any]:
     """What was found when the file was read; what the split made of it is decided anew."""
     reason = None if row["status"] == "ok" else row["reason"]
-    return {name: row[name] for name in ("key", "sha256", "magic", "exif_turn", "status", "item")} | {"reason": reason}
+    kept = ("key", "sha256", "magic", "exif_turn", "infrared", "status", "item")
+    return {name: row[name] for name in kept} | {"reason": reason}
 
 
-def ledger_rows(listing: SurveyListing, held: Held, pixels: PixelSettings) -> list[Row]:
-    """One row for each file listed or named by the metadata, without the stamps of the last change."""
-    times = listing.known.survey.media["captured_at"].to_pylist()
-    clock = _Clock(listing.known.row_of, times, only_dates(times))
+def ledger_rows(
+    listing: SurveyListing, held: Held, pixels: PixelSettings, clock_flags: dict[str, str | None]
+) -> list[Row]:
+    """One row for each file listed or named by the metadata, without the stamps of the last change; `clock_flags` by
+    key."""
     settings = fingerprint({"pixels": pixels})
     rows = []
     for key in sorted(listing.entries.keys() | listing.rejected.keys()):
@@ -87,8 +88,8 @@ def ledger_rows(listing: SurveyListing, held: Held, pixels: PixelSettings) -> li
             "survey": listing.name,
             "key": key,
             "media_id": listing.known.media_id(key),
+            "clock_flags": clock_flags.get(key),
         }
-        row["clock_flags"] = clock.flags(key)
         if entry is not None:
             row |= {"etag": entry.etag, "size": entry.size, "last_modified": entry.modified}
         if key in listing.rejected:
@@ -98,16 +99,3 @@ def ledger_rows(listing: SurveyListing, held: Held, pixels: PixelSettings) -> li
             row |= {name: outcome[name] for name in LEDGER.names if name in outcome} | {"fingerprint": settings}
         rows.append(row)
     return rows
-
-
-@dataclass(frozen=True)
-class _Clock:
-    row_of: dict[str, int]
-    times: list[str | None]
-    dates_only: bool
-
-    def flags(self, key: str) -> str | None:
-        """Null for a trusted clock and for a file that no metadata name."""
-        row = self.row_of.get(key)
-        found = flags(self.times[row], self.dates_only) if row is not None else []
-        return "|".join(found) or None

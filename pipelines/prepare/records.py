@@ -1,6 +1,7 @@
 """Record parts: what is known of each image of a pixel part, row for row. No image byte is read to make one."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,15 +12,16 @@ from infra.storage import Store
 from pipelines.prepare import captions
 from pipelines.prepare.assigned import Assigned
 from pipelines.prepare.attributes import Coder, Vocabulary, values
-from pipelines.prepare.clocks import flags
+from pipelines.prepare.clocks import trusts
 from pipelines.prepare.digests import digest, settings_digest, share
+from pipelines.prepare.event_labels import kept_back
 from pipelines.prepare.facts import FACTS_VERSION, Medium, facts
 from pipelines.prepare.parts import BOX_CLASSES, RECORDS, parquet, put_part, read_columns
 from pipelines.prepare.settings import CaptionSettings, DataSettings
 from pipelines.prepare.units import place_hash
 from xmodal.transforms import PixelSettings, boxes_after
 
-RECORDS_VERSION = 1
+RECORDS_VERSION = 2
 """Raised when the same facts and settings give other records."""
 
 
@@ -36,20 +38,35 @@ class RecordsTask:
     media: dict[str, Medium]
     place_names: str
     splits: dict[str, Assigned]
-    dates_only: bool
+    clock_flags: dict[str, str | None]
+    """As the ledger has them."""
     vocabulary: Vocabulary
     captions: CaptionSettings
     pixels: PixelSettings
     threshold: float
+    undetected: bool
+    """Whether labels of events reach frames that no detector ran on."""
 
 
 def records_id(
-    part: dict[str, Any], media: dict[str, Medium], splits: dict[str, Assigned], dates_only: bool, data: DataSettings
+    part: dict[str, Any],
+    media: dict[str, Medium],
+    splits: dict[str, Assigned],
+    clock_flags: dict[str, str | None],
+    data: DataSettings,
 ) -> str:
     """16 hex digits of everything that a record part is made of."""
-    known = [[key, one.media, one.observations, one.detection, splits[key]] for key, one in sorted(media.items())]
+    known = [
+        [key, one.media, one.observations, one.detection, splits[key], clock_flags[key]]
+        for key, one in sorted(media.items())
+    ]
     versions = [FACTS_VERSION, RECORDS_VERSION, captions.version()]
-    settings = [settings_digest(data.captions), settings_digest(data.pixels), data.detector_threshold, dates_only]
+    settings = [
+        settings_digest(data.captions),
+        settings_digest(data.pixels),
+        data.detector_threshold,
+        data.event_labels,
+    ]
     settings += [one.places_of for one in data.surveys if one.name == part["survey"] and one.places_of is not None]
     return digest(part["item"], part["sha256"], known, settings, versions)[:16]
 
@@ -64,8 +81,9 @@ class WriteRecords:
         coder = Coder(task.vocabulary)
         rows = [record(row, task, coder) for row in pixels]
         data = parquet(pa.Table.from_pylist(rows, RECORDS))
-        counts = {name: sum(row["split"] == name for row in rows) for name in sorted({row["split"] for row in rows})}
-        facts_of = {"item": task.item, "survey": task.survey, "records_id": task.identity, "splits": counts}
+        counted = {name: Counter(row[name] for row in rows if row[name]) for name in ("split", "split_reason")}
+        counts = {f"{name}s": dict(sorted(own.items())) for name, own in counted.items()}
+        facts_of = {"item": task.item, "survey": task.survey, "records_id": task.identity} | counts
         entry = put_part(task.home, f"records/{task.survey}", task.item, data, len(rows), **facts_of)
         receipt = json.dumps(entry).encode()
         task.receipt.put(f"{task.identity}.json", receipt)
@@ -76,8 +94,8 @@ def record(pixel: dict[str, Any], task: RecordsTask, coder: Coder) -> dict[str, 
     """One RECORDS row; `pixel` holds what the pixel part says of the image beside its bytes."""
     medium = task.media[pixel["key"]]
     media = medium.media or {"media_id": pixel["key"]}
-    trusted = not flags(media.get("captured_at"), task.dates_only)
-    known = facts(medium, pixel["infrared"], trusted, task.threshold)
+    trusted = media.get("captured_at") is not None and trusts(task.clock_flags[pixel["key"]])
+    known = facts(medium, pixel["infrared"], trusted, task.threshold, task.undetected)
     texts = captions.own_captions(medium.captions) or captions.captions(
         known, pixel["sample_id"], task.captions.seed, coder, task.captions.says
     )
@@ -107,7 +125,8 @@ def _used(task: RecordsTask, pixel: dict[str, Any], known: dict[str, Any], texts
     if split == "none":
         return split, reason
     if not texts:
-        return "none", "no_caption"
+        medium = task.media[pixel["key"]]
+        return "none", kept_back(medium.observations, medium.detection) or "no_caption"
     blank = known.get("type", {}).get("value") == "blank" and not task.media[pixel["key"]].captions
     if (
         blank

@@ -94,6 +94,12 @@ class DataSettings(Settings):
     detector_threshold: float = Field(default=0.2, ge=0, le=1)
     """Confidence from which a detector's box counts: of a person or vehicle to withhold a frame, of an animal to let a
     label of the whole event reach it."""
+    event_labels: Literal["with_box", "always"] = "with_box"
+    """Which frames a label of a whole event reaches where no detector ran: none (with_box), or all (always). Where one
+    ran, those with an animal box."""
+    event_gap: float = Field(default=60.0, ge=0)
+    """Seconds between two frames of a camera above which a new event begins, for frames without an event of the
+    archive's own: 60 keeps bursts together; 1800 to 3600 are the usual "independent events" of ecology."""
     vocabulary_size: int = Field(default=8000, ge=16)
     """Most pieces of the WordPiece vocabulary trained on the train split's captions."""
     max_bad_share: float = Field(default=0.05, ge=0, le=1)

@@ -4,11 +4,12 @@ from collections import Counter
 
 from pipelines.dataset import Dataset
 from pipelines.prepare import flow
-from pipelines.prepare.formats import mismatched
+from pipelines.prepare.event_labels import WITHOUT_DETECTOR, advice
 from pipelines.prepare.listing import SurveyListing, list_survey
 from pipelines.prepare.workers import RayWorkers
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.session import cluster
+from pipelines.sources.formats import mismatched
 
 
 def prepare(arguments: tuple[str, ...], dry_run: bool = False) -> str:
@@ -38,6 +39,12 @@ def told(dataset: Dataset) -> list[str]:
         lines.append(f"  {survey['name']}: {survey['files']:,} files listed: {counts}")
         refused = ", ".join(f"{name} {count:,}" for name, count in survey["metadata_refused"].items())
         lines += [f"  {survey['name']}: metadata rows not taken as written: {refused}"] if refused else []
+        unused = ", ".join(f"{name} {count:,}" for name, count in survey.get("unused", {}).items())
+        lines += [f"  {survey['name']}: images in no split: {unused}"] if unused else []
+        flags = ", ".join(f"{name} {count:,}" for name, count in survey.get("clock_flags", {}).items())
+        lines += [f"  {survey['name']}: files by what their clocks are flagged for: {flags}"] if flags else []
+        undetected = survey.get("unused", {}).get(WITHOUT_DETECTOR, 0)
+        lines += [f"  {survey['name']}: {advice(undetected)}"] if undetected else []
     return lines + _misnamed(dataset)
 
 
@@ -52,15 +59,19 @@ def _misnamed(dataset: Dataset) -> list[str]:
 
 def dry(recipe: Recipe) -> list[str]:
     """What a run would read and what not, from listing and metadata alone."""
-    return [line for survey in recipe.data.surveys for line in _would(list_survey(recipe.data, survey))]
+    waits = recipe.data.event_labels == "with_box"
+    return [line for survey in recipe.data.surveys for line in _would(list_survey(recipe.data, survey), waits)]
 
 
-def _would(listing: SurveyListing) -> list[str]:
+def _would(listing: SurveyListing, waits: bool) -> list[str]:
+    """`waits`: whether labels of events wait for a detector."""
     reasons = Counter(listing.rejected.values())
     taken = len(listing.taken(listing.entries))
     told = ", ".join(f"{reason} {count:,}" for reason, count in sorted(reasons.items()))
     labelled = len(listing.known.labelled & listing.entries.keys() - listing.rejected.keys())
-    return [
+    undetected = len(listing.known.undetected & listing.entries.keys() - listing.rejected.keys()) if waits else 0
+    lines = [
         f"{listing.name}: {len(listing.entries):,} files listed, {taken:,} would be read, {labelled:,} labelled",
         f"{listing.name}: not read: {told or 'none'}",
     ]
+    return lines + ([f"{listing.name}: {advice(undetected)}"] if undetected else [])

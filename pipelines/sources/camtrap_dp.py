@@ -167,8 +167,7 @@ class _Media:
             deployment_id=deployment,
             place=self._places.get(deployment or ""),
             event_id=event_id,
-            captured_at=clock.wall,
-            utc_offset=clock.utc_offset,
+            **clock.columns,
             public=flag(row["filePublic"]),
             licence=self._licence,
         )

@@ -16,18 +16,34 @@ EARLIEST_YEAR = 1990
 
 @dataclass(frozen=True)
 class Clock:
-    """`wall` "YYYY-MM-DD HH:MM:SS" as the camera showed it, `utc_offset` seconds east, `instant` in epoch seconds."""
+    """`wall` "YYYY-MM-DD HH:MM:SS" as the camera showed it, `utc_offset` seconds east, `instant` in epoch seconds.
+
+    Where a time is written and cannot be used, `fault` says why: unreadable_time, or year_out_of_range with the time
+    in `shown`.
+    """
 
     wall: str | None = None
     utc_offset: int | None = None
     instant: float | None = None
+    fault: str | None = None
+    shown: str | None = None
+
+    @property
+    def columns(self) -> dict[str, str | int | None]:
+        """What MEDIA keeps of it."""
+        return {
+            "captured_at": self.wall,
+            "utc_offset": self.utc_offset,
+            "time_fault": self.fault,
+            "time_shown": self.shown,
+        }
 
 
 def read_clock(value: object, refused: Refused, latest_year: int | None = None) -> Clock:
     """Reads ISO 8601, EXIF's colons and the shapes found in public sets; `1/2/2019` is read month first.
 
     A date alone becomes midnight. A time that cannot be read is counted as unreadable_time, a year before 1990 or after
-    `latest_year` (default: this one) as year_out_of_range: the row stays, its time is null.
+    `latest_year` (default: this one) as year_out_of_range: the row stays, its time is null and its fault is named.
     """
     written = text(value)
     if written is None or written.lower() in ("nan", "none", "null", "na", "nat"):
@@ -35,12 +51,12 @@ def read_clock(value: object, refused: Refused, latest_year: int | None = None) 
     moment = _parse(written)
     if moment is None:
         refused.add("unreadable_time", written[:60])
-        return Clock()
+        return Clock(fault="unreadable_time")
+    wall = moment.replace(tzinfo=None).isoformat(" ", "seconds")
     if not EARLIEST_YEAR <= moment.year <= (latest_year or _this_year()):
         refused.add("year_out_of_range", written[:60])
-        return Clock()
+        return Clock(fault="year_out_of_range", shown=wall)
     offset = moment.utcoffset()
-    wall = moment.strftime("%Y-%m-%d %H:%M:%S")
     return Clock(wall) if offset is None else Clock(wall, int(offset.total_seconds()), moment.timestamp())
 
 

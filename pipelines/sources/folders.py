@@ -16,8 +16,9 @@ from pydantic import Field
 from infra.storage import Store
 from pipelines.errors import DataRefused
 from pipelines.sources.archive import Archive
+from pipelines.sources.formats import EXTENSIONS
 from pipelines.sources.labels import BAD, observation_type, taxon
-from pipelines.sources.reading import EXTENSIONS, folder
+from pipelines.sources.reading import folder
 from pipelines.sources.rows import SurveyRows
 from pipelines.sources.schema import Refused, Survey
 from xmodal.settings import Settings

@@ -16,8 +16,6 @@ from pipelines.sources.schema import Refused
 MISSING = ["", "NA", "NaN", "nan"]
 """What Camtrap DP 1.0.2 writes for a missing value."""
 
-EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
-"""Names under which an image is looked for where no metadata name the file."""
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"[/\\~]|[a-z]:", re.IGNORECASE)

@@ -26,6 +26,8 @@ MEDIA = pa.schema(
         ("split", pa.string()),  # published split: train | val | test; null = none published
         ("licence", pa.string()),
         ("rights_holder", pa.string()),
+        ("time_fault", pa.string()),  # unreadable_time | year_out_of_range: why a written time is null above
+        ("time_shown", pa.string()),  # the wall time whose year cannot be: it still orders a camera's frames
     ]
 )
 

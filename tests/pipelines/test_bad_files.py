@@ -20,11 +20,11 @@ from infra.storage import Store, open_store
 from pipelines.dataset import Dataset
 from pipelines.errors import DataRefused
 from pipelines.prepare import flow, items, listing
-from pipelines.prepare.formats import EXTENSIONS, mismatched
 from pipelines.prepare.images import ahead
 from pipelines.prepare.settings import DataSettings
 from pipelines.prepare.verb import told
 from pipelines.prepare.workers import RayWorkers
+from pipelines.sources.formats import EXTENSIONS, mismatched
 from tests.pipelines.bad_files import Kind, encoded, kinds, orientation, picture
 from tests.pipelines.surveys import IMAGE, IN_PROCESS, TEXT, coco_settings, prepare, write_coco
 from xmodal.decoding import REASONS, decode, has_end, pixel_reader

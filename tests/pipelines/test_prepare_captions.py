@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from pipelines.prepare import captions
 from pipelines.prepare.attributes import NAMES, Coder, extend, values
-from pipelines.prepare.clocks import daylight, flags, only_dates
 from pipelines.prepare.facts import Medium, facts, lineage
 
 FOX = {"taxon": "Vulpes vulpes", "rank": "species", "names": {"eng": "red fox", "fra": "renard roux"},
@@ -97,16 +96,6 @@ def test_two_species_in_a_frame_leave_what_they_share() -> None:
     assert not {"species", "genus", "common_name"} & values(frame).keys()
 
 
-def test_a_label_of_the_event_reaches_only_frames_with_an_animal_box() -> None:
-    event = observation(FOX, level="event", count=3)
-    empty = {"classes": [], "confidences": [], "boxes": []}
-    weak, strong = ({"classes": ["animal"], "confidences": [c], "boxes": [[0, 0, 1, 1]]} for c in (0.1, 0.9))
-    assert "taxon" not in known(event, boxes=empty) and "taxon" not in known(event, boxes=weak)
-    for reached in (known(event, boxes=strong), known(event)):
-        assert reached["taxon"]["value"] == "Vulpes vulpes" and "count" not in reached
-    assert known(observation(FOX), boxes=empty)["taxon"]["value"] == "Vulpes vulpes"
-
-
 def test_people_overrule_machines() -> None:
     frame = known(observation(WOLF, method="machine"), observation(FOX))
     assert frame["taxon"]["value"] == "Vulpes vulpes"
@@ -164,20 +153,6 @@ def test_a_vocabulary_only_grows() -> None:
     assert list(second) == list(NAMES) and second["infrared"] == ["no", "yes"]
     claimed = {"species": "C", "infrared": "yes"}
     assert Coder(first).codes(claimed) == Coder(second).codes(claimed)
-
-
-def test_a_clock_is_trusted_only_where_it_shows_times() -> None:
-    assert only_dates(["2024-05-05 00:00:00"] * 3 + [None]) and not only_dates(["2024-05-05 00:00:01", None])
-    assert flags(None, False) == ["no_time"] and flags("2024-05-05 10:00:00", True) == ["date_only"]
-    assert flags("2000-01-01 00:12:00", False) == ["default_date"] and flags("2024-05-05 10:00:00", False) == []
-    assert [daylight(f"2024-05-05 {hour:02d}:00:00") for hour in (3, 5, 12, 19, 23)] == [
-        "night",
-        None,
-        "day",
-        None,
-        "night",
-    ]
-    assert "daylight" not in facts(Medium({"captured_at": "2024-05-05 12:00:00"}, [], None), False, False, 0.2)
 
 
 def test_texts_say_of_an_animal_only_what_they_are_told_to() -> None:

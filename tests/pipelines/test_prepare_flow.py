@@ -33,9 +33,10 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counts
 
 
-def image(colour: int = 0, exif: bytes = b"") -> bytes:
+def image(colour: int = 0, exif: bytes = b"", grey: bool = False) -> bytes:
     stream = io.BytesIO()
-    Image.new("RGB", (16, 16), (colour % 256, 40, 200)).save(stream, "JPEG", exif=exif)
+    fill = (colour % 256,) * 3 if grey else (colour % 256, 40, 200)
+    Image.new("RGB", (16, 16), fill).save(stream, "JPEG", exif=exif)
     return stream.getvalue()
 
 
