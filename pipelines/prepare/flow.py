@@ -25,6 +25,7 @@ from pipelines.prepare.clocks import only_dates
 from pipelines.prepare.derived import derive
 from pipelines.prepare.document import describe, split_counts
 from pipelines.prepare.images import PixelReceipt, PixelTask, ReadPixels
+from pipelines.prepare.lexicon import Lexicon
 from pipelines.prepare.plan import Held, Item, cut_items, inherited, ledger_rows
 from pipelines.prepare.records import RecordsTask, WriteRecords, records_id
 from pipelines.prepare.run import Run
@@ -76,8 +77,9 @@ def build(run: Run, image_encoder: ImageEncoderSettings, text_encoder: TextEncod
     splits, pins = split(run, rows)
     readable = sorted((one for one in items if held.parts[one.identity]), key=lambda one: (one.survey, one.identity))
     pixels = [part for item in readable if (part := held.parts[item.identity])]
-    words = vocabularies.attributes(parent_attributes(run), [listing.known.survey for listing in run.listings])
-    records = write_records(run, readable, held, splits, words)
+    surveys = [listing.known.survey for listing in run.listings]
+    words, names = vocabularies.attributes(parent_attributes(run), surveys, run.data.captions.languages)
+    records = write_records(run, readable, held, splits, words, names)
     check_counts(split_counts(records), run.data.split.kind)
     wordpiece = wordpiece_json(run, records)
     documents = {"attributes": vocabularies.attributes_json(words), "wordpiece": wordpiece}
@@ -172,7 +174,9 @@ def parent_attributes(run: Run) -> Vocabulary:
     return json.loads(run.home.read(entry["path"]))["attributes"] if entry else {}
 
 
-def write_records(run: Run, items: list[Item], held: Held, splits: Splits, words: Vocabulary) -> list[dict[str, Any]]:
+def write_records(
+    run: Run, items: list[Item], held: Held, splits: Splits, words: Vocabulary, names: Lexicon
+) -> list[dict[str, Any]]:
     """Entries of the record parts, in the order of `items`; those the parent holds under the same id are inherited."""
     known = {part["records_id"]: part for part in run.inherited("records")}
     dates = {
@@ -185,7 +189,8 @@ def write_records(run: Run, items: list[Item], held: Held, splits: Splits, words
         keys = [key for key in item.keys if held.outcomes[item.survey, key]["status"] == "ok"]
         media = item.listing.known.media(keys)
         own = {key: splits[item.survey, key] for key in keys}
-        identity = records_id(part, media, own, dates[item.survey], run.data)
+        known_names = names.about(row for one in media.values() for row in one.observations)
+        identity = records_id(part, media, own, dates[item.survey], run.data, known_names)
         tasks[identity] = RecordsTask(
             identity=identity,
             survey=item.survey,
@@ -197,6 +202,7 @@ def write_records(run: Run, items: list[Item], held: Held, splits: Splits, words
             splits=own,
             dates_only=dates[item.survey],
             vocabulary=words,
+            lexicon=known_names,
             captions=run.data.captions,
             pixels=run.data.pixels,
             threshold=run.data.detector_threshold,

@@ -13,12 +13,14 @@ from pipelines.prepare.attributes import Coder, Vocabulary, values
 from pipelines.prepare.clocks import flags
 from pipelines.prepare.digests import digest, settings_digest, share
 from pipelines.prepare.facts import FACTS_VERSION, Medium, facts
+from pipelines.prepare.language import version
+from pipelines.prepare.lexicon import Lexicon
 from pipelines.prepare.parts import BOX_CLASSES, RECORDS, parquet, put_part, read_columns
 from pipelines.prepare.settings import CaptionSettings, DataSettings
 from pipelines.prepare.splits import Assigned, place_hash
 from xmodal.transforms import PixelSettings, boxes_after
 
-RECORDS_VERSION = 1
+RECORDS_VERSION = 2
 """Raised when the same facts and settings give other records."""
 
 
@@ -36,17 +38,23 @@ class RecordsTask:
     splits: dict[str, Assigned]
     dates_only: bool
     vocabulary: Vocabulary
+    lexicon: Lexicon
     captions: CaptionSettings
     pixels: PixelSettings
     threshold: float
 
 
 def records_id(
-    part: dict[str, Any], media: dict[str, Medium], splits: dict[str, Assigned], dates_only: bool, data: DataSettings
+    part: dict[str, Any],
+    media: dict[str, Medium],
+    splits: dict[str, Assigned],
+    dates_only: bool,
+    data: DataSettings,
+    lexicon: Lexicon,
 ) -> str:
     """16 hex digits of everything that a record part is made of."""
     known = [[key, one.media, one.observations, one.detection, splits[key]] for key, one in sorted(media.items())]
-    versions = [FACTS_VERSION, RECORDS_VERSION, captions.version()]
+    versions = [FACTS_VERSION, RECORDS_VERSION, version(data.captions.languages), lexicon.meanings, lexicon.species]
     settings = [settings_digest(data.captions), settings_digest(data.pixels), data.detector_threshold, dates_only]
     return digest(part["item"], part["sha256"], known, settings, versions)[:16]
 
@@ -75,9 +83,10 @@ def record(pixel: dict[str, Any], task: RecordsTask, coder: Coder) -> dict[str, 
     media = medium.media or {"media_id": pixel["key"]}
     trusted = not flags(media.get("captured_at"), task.dates_only)
     known = facts(medium, pixel["infrared"], trusted, task.threshold)
-    texts = captions.own_captions(medium.captions) or captions.captions(
-        known, pixel["sample_id"], task.captions.seed, coder, task.captions.says
-    )
+    recorded = values(known) | task.lexicon.recorded(known.get("taxon"))
+    shown = captions.Shown(known, recorded, pixel["sample_id"], task.captions.seed, task.captions.says, task.lexicon)
+    own = captions.own_captions(medium.captions)
+    texts = own or captions.captions(shown, task.captions.languages, coder)
     split, reason = _used(task, pixel, known, texts)
     taxon = known.get("taxon", {"value": None, "rank": None})
     copied = ("media_id", "event_id", "deployment_id", "captured_at", "utc_offset", "licence", "rights_holder")
@@ -92,7 +101,7 @@ def record(pixel: dict[str, Any], task: RecordsTask, coder: Coder) -> dict[str, 
         "clock_trusted": trusted,
         "taxon": taxon["value"],
         "taxon_rank": taxon["rank"],
-        "codes": coder.packed(values(known)),
+        "codes": coder.packed(recorded),
         "captions": json.dumps(texts, ensure_ascii=False).encode() if texts else b"[]",
         "facts": json.dumps(known, ensure_ascii=False, sort_keys=True).encode(),
     }
