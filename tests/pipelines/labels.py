@@ -1,4 +1,4 @@
-"""Labels, frames and their texts, for tests of facts and captions: observations made by hand, and what is written of them."""
+"""Labels, frames and their texts, for tests of facts and captions: made by hand, and what is written of them."""
 
 import json
 from collections.abc import Iterable

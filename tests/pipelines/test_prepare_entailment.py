@@ -2,7 +2,8 @@
 
 The reading knows nothing of claims and codes. It finds the noun of a text, asks which labels it is true of (yes, no, or
 not told), counts animals, and answers for a frame: true, false, or open. Codes may never call a text true that is not,
-and never false that is not; of a frame with one label they must find every true text.
+and never false that is not; of a frame with one label they must find every true text. A label is about animals of one
+kind, also where a frame has it twice: what it leaves open is true of all of them or of none.
 """
 
 import math
@@ -69,7 +70,10 @@ LABELS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
 }
 SECOND_FOX = {"red fox without taxon": (label(None, None, eng="red fox"), {})}
 """In the second world "red fox" stands for two labels, of which one has no taxon."""
-EXCLUSIVE = [{"eng": {"rabbit", "dingo", "deer"}, "fra": {"renard"}}, {"eng": {"rabbit", "dingo", "deer", "red fox"}, "fra": {"renard"}}]  # fmt: skip
+EXCLUSIVE = [
+    {"eng": {"rabbit", "dingo", "deer"}, "fra": {"renard"}},
+    {"eng": {"rabbit", "dingo", "deer", "red fox"}, "fra": {"renard"}},
+]
 """Names that stand for no single species, by world: they exclude each other, as classes do."""
 
 NAMES = {
@@ -139,7 +143,7 @@ def read(text: str, code: str) -> Said:
     _, what, which = max(found)
     number = [limits for words, limits in COUNTS[code].items() if re.search(rf"\b{words}\b", text)]
     stage = [stage for words, stage in STAGES[code].items() if re.search(rf"\b{words}s?\b", text)]
-    return Said(what, which, *(one[0] if one else None for one in (number, stage)))
+    return Said(what, which, number[0] if number else None, stage[0] if stage else None)
 
 
 @dataclass(frozen=True)
@@ -186,9 +190,17 @@ class Reader:
         answers = [True if True in nouns else None if None in nouns else False]
         if said.number:
             least, most = said.number
-            low = sum(count or 1 for one, count, _ in told if one)
-            high = sum(count or math.inf for one, count, _ in told if one is not False)
-            answers.append(False if high < least or low > most else True if least <= low and high <= most else None)
+            kinds = [self.labels[name][0]["taxon"] or name for name, _, _ in seen.animals]
+            open_to = {
+                kind: (True, False) if one is None else (one,) for kind, (one, _, _) in zip(kinds, told, strict=True)
+            }
+            chosen = [dict(zip(open_to, case, strict=True)) for case in product(*open_to.values())]
+            cases = [[(n, case[kind]) for kind, (_, n, _) in zip(kinds, told, strict=True)] for case in chosen]
+            low = [sum(count or 1 for count, of_it in case if of_it) for case in cases]
+            high = [sum(count or math.inf for count, of_it in case if of_it) for case in cases]
+            can = any(most >= fewest and least <= highest for fewest, highest in zip(low, high, strict=True))
+            must = all(least <= fewest and highest <= most for fewest, highest in zip(low, high, strict=True))
+            answers.append(True if must else None if can else False)
         if said.stage:
             stages = {stage for one, _, stage in told if one is not False}
             answers.append(True if stages == {said.stage} else None if stages & {None, said.stage} else False)
@@ -200,10 +212,8 @@ def frames(labels: Any) -> list[Seen]:
     singles = [
         Seen(((name, n, stage),)) for name, n, stage in product(labels, (None, 1, 2, 5), (None, "adult", "juvenile"))
     ]
-    pairs = [
-        Seen(((one, n, "adult"), (two, 1, stage)))
-        for one, two, n, stage in product(labels, labels, (1, 2, None), ("adult", None))
-    ]
+    further = ((1, "adult"), (2, None), (None, "juvenile"))
+    pairs = [Seen(((one, n, "adult"), (two, 1, stage))) for one, two, (n, stage) in product(labels, labels, further)]
     return [*singles, *pairs, Seen(people=True), Seen((("red fox", 1, None),), people=True), Seen(blank=True)]
 
 
