@@ -1,6 +1,5 @@
 """Facts and captions: what a text claims is recorded of its image, and a text names nothing that is not."""
 
-import json
 import re
 from typing import Any
 
