@@ -15,6 +15,8 @@ Reason = Literal[
     "untrusted_clock",  # on which side of a cut in time it belongs is not known
     "no_published_split",  # the set's own split does not name it
     "no_caption",  # its facts gave no text
+    "event_label_without_box",  # only a label of its event names it, and the detector found no animal in it
+    "event_label_without_detector",  # only a label of its event names it, and no detector ran on it
     "blank_beyond_share",  # a blank training frame that captions.blank_share leaves out
 ]
 LEDGER_REASONS: tuple[Reason, ...] = ("cross_split_duplicate", "untrusted_clock")

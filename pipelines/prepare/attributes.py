@@ -24,8 +24,12 @@ NAMES = (
     "behavior",
     "daylight",
     "infrared",
+    "name_fra",
+    "name_spa",
+    "name_por",
+    "name_deu",
 )
-"""The attributes (A of them), in the order of the codes."""
+"""The attributes (A of them), in the order of the codes; later ones are appended, and older codes end before them."""
 
 FIXED: dict[str, list[str]] = {
     "type": ["animal", "human", "vehicle", "blank"],
@@ -35,7 +39,15 @@ FIXED: dict[str, list[str]] = {
 }
 """Values known before any survey is read."""
 
+RANKS = ("class", "order", "family", "genus", "species")
+"""The ranks among them."""
+
+BEHAVIORS = {"vigilant": "vigilance", "alert": "vigilance", "eating": "feeding", "travelling": "moving"}
+"""Words of archives that say the same of what an animal does."""
+
 Vocabulary = dict[str, list[str]]
+Claims = dict[str, str]
+"""Attribute to value."""
 
 
 def count_group(count: int) -> str | None:
@@ -45,23 +57,34 @@ def count_group(count: int) -> str | None:
     return {1: "one", 2: "two"}.get(count, "several" if count < 10 else "many")
 
 
-def values(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Attribute to value, of the facts that an attribute stands for."""
-    found = {
-        name: facts[name]["value"] for name in ("type", "life_stage", "sex", "behavior", "daylight") if name in facts
-    }
-    found |= taxon_values(facts["taxon"]) if "taxon" in facts else {}
-    group = count_group(facts["count"]["value"]) if "count" in facts else None
+def name_attribute(language: str) -> str:
+    """The attribute of names in a language (ISO 639-3)."""
+    return "common_name" if language == "eng" else f"name_{language}"
+
+
+def values(facts: Mapping[str, Mapping[str, Any]]) -> Claims:
+    """Attribute to value, of the facts that an attribute stands for. Names are not among them: what they stand for is
+    the lexicon's to say.
+
+    A frame that shows animals and people or vehicles has no one `type`, and one of two foxes and a wolf no one count:
+    "two foxes" is true of it, and "three animals" too.
+    """
+    found = {name: facts[name]["value"] for name in ("life_stage", "sex", "daylight") if name in facts}
+    if "type" in facts and "also" not in facts["type"]:
+        found["type"] = facts["type"]["value"]
+    if "behavior" in facts:
+        found["behavior"] = BEHAVIORS.get(facts["behavior"]["value"], facts["behavior"]["value"])
+    found |= rank_values(facts["taxon"]) if "taxon" in facts else {}
+    counted = "count" in facts and "mixed" not in facts["count"]
+    group = count_group(facts["count"]["value"]) if counted else None
     found |= {"count_group": group} if group else {}
     return found | {"infrared": "yes" if facts["infrared"]["value"] else "no"}
 
 
-def taxon_values(taxon: Mapping[str, Any]) -> dict[str, str]:
-    """The attributes that a taxon fact settles: its ranks from class to species, and its English name."""
+def rank_values(taxon: Mapping[str, Any]) -> Claims:
+    """Rank to name, from class to species, as a taxon fact settles them."""
     ranks = {**taxon["lineage"], taxon["rank"]: taxon["value"]} if taxon["value"] else taxon["lineage"]
-    found = {rank: ranks[rank] for rank in NAMES if ranks.get(rank)}
-    name = taxon["names"].get("eng")
-    return found | ({"common_name": name.lower()} if name else {})
+    return {rank: ranks[rank] for rank in RANKS if ranks.get(rank)}
 
 
 def extend(vocabulary: Vocabulary, found: Iterable[Mapping[str, str]]) -> Vocabulary:

@@ -3,9 +3,10 @@
 from collections import Counter
 from typing import Any
 
-from pipelines.prepare import captions, ledger
+from pipelines.prepare import ledger
 from pipelines.prepare.facts import FACTS_VERSION
 from pipelines.prepare.items import PIXELS_VERSION
+from pipelines.prepare.language import version
 from pipelines.prepare.listing import SurveyListing
 from pipelines.prepare.records import RECORDS_VERSION
 from pipelines.prepare.run import Run
@@ -28,7 +29,7 @@ def describe(
         "split": {"policy": run.data.split.kind, "version": SPLIT_VERSION}
         | told(run.data.split.kind, split)
         | run.data.split.model_dump(mode="json", include={"seed"}),
-        "captions": captions.version(),
+        "captions": version(run.data.captions.languages),
         "taxonomy": None,
         "surveys": [_survey(listing, rows, parts["records"]) for listing in run.listings],
         "counts": split_counts(parts["records"]),

@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.errors import DataRefused
+from pipelines.prepare.assigned import Reason
 
-WITHOUT_BOX, WITHOUT_DETECTOR = "event_label_without_box", "event_label_without_detector"
+WITHOUT_BOX: Reason = "event_label_without_box"
+WITHOUT_DETECTOR: Reason = "event_label_without_detector"
 
 Row = dict[str, Any]
 
@@ -35,7 +37,7 @@ def finds_animal(detection: Row, threshold: float) -> bool:
     return any(name == "animal" and confidence >= threshold for name, confidence in boxes)
 
 
-def kept_back(rows: Sequence[Row], detection: Row | None) -> str | None:
+def kept_back(rows: Sequence[Row], detection: Row | None) -> Reason | None:
     """Why a frame without a text has none, where the reason is a label of its event."""
     if not any(is_of_event(row) for row in rows):
         return None

@@ -1,7 +1,7 @@
 """Typed facts of one medium, each with its source, from the observations that name it.
 
 What several observations of a frame disagree on is not a fact of the frame: two species leave their lowest shared rank.
-Counts come from labels of the frame, never from labels of its event.
+Counts come from labels of the frame, never from labels of its event; one over several taxa is marked `mixed`.
 """
 
 import json
@@ -15,6 +15,9 @@ from pipelines.sources.labels import RANKS
 
 FACTS_VERSION = 2
 """Raised when the same observations give other facts."""
+
+NOT_KNOWN = ("unknown", "unk", "undetermined", "undefined", "not known", "none", "na", "n/a")
+"""Words that archives write where an age, a sex or a behaviour is not known."""
 
 Observation = dict[str, Any]
 
@@ -44,7 +47,8 @@ def facts(
     kind = next((name for name in ("animal", "human", "vehicle", "blank") if name in kinds), None)
     if kind is not None:
         own = [row for row in rows if row["type"] == kind]
-        found["type"] = {"value": kind, "source": sources(own)}
+        also = sorted(kinds & {"human", "vehicle"} - {kind})
+        found["type"] = {"value": kind, "source": sources(own)} | ({"also": also} if also else {})
         found |= animal_facts(own) if kind == "animal" else {}
     light = daylight(medium.media["captured_at"]) if medium.media and clock_trusted else None
     return found | ({"daylight": {"value": light, "source": "clock"}} if light else {})
@@ -115,13 +119,14 @@ def _count(rows: Sequence[Observation]) -> dict[str, Any] | None:
     counted = [row for row in rows if row["level"] == "media"]
     if len(counted) < len(rows) or any(row["count"] is None for row in rows):
         return None
-    return {"value": sum(row["count"] for row in rows)}
+    mixed = len({row["taxon"] or row["names"] for row in rows}) > 1
+    return {"value": sum(row["count"] for row in rows)} | ({"mixed": True} if mixed else {})
 
 
 def _agreed(rows: Sequence[Observation], column: str, clean: Callable[[str], str]) -> dict[str, Any] | None:
     values = {clean(row[column]).strip() if row[column] else None for row in rows}
     value = values.pop()
-    return {"value": value} if not values and value and "|" not in value else None
+    return {"value": value} if not values and value and "|" not in value and value not in NOT_KNOWN else None
 
 
 def _parsed(text: str | None) -> dict[str, str]:

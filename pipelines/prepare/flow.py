@@ -28,6 +28,7 @@ from pipelines.prepare.clock_flags import ClockFlags, clock_flags
 from pipelines.prepare.derived import derive
 from pipelines.prepare.document import describe, split_counts, unused
 from pipelines.prepare.images import PixelReceipt, PixelTask, ReadPixels
+from pipelines.prepare.lexicon import Lexicon
 from pipelines.prepare.placed import placed
 from pipelines.prepare.plan import Held, Item, cut_items, inherited, ledger_rows
 from pipelines.prepare.proposal import Pins
@@ -85,8 +86,9 @@ def build(run: Run, image_encoder: ImageEncoderSettings, text_encoder: TextEncod
     splits = split(run, rows)
     readable = sorted((one for one in items if held.parts[one.identity]), key=lambda one: (one.survey, one.identity))
     pixels = [part for item in readable if (part := held.parts[item.identity])]
-    words = vocabularies.attributes(parent_attributes(run), [listing.known.survey for listing in run.listings])
-    records = write_records(run, readable, held, splits.of, words, clocks)
+    surveys = [listing.known.survey for listing in run.listings]
+    words, names = vocabularies.attributes(parent_attributes(run), surveys, run.data.captions.languages)
+    records = write_records(run, readable, held, splits.of, words, names, clocks)
     event_labels.check_counts(split_counts(records), unused(records))
     check_counts(split_counts(records), run.data.split.kind)
     wordpiece = wordpiece_json(run, records)
@@ -168,7 +170,7 @@ def parent_attributes(run: Run) -> Vocabulary:
 
 
 def write_records(
-    run: Run, items: list[Item], held: Held, splits: Splits, words: Vocabulary, clocks: ClockFlags
+    run: Run, items: list[Item], held: Held, splits: Splits, words: Vocabulary, names: Lexicon, clocks: ClockFlags
 ) -> list[dict[str, Any]]:
     """Entries of the record parts, in the order of `items`; those the parent holds under the same id are inherited."""
     known = {part["records_id"]: part for part in run.inherited("records")}
@@ -180,7 +182,8 @@ def write_records(
         media = item.listing.known.media(keys)
         own = {key: splits[item.survey, key] for key in keys}
         flags = {key: clocks[item.survey].get(key) for key in keys}
-        identity = records_id(part, media, own, flags, run.data)
+        known_names = names.about(row for one in media.values() for row in one.observations)
+        identity = records_id(part, media, own, flags, run.data, known_names)
         tasks[identity] = RecordsTask(
             identity=identity,
             survey=item.survey,
@@ -193,6 +196,7 @@ def write_records(
             splits=own,
             clock_flags=flags,
             vocabulary=words,
+            lexicon=known_names,
             captions=run.data.captions,
             pixels=run.data.pixels,
             threshold=run.data.detector_threshold,

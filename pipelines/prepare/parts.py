@@ -43,7 +43,7 @@ RECORDS = pa.schema(
         ("taxon", pa.string()),
         ("taxon_rank", pa.string()),
         ("codes", pa.binary()),  # int32 (A,), attribute codes, -1 = unspecified
-        ("captions", pa.binary()),  # UTF-8 JSON [{"text", "language", "codes": [int] | null}]
+        ("captions", pa.binary()),  # UTF-8 JSON [{"text", "language", "name_source", "codes": [int] | null}]
         ("facts", pa.binary()),  # UTF-8 JSON {name: {"value", "source", ...}}
         ("n_boxes", pa.int32()),  # null = not run through a detector, 0 = nothing found
         ("boxes", pa.binary()),  # float32 (n, 4): x, y, width, height relative to the stored image

@@ -16,6 +16,8 @@ from pipelines.prepare.clocks import trusts
 from pipelines.prepare.digests import digest, settings_digest, share
 from pipelines.prepare.event_labels import kept_back
 from pipelines.prepare.facts import FACTS_VERSION, Medium, facts
+from pipelines.prepare.language import version
+from pipelines.prepare.lexicon import Lexicon
 from pipelines.prepare.parts import BOX_CLASSES, RECORDS, parquet, put_part, read_columns
 from pipelines.prepare.settings import CaptionSettings, DataSettings
 from pipelines.prepare.units import place_hash
@@ -41,6 +43,7 @@ class RecordsTask:
     clock_flags: dict[str, str | None]
     """As the ledger has them."""
     vocabulary: Vocabulary
+    lexicon: Lexicon
     captions: CaptionSettings
     pixels: PixelSettings
     threshold: float
@@ -54,13 +57,14 @@ def records_id(
     splits: dict[str, Assigned],
     clock_flags: dict[str, str | None],
     data: DataSettings,
+    lexicon: Lexicon,
 ) -> str:
     """16 hex digits of everything that a record part is made of."""
     known = [
         [key, one.media, one.observations, one.detection, splits[key], clock_flags[key]]
         for key, one in sorted(media.items())
     ]
-    versions = [FACTS_VERSION, RECORDS_VERSION, captions.version()]
+    versions = [FACTS_VERSION, RECORDS_VERSION, version(data.captions.languages), lexicon.meanings, lexicon.species]
     settings = [
         settings_digest(data.captions),
         settings_digest(data.pixels),
@@ -96,9 +100,10 @@ def record(pixel: dict[str, Any], task: RecordsTask, coder: Coder) -> dict[str, 
     media = medium.media or {"media_id": pixel["key"]}
     trusted = media.get("captured_at") is not None and trusts(task.clock_flags[pixel["key"]])
     known = facts(medium, pixel["infrared"], trusted, task.threshold, task.undetected)
-    texts = captions.own_captions(medium.captions) or captions.captions(
-        known, pixel["sample_id"], task.captions.seed, coder, task.captions.says
-    )
+    recorded = values(known) | task.lexicon.recorded(known.get("taxon"))
+    shown = captions.Shown(known, recorded, pixel["sample_id"], task.captions.seed, task.captions.says, task.lexicon)
+    own = captions.own_captions(medium.captions)
+    texts = own or captions.captions(shown, task.captions.languages, coder)
     split, reason = _used(task, pixel, known, texts)
     taxon = known.get("taxon", {"value": None, "rank": None})
     copied = ("media_id", "event_id", "deployment_id", "captured_at", "utc_offset", "licence", "rights_holder")
@@ -113,7 +118,7 @@ def record(pixel: dict[str, Any], task: RecordsTask, coder: Coder) -> dict[str, 
         "clock_trusted": trusted,
         "taxon": taxon["value"],
         "taxon_rank": taxon["rank"],
-        "codes": coder.packed(values(known)),
+        "codes": coder.packed(recorded),
         "captions": json.dumps(texts, ensure_ascii=False).encode() if texts else b"[]",
         "facts": json.dumps(known, ensure_ascii=False, sort_keys=True).encode(),
     }

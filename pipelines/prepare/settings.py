@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from infra.storage import Store, open_store
 from pipelines.prepare.by_place import PlaceSplit
 from pipelines.prepare.by_time import TimeSplit
+from pipelines.prepare.language import available
 from pipelines.prepare.published import PublishedSplit
 from pipelines.sources import OverlaySettings, SourceSettings
 from xmodal.settings import Settings
@@ -53,6 +54,9 @@ Said = Literal["count", "stage", "sex", "behavior", "light", "infrared"]
 class CaptionSettings(Settings):
     """Texts generated from recorded facts; sets that bring captions keep their own."""
 
+    languages: tuple[str, ...] = Field(default=("eng",), min_length=1)
+    """Languages of the texts (ISO 639-3: eng, fra, spa, por, deu). Each image gets all its texts in each of them; where
+    the archive states no name in a language, the scientific one stands there."""
     seed: int = 0
     """Seed of the drawn surface forms."""
     says: tuple[Said, ...] = ("count", "stage", "sex", "behavior", "light", "infrared")
@@ -60,6 +64,18 @@ class CaptionSettings(Settings):
     images: a text that tells apart what looks alike teaches to tell single images apart."""
     blank_share: float = Field(default=0.5, ge=0, le=1)
     """Share of the train split's blank frames that are used, by a hash: most frames of many archives are blank."""
+
+    @field_validator("languages")
+    @classmethod
+    def _written(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
+        if twice := sorted({code for code in languages if languages.count(code) > 1}):
+            raise ValueError(f"{twice[0]} is named twice")
+        for code in languages:
+            if code not in available():
+                near = difflib.get_close_matches(code, available(), n=1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                raise ValueError(f"{code!r} is no language of captions; allowed: {', '.join(available())}{hint}")
+        return languages
 
 
 SplitSettings = Annotated[PlaceSplit | TimeSplit | PublishedSplit, Field(discriminator="kind")]

@@ -1,7 +1,7 @@
 """Vocabularies of a version: attribute values, and the WordPiece pieces of the train split's captions."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from infra.storage import Store
 from pipelines.prepare.attributes import Vocabulary, extend, values
 from pipelines.prepare.facts import animal_facts
+from pipelines.prepare.lexicon import Lexicon, lexicon
 from pipelines.prepare.parts import entry_of, read_columns
 from pipelines.sources.schema import Survey
 from xmodal.wordpiece import WordPiece
@@ -17,18 +18,23 @@ from xmodal.wordpiece import WordPiece
 LABEL_COLUMNS = ["taxon", "rank", "lineage", "names", "life_stage", "sex", "behavior"]
 
 
-def attributes(parent: Vocabulary, surveys: list[Survey]) -> Vocabulary:
-    """The parent's vocabulary with what the surveys' labels add."""
-    return extend(parent, (found for survey in surveys for found in _label_values(survey.observations)))
+def attributes(
+    parent: Vocabulary, surveys: list[Survey], languages: Sequence[str] = ("eng",)
+) -> tuple[Vocabulary, Lexicon]:
+    """The parent's vocabulary with what the surveys' labels add, and what names stand for in these labels."""
+    labels = [label for survey in surveys for label in _labels(survey.observations)]
+    names = lexicon((label["taxon"] for label in labels if "taxon" in label), languages)
+    found = [values(label | {"infrared": {"value": False}}) for label in labels]
+    return extend(parent, [*found, *names.values()]), names
 
 
-def _label_values(observations: pa.Table) -> Iterator[dict[str, str]]:
-    """Attribute values of every distinct label."""
+def _labels(observations: pa.Table) -> Iterator[dict[str, Any]]:
+    """Facts of every distinct label."""
     animals = observations.filter(pc.field("type") == "animal")
     distinct = animals.select(LABEL_COLUMNS).group_by(LABEL_COLUMNS).aggregate([])
     for row in distinct.to_pylist():
         row |= {"level": "event", "count": None, "origin": "", "method": None}
-        yield values(animal_facts([row]) | {"infrared": {"value": False}})
+        yield animal_facts([row])
 
 
 def stored(home: Store, kind: str, document: str, parent: list[dict[str, Any]]) -> dict[str, Any]:

@@ -14,11 +14,12 @@ from pipelines.prepare import verb
 from pipelines.prepare.event_labels import WITHOUT_BOX, WITHOUT_DETECTOR, kept_back, reaching
 from pipelines.prepare.settings import DataSettings
 from pipelines.prepare.verb import told
+from tests.pipelines.labels import frame, label, observation
 from tests.pipelines.road import write_recipe
 from tests.pipelines.surveys import coco_settings, prepare, write_coco
-from tests.pipelines.test_prepare_captions import FOX, known, observation
 from tests.pipelines.test_prepare_flow import image
 
+FOX = label("Vulpes vulpes", "species", eng="red fox")
 EVENT = observation(FOX, level="event", count=3)
 
 
@@ -29,17 +30,17 @@ def boxes(*confidences: float, name: str = "animal") -> dict[str, Any]:
 
 def test_a_label_of_the_event_reaches_only_frames_with_an_animal_box() -> None:
     for without in (boxes(), boxes(0.1), boxes(0.9, name="human"), None):
-        assert "taxon" not in known(EVENT, boxes=without) and "type" not in known(EVENT, boxes=without)
-    reached = known(EVENT, boxes=boxes(0.9))
+        assert "taxon" not in frame(EVENT, boxes=without) and "type" not in frame(EVENT, boxes=without)
+    reached = frame(EVENT, boxes=boxes(0.9))
     assert reached["taxon"]["value"] == "Vulpes vulpes" and "count" not in reached
-    assert known(observation(FOX), boxes=boxes())["taxon"]["value"] == "Vulpes vulpes"
+    assert frame(observation(FOX), boxes=boxes())["taxon"]["value"] == "Vulpes vulpes"
 
 
 def test_an_empty_event_is_empty_in_every_frame_and_a_labelled_one_in_none() -> None:
     blank = observation(level="event", type="blank")
-    assert known(blank)["type"]["value"] == known(blank, boxes=boxes())["type"]["value"] == "blank"
-    assert "type" not in known(blank, EVENT) and "type" not in known(blank, EVENT, boxes=boxes())
-    assert known(observation(type="blank"), EVENT)["type"]["value"] == "blank"  # somebody looked at this frame
+    assert frame(blank)["type"]["value"] == frame(blank, boxes=boxes())["type"]["value"] == "blank"
+    assert "type" not in frame(blank, EVENT) and "type" not in frame(blank, EVENT, boxes=boxes())
+    assert frame(observation(type="blank"), EVENT)["type"]["value"] == "blank"  # somebody looked at this frame
 
 
 ROWS = st.lists(

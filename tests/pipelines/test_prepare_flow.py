@@ -6,6 +6,7 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pyarrow.compute as pc
 import pytest
 from PIL import Image
@@ -15,6 +16,7 @@ from pipelines.dataset import Dataset
 from pipelines.errors import DataRefused
 from pipelines.prepare import items, listing
 from pipelines.prepare.attributes import NAMES
+from pipelines.prepare.language import version
 from tests.pipelines.surveys import (
     OBSERVATIONS,
     Reads,
@@ -125,6 +127,57 @@ def test_a_changed_label_reads_no_image_byte_and_keeps_every_pixel_part(
     assert "Vulpes lagopus" in second.records(["taxon"])["taxon"].to_pylist()
     assert second.attributes()["species"][: len(first.attributes()["species"])] == first.attributes()["species"]
     assert Dataset.open(root, "tiny", 1).check(read_data=True) == []
+
+
+def captions_of(dataset: Dataset) -> dict[str, list[dict[str, object]]]:
+    """Captions by sample."""
+    rows = dataset.records(["sample_id", "captions"])
+    return {row["sample_id"]: json.loads(row["captions"]) for row in rows.to_pylist()}
+
+
+def test_a_language_added_rewrites_records_alone(archive: Store, root: Store, counted: Counter[str]) -> None:
+    first = prepare(settings(archive.url), root)
+    counted.clear()
+    second = prepare(settings(archive.url, captions={"languages": ["eng", "fra", "deu"]}), root)
+    assert not any(key.endswith(".JPG") for key in counted), counted
+    assert second.version == 2 and second.document["pixels"] == first.document["pixels"]
+    assert not {one["path"] for one in first.document["records"]} & {one["path"] for one in second.document["records"]}
+    assert first.document["captions"] != second.document["captions"] == version(("eng", "fra", "deu"))
+    before, after = captions_of(first), captions_of(second)
+    assert {name: [one for one in own if one["language"] == "eng"] for name, own in after.items()} == before
+    assert {one["language"] for own in after.values() for one in own} == {"eng", "fra", "deu"}
+    texts = {str(one["text"]): one["name_source"] for own in after.values() for one in own}
+    assert texts["Wildkamerabild: Rotfuchs"] == texts["image de piège photographique : renard roux"] == "archive"
+    assert second.check(read_data=True) == [] == Dataset.open(root, "tiny", 1).check(read_data=True)
+
+
+def test_a_name_that_comes_to_stand_for_more_rewrites_the_records_it_is_in(tmp_path: Path, root: Store) -> None:
+    """Once a name of one species, "red fox" is shared when another survey gives it to a second one."""
+    archives = [open_store(str(tmp_path / name)) for name in ("one", "two", "three")]
+    for archive in archives:
+        coco(archive)
+    surveys = [coco_settings(archive.url).model_dump(mode="json")["surveys"][0] for archive in archives]
+    surveys = [survey | {"name": name} for survey, name in zip(surveys, ("one", "two", "three"), strict=True)]
+    for archive, name, scientific in (
+        (archives[0], "red fox", "Vulpes vulpes"),
+        (archives[1], "badger", "Meles meles"),
+        (archives[2], "red fox", "Vulpes fulva"),
+    ):
+        document = json.loads(archive.read("metadata.json"))
+        document["categories"][1] |= {"name": name, "scientific_name": scientific}
+        archive.put("metadata.json", json.dumps(document).encode())
+    before = prepare(coco_settings("", surveys=surveys[:2]), root)
+    after = prepare(coco_settings("", surveys=surveys), root)
+    old, new = ({one["survey"]: one["records_id"] for one in of.document["records"]} for of in (before, after))
+    assert old["two"] == new["two"] and old["one"] != new["one"]
+    at = NAMES.index("common_name")
+    shared = after.attributes()["common_name"].index("red fox")
+    codes = {row["survey"]: (row["codes"], json.loads(row["captions"])) for row in after.records().to_pylist()}
+    for survey in ("one", "three"):
+        own, texts = codes[survey]
+        assert np.frombuffer(own, np.int32)[at] == shared == texts[0]["codes"][at]
+        assert texts[0]["codes"][NAMES.index("species")] == -1
+    assert np.frombuffer(codes["two"][0], np.int32)[at] == -1
 
 
 def test_a_new_file_reads_only_its_own_item(

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -100,6 +101,25 @@ def test_a_sample_is_the_stored_row(plan: TrainingPlan) -> None:
     assert sample.sample_id == identifier(records[at]["sample_id"])
     assert sample.image_codes == records[at]["codes"], "the dataset's own vocabulary"
     assert sample == reader.sample(group, at, 0) and sample.image != reader.sample(group, at, 1).image
+
+
+def test_a_resumed_reader_goes_on_with_the_texts_it_would_have_read(tmp_path: Path) -> None:
+    """Of all languages, in an order that (seed, epoch, sample) decide: a new reader needs no memory of the old."""
+    recipe = prepared(str(tmp_path), data={"captions": {"languages": ["eng", "spa"]}}, train={"global_batch": 14})
+    plan = TrainingPlan.of(recipe, Dataset.open(recipe.compute.store(), "tiny"))
+    dataset = plan.open()
+    captions = [json.loads(one["captions"]) for one in dataset.read_group(0, 0, "records").to_pylist()]
+    at = max(range(len(captions)), key=lambda row: len(captions[row]))
+    assert {one["language"] for one in captions[at]} == {"eng", "spa"} and len(captions[at]) >= 6
+    epochs = range(2 * len(captions[at]))
+    group = plan.reader.read_group(dataset, 0, 0)
+    whole = [plan.reader.sample(group, at, epoch)._replace(image=b"") for epoch in epochs]
+    again = pickle.loads(pickle.dumps(plan.reader))
+    resumed = again.read_group(plan.open(), 0, 0)
+    assert [again.sample(resumed, at, epoch)._replace(image=b"") for epoch in reversed(epochs)] == whole[::-1]
+    half = len(captions[at])
+    ids = {caption_identifier(one["text"]) for one in captions[at]}
+    assert {one.caption_id for one in whole[:half]} == {one.caption_id for one in whole[half:]} == ids
 
 
 def test_an_image_that_nothing_may_change_is_the_stored_one(plan: TrainingPlan) -> None:

@@ -7,11 +7,13 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from infra.storage import open_store
 from pipelines.errors import DataRefused
-from pipelines.prepare.clocks import only_dates
+from pipelines.prepare import cameras
+from pipelines.prepare.clocks import date_only
 from pipelines.prepare.settings import SurveySettings
 from pipelines.sources import WildlifeInsights
 from pipelines.sources.schema import Survey
@@ -299,8 +301,14 @@ def test_midnights_are_left_to_the_clock_checks_and_bad_times_are_counted(tmp_pa
     survey = read(tmp_path)
     found = survey.media["captured_at"].to_pylist()
     assert found == ["2020-01-05 00:00:00", "2020-01-06 00:00:00", None, None, None]
-    assert only_dates(found)
+    assert only_dates(survey)
     assert survey.refused.counts == {"year_out_of_range": 1, "unreadable_time": 1}
+
+
+def only_dates(survey: Survey) -> bool:
+    """Whether every time that is known is a date alone."""
+    camera, times = cameras.codes(cameras.names(survey.media)), cameras.seconds(survey.media["captured_at"])
+    return bool((date_only(camera, times) == ~np.isnan(times)).all())
 
 
 def test_latin1_and_ragged_rows_are_counted(tmp_path: Path) -> None:
@@ -362,7 +370,7 @@ def test_the_real_bundle(data_dir: Path) -> None:
     assert {row["sex"] for row in facts} | {row["life_stage"] for row in facts} == {None}
     assert len(set(survey.media["place"].to_pylist())) == 19
     times = survey.media["captured_at"].to_pylist()
-    assert all(time.endswith("00:00:00") for time in times) and only_dates(times)
+    assert all(time.endswith("00:00:00") for time in times) and only_dates(survey)
     spans = {row["deployment_id"]: (row["start"], row["end"]) for row in survey.deployments.to_pylist()}
     owners = survey.media["deployment_id"].to_pylist()
     outside = sum(not spans[owner][0] <= time <= spans[owner][1] for owner, time in zip(owners, times, strict=True))
