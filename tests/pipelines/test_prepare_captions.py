@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from pipelines.demo.species import SPECIES
 from pipelines.prepare import captions
 from pipelines.prepare.attributes import BEHAVIORS, FIXED, NAMES, Coder, extend, name_attribute, values
-from pipelines.prepare.clocks import daylight, flags, only_dates
 from pipelines.prepare.english import English
-from pipelines.prepare.facts import Medium, facts, lineage
+from pipelines.prepare.facts import lineage
 from pipelines.prepare.language import available, language, version
 from pipelines.prepare.settings import CaptionSettings
 from tests.pipelines.caption_page import PAGE, page
@@ -121,16 +120,6 @@ def test_a_frame_of_animals_and_people_has_no_single_type() -> None:
     assert known["type"] == {"value": "animal", "source": "test/human", "also": ["human"]}
     assert "type" not in values(known)
     assert written(known, LEXICON)[0].claims == {"species": "Vulpes vulpes"}
-
-
-def test_a_label_of_the_event_reaches_only_frames_with_an_animal_box() -> None:
-    event = observation(FOX, level="event", count=3)
-    empty = {"classes": [], "confidences": [], "boxes": []}
-    weak, strong = ({"classes": ["animal"], "confidences": [c], "boxes": [[0, 0, 1, 1]]} for c in (0.1, 0.9))
-    assert "taxon" not in frame(event, boxes=empty) and "taxon" not in frame(event, boxes=weak)
-    for reached in (frame(event, boxes=strong), frame(event)):
-        assert reached["taxon"]["value"] == "Vulpes vulpes" and "count" not in reached
-    assert frame(observation(FOX), boxes=empty)["taxon"]["value"] == "Vulpes vulpes"
 
 
 def test_people_overrule_machines() -> None:
@@ -337,20 +326,6 @@ def test_a_vocabulary_only_grows() -> None:
     assert Coder(one).codes(claimed) == Coder(two).codes(claimed)
     older = {name: one[name] for name in NAMES[:13]}
     assert list(extend(older, [{"name_fra": "renard"}]))[13:] == list(NAMES[13:]), "attributes are appended"
-
-
-def test_a_clock_is_trusted_only_where_it_shows_times() -> None:
-    assert only_dates(["2024-05-05 00:00:00"] * 3 + [None]) and not only_dates(["2024-05-05 00:00:01", None])
-    assert flags(None, False) == ["no_time"] and flags("2024-05-05 10:00:00", True) == ["date_only"]
-    assert flags("2000-01-01 00:12:00", False) == ["default_date"] and flags("2024-05-05 10:00:00", False) == []
-    assert [daylight(f"2024-05-05 {hour:02d}:00:00") for hour in (3, 5, 12, 19, 23)] == [
-        "night",
-        None,
-        "day",
-        None,
-        "night",
-    ]
-    assert "daylight" not in facts(Medium({"captured_at": "2024-05-05 12:00:00"}, [], None), False, False, 0.2)
 
 
 def test_texts_say_of_an_animal_only_what_they_are_told_to() -> None:
