@@ -13,7 +13,7 @@ _TELLING = {"path", "name", "image_id", "filename"}
 
 
 def check_template(file: str) -> None:
-    """Raises ValueError for a field that is not in FIELDS, a format or conversion, and where no field tells an image."""
+    """Raises ValueError for a field not in FIELDS, for a format or conversion, and where no field tells an image."""
     parts = list(string.Formatter().parse(file))
     named = {name for _, name, _, _ in parts if name is not None}
     if unknown := sorted(named - set(FIELDS)):
