@@ -9,25 +9,42 @@ import pyarrow as pa
 from pipelines.errors import DataRefused
 from pipelines.sources.schema import DEPLOYMENTS, DETECTIONS, MEDIA, OBSERVATIONS, Refused, Survey
 
+CHUNK = 1 << 16
+
 
 class Rows:
-    """One table in the making. A column that a row does not name is null; a name the schema lacks is an error."""
+    """One table in the making. A column that a row does not name is null; a name the schema lacks is an error.
+
+    Every CHUNK rows are packed into Arrow, so that a million of them never stand in memory as Python objects.
+    """
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
         self._columns: dict[str, list[Any]] = {name: [] for name in schema.names}
+        self._packed: list[pa.RecordBatch] = []
+        self._count = 0
 
     def add(self, **values: Any) -> None:
         for name, column in self._columns.items():
             column.append(values.pop(name, None))
         if values:
             raise TypeError(f"no such column: {', '.join(values)}")
+        self._count += 1
+        if self._count % CHUNK == 0:
+            self._pack()
 
     def __len__(self) -> int:
-        return len(self._columns[self._schema.names[0]])
+        return self._count
 
     def table(self) -> pa.Table:
-        return pa.table(self._columns, schema=self._schema)
+        """All rows added so far."""
+        self._pack()
+        return pa.Table.from_batches(self._packed, self._schema)
+
+    def _pack(self) -> None:
+        self._packed.append(pa.record_batch(self._columns, schema=self._schema))
+        for column in self._columns.values():
+            column.clear()
 
 
 class SurveyRows:

@@ -6,7 +6,6 @@ labels are repeated in the rows of its images: they are labels of the event. Nob
 """
 
 import re
-import string
 from collections import defaultdict
 from typing import Any, Literal, cast
 
@@ -22,13 +21,11 @@ from pipelines.sources.reading import BadPath, archive_key, iterate
 from pipelines.sources.rows import SurveyRows, text
 from pipelines.sources.schema import Refused, Survey
 from pipelines.sources.tables import columns_of, read_table
+from pipelines.sources.wildlife_files import check_template, path_of
 from pipelines.sources.wildlife_labels import LABEL_COLUMNS, label_columns
 from pipelines.sources.zips import WithZips, zip_folder
 from xmodal.settings import Settings
 
-_FIELDS = ("path", "name", "upload", "image_id", "filename", "deployment_id", "project_id", "placename")
-_TELLING = {"path", "name", "image_id", "filename"}
-"""Fields that tell one image from another."""
 _NEEDED = {"projects": ("project_id",), "deployments": ("deployment_id",), "images": ("image_id", "deployment_id"),
            "sequences": ("sequence_id",)}  # fmt: skip
 _TELLS_APART = ("individual_id", "individual_animal_notes", "animal_recognizable", "markings", "bounding_boxes")
@@ -60,13 +57,7 @@ class WildlifeInsights(Settings):
     @field_validator("file")
     @classmethod
     def _known_fields(cls, file: str) -> str:
-        parts = list(string.Formatter().parse(file))
-        named = {name for _, name, _, _ in parts if name is not None}
-        plain = not any(form or conversion for _, _, form, conversion in parts)
-        if unknown := sorted(named - set(_FIELDS)):
-            raise ValueError(f"no field {{{unknown[0]}}}; there are {', '.join(f'{{{name}}}' for name in _FIELDS)}")
-        if not plain or not named & _TELLING:
-            raise ValueError("it needs one of {path}, {name}, {image_id}, {filename}, and no format or conversion")
+        check_template(file)
         return file
 
     def read(self, store: Store) -> Survey:
@@ -200,7 +191,7 @@ class _Images:
 
     def _key(self, row: dict[str, Any]) -> str:
         placename = self._bundle.placenames.get(self._bundle.scoped(row, "deployment_id"))
-        key = archive_key(_path(self._file, row, placename), self._prefix)
+        key = archive_key(path_of(self._file, row, placename), self._prefix)
         if key in self._keys:
             raise BadPath("duplicate_file")
         return key
@@ -238,23 +229,6 @@ def _repeated(table: pa.Table) -> set[str | None]:
     """Image ids of more than one row."""
     counted = table.group_by("image_id").aggregate([("image_id", "count")])
     return set(counted.filter(pc.field("image_id_count") > 1)["image_id"].to_pylist())
-
-
-def _path(file: str, row: dict[str, Any], placename: str | None) -> str:
-    """The path of a copy. Raises BadPath: no_path where the row lacks a field of it, foreign_url for another address
-    than gs://."""
-    fields = {name: text(row[name]) for name in ("image_id", "filename", "deployment_id", "project_id")}
-    fields |= {"placename": placename} | _address(text(row["location"]))
-    if any(not fields[name] for _, name, _, _ in string.Formatter().parse(file) if name is not None):
-        raise BadPath("no_path")
-    return file.format_map(fields)
-
-
-def _address(location: str | None) -> dict[str, str | None]:
-    stated = re.fullmatch(r"gs://[^/]+/(.+)", location or "")
-    path = stated[1] if stated else None
-    upload = re.search(r"(?:^|/)deployment/(\d+)", path or "")
-    return {"path": path, "name": path and path.rpartition("/")[2], "upload": upload and upload[1]}
 
 
 def _add_sequences(bundle: _Bundle, images: _Images, table: pa.Table) -> None:

@@ -9,10 +9,11 @@ import lzma
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
-from infra.storage import NotFound, Store
+from infra.storage import NotFound, StorageError, Store
 from pipelines.errors import DataRefused
 from pipelines.sources.reading import BadPath, archive_key
 
@@ -21,8 +22,9 @@ MOST_BYTES = 8 << 30
 """Bytes of one unpacked member: some thirty million rows of a media table."""
 MOST_RATIO = 200
 """Real tables were seen to shrink two to eleven times; a bomb shrinks a thousand times."""
-_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)
-"""What zipfile raises on damaged, encrypted and exotic members."""
+_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, RuntimeError,
+           ValueError)  # fmt: skip
+"""What zipfile raises on damaged, encrypted and exotic members; OSError, too, unless it is the store's own."""
 
 
 def zip_folder(path: str) -> str:
@@ -72,10 +74,8 @@ class WithZips:
             hint = f"; did you mean {container}!/{near[0]}?" if near else ""
             raise NotFound(f"{self._store.url}/{key}: no such file in this zip{hint}") from None
         _check_size(info, f"{self._store.url}/{key}")
-        try:
+        with _damage_in(f"{self._store.url}/{key}"):
             return io.BufferedReader(_Member(archive.open(info), f"{self._store.url}/{key}"), 1 << 16)
-        except _DAMAGE as error:
-            raise _damaged(f"{self._store.url}/{key}", error) from None
 
     def read(self, key: str) -> bytes:
         if _parted(key)[0] is None:
@@ -86,10 +86,8 @@ class WithZips:
     def _zip(self, container: str) -> zipfile.ZipFile:
         if container not in self._opened:
             self._files.append(self._store.open(container))
-            try:
+            with _damage_in(f"{self._store.url}/{container}"):
                 self._opened[container] = zipfile.ZipFile(self._files[-1])  # type: ignore[arg-type]
-            except _DAMAGE as error:
-                raise _damaged(f"{self._store.url}/{container}", error) from None
         return self._opened[container]
 
 
@@ -117,10 +115,8 @@ class _Member(io.RawIOBase):
         return len(data)
 
     def _checked(self, method: Any, *arguments: int) -> Any:
-        try:
+        with _damage_in(self._name):
             return method(*arguments)
-        except _DAMAGE as error:
-            raise _damaged(self._name, error) from None
 
 
 def _parted(key: str) -> tuple[str | None, str]:
@@ -146,5 +142,12 @@ def _check_size(info: zipfile.ZipInfo, name: str) -> None:
         raise DataRefused(f"{name}: {info.compress_size} bytes that claim to unpack to {info.file_size} are not read")
 
 
-def _damaged(name: str, error: Exception) -> DataRefused:
-    return DataRefused(f"{name}: not a readable zip ({' '.join(str(error).split()) or type(error).__name__})")
+@contextmanager
+def _damage_in(name: str) -> Iterator[None]:
+    try:
+        yield
+    except StorageError:
+        raise
+    except _DAMAGE as error:
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise DataRefused(f"{name}: not a readable zip ({told})") from None

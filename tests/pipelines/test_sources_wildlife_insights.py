@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from infra.storage import open_store
+from infra.storage import Store, open_store
 from pipelines.errors import DataRefused
 from pipelines.prepare import cameras
 from pipelines.prepare.clocks import date_only
-from pipelines.prepare.settings import SurveySettings
+from pipelines.prepare.settings import DataSettings, SurveySettings
 from pipelines.sources import WildlifeInsights
 from pipelines.sources.schema import Survey
+from tests.pipelines.surveys import prepare
 from xmodal.settings import SettingsError, parse
 
 IMAGES = (
@@ -353,6 +355,22 @@ def test_what_is_no_bundle_is_named(tmp_path: Path) -> None:
     (tmp_path / "deployments.csv").unlink()
     with pytest.raises(DataRefused, match=r"no deployments\.csv"):
         read(tmp_path)
+
+
+def test_a_copy_that_is_not_there_is_a_row_of_the_ledger(tmp_path: Path, root: Store) -> None:
+    archive = tmp_path / "archive"
+    sites = [{"project_id": "1", "deployment_id": f"d{number}", "placename": f"p{number}"} for number in range(6)]
+    images = [image(number, **PUMA, deployment_id=f"d{number % 6}") for number in range(12)]
+    write(archive, images, deployments=sites)
+    for number in range(1, 12):
+        stream = io.BytesIO()
+        Image.new("RGB", (16, 16), (number * 9, 99, 200 - number * 9)).save(stream, "JPEG")
+        open_store(str(archive)).put(f"d{number % 6}/IMG_{number}.JPG", stream.getvalue())
+    source = {"kind": "wildlife_insights", "file": "{deployment_id}/{filename}"}
+    survey = {"name": "wi", "archive": str(archive), "source": source}
+    document = {"name": "wi", "surveys": [survey], "pixels": {"size": 16, "min_side": 4}, "max_bad_share": 0.2}
+    dataset = prepare(parse(DataSettings, document), root)
+    assert dataset.document["surveys"][0]["counts"] == {"ok": 11, "rejected/metadata": 3, "rejected/missing": 1}
 
 
 @pytest.mark.data
