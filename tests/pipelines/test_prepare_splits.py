@@ -50,7 +50,7 @@ def one_day(rows: list[File]):
     """A row's place and day, where it has no event or one that stands nowhere else."""
     cells: dict[object, set[object]] = {}
     for row in rows:
-        if row.day and row.place:
+        if row.day:
             cells.setdefault(event_of(row), set()).add((place_of(row), row.day))
 
     def day_of(row: File):
