@@ -103,3 +103,5 @@ class Survey:
     refused: Refused
     deployments: pa.Table = field(default_factory=DEPLOYMENTS.empty_table)
     """Only where the archive knows deployments."""
+    takedown: tuple[frozenset[str], ...] = ()
+    """What takedown lists name: one entry is a file by its key, its media id, its SHA-256 in hex, or several of them."""
