@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.prepare.clocks import daylight
+from pipelines.prepare.precedence import Observation, kind, winning
 from pipelines.sources.labels import RANKS
 
-FACTS_VERSION = 1
+FACTS_VERSION = 2
 """Raised when the same observations give other facts."""
-
-Observation = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -36,27 +35,21 @@ def facts(medium: Medium, infrared: bool, clock_trusted: bool, threshold: float)
     """Facts by name; `infrared` was measured from the pixels. Only what is known is in it."""
     found: dict[str, dict[str, Any]] = {"infrared": {"value": infrared, "source": "pixels"}}
     rows = labels(medium, threshold)
-    kinds = {row["type"] for row in rows}
-    kind = next((name for name in ("animal", "human", "vehicle", "blank") if name in kinds), None)
-    if kind is not None:
-        own = [row for row in rows if row["type"] == kind]
-        found["type"] = {"value": kind, "source": sources(own)}
-        found |= animal_facts(own) if kind == "animal" else {}
+    if (name := kind(rows)) is not None:
+        own = [row for row in rows if row["type"] == name]
+        found["type"] = {"value": name, "source": sources(own)}
+        found |= animal_facts(own) if name == "animal" else {}
     light = daylight(medium.media["captured_at"]) if medium.media and clock_trusted else None
     return found | ({"daylight": {"value": light, "source": "clock"}} if light else {})
 
 
 def labels(medium: Medium, threshold: float) -> list[Observation]:
-    """Observations that classify the frame. Where people looked, machines are not asked; a label of the whole event
-    does not reach a frame in which the detector found no animal."""
-    rows = [
-        row for row in medium.observations if row["caption"] is None and row["type"] not in ("unknown", "unclassified")
-    ]
-    if any(row["method"] == "human" for row in rows):
-        rows = [row for row in rows if row["method"] != "machine"]
+    """Observations that classify the frame, by the precedence table. A label of the whole event does not reach a frame
+    in which the detector found no animal."""
+    rows = [row for row in medium.observations if row["caption"] is None]
     if finds_no_animal(medium.detection, threshold):
         rows = [row for row in rows if not (row["level"] == "event" and row["type"] == "animal")]
-    return rows
+    return winning(rows)
 
 
 def finds_no_animal(detection: dict[str, Any] | None, threshold: float) -> bool:

@@ -19,6 +19,8 @@ from pipelines.sources.schema import Survey
 
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 """Names under which an image is looked for where no metadata name the file."""
+TAKEN_DOWN = "taken_down"
+"""Reason of a file that a takedown list withdraws (pipelines/prepare/withdrawal.py)."""
 
 
 class ReadKeys:
@@ -106,6 +108,10 @@ class SurveyListing:
     rejected: dict[str, str] = field(default_factory=dict)
     damaged: dict[str, int] = field(default_factory=dict)
     """Members of tars that could not be listed, by reason."""
+    metadata: frozenset[str] = frozenset()
+    """Keys that were read as metadata."""
+    hashes: dict[str, bytes | None] = field(default_factory=dict)
+    """SHA-256 of withdrawn files, where it was known before they were withdrawn."""
 
     @property
     def name(self) -> str:
@@ -115,6 +121,11 @@ class SurveyListing:
     def digest(self) -> str:
         """Of every (key, etag, size) listed."""
         return listing_digest((entry.key, entry.etag, entry.size) for entry in self.entries.values())
+
+    @cached_property
+    def named(self) -> frozenset[str]:
+        """Every name on the survey's takedown lists: keys, media ids, hashes."""
+        return frozenset[str]().union(*self.known.survey.takedown)
 
     def taken(self, keys: Iterable[str]) -> list[str]:
         """Those of `keys` that are read."""
@@ -132,15 +143,17 @@ def list_survey(data: DataSettings, settings: SurveySettings) -> SurveyListing:
     survey = settings.source.read(reader)
     for overlay in settings.overlays:
         survey = overlay.read(reader, survey)
-    listing = SurveyListing(settings, entries, Known(survey), damaged=dict(archive.refused.counts))
-    listing.rejected = _rejected(listing, cast(ReadKeys, reader).keys, withheld(survey, data))
+    metadata = frozenset(cast(ReadKeys, reader).keys)
+    damaged = dict(archive.refused.counts)
+    listing = SurveyListing(settings, entries, Known(survey), damaged=damaged, metadata=metadata)
+    listing.rejected = _rejected(listing, withheld(survey, data))
     if len(listing.rejected.keys() & entries.keys()) == len(entries):
         counts = "; ".join(sorted({f"{reason}" for reason in listing.rejected.values()}))
         raise DataRefused(f"survey {settings.name}: no image that may be taken under {store.url} ({counts})")
     return listing
 
 
-def _rejected(listing: SurveyListing, metadata: set[str], withheld_keys: set[str]) -> dict[str, str]:
+def _rejected(listing: SurveyListing, withheld_keys: set[str]) -> dict[str, str]:
     """Key to reason. An unnamed file with the etag and size of a withheld one is its copy (on S3 the etag is of the
     content) and withheld as well."""
     named, entries = listing.known.row_of, listing.entries
@@ -149,11 +162,18 @@ def _rejected(listing: SurveyListing, metadata: set[str], withheld_keys: set[str
     for key in entries.keys() - named.keys():
         if (entries[key].etag, entries[key].size) in hidden:
             found[key] = "withheld"
-        elif key in metadata:
+        elif key in listing.metadata:
             found[key] = "metadata"
         elif not key.lower().endswith(EXTENSIONS):
             found[key] = "not_image"
-    return found | {key: "withheld" for key in withheld_keys if key in entries or key in named}
+    found |= {key: "withheld" for key in withheld_keys if key in entries or key in named}
+    return found | dict.fromkeys(_taken_down(listing), TAKEN_DOWN)
+
+
+def _taken_down(listing: SurveyListing) -> set[str]:
+    """Keys that a takedown list names, by themselves or by their media id; never the metadata's own."""
+    marked = listing.known.survey.media.filter(pc.field("withdrawn").isin([True]))["key"].to_pylist()
+    return {*marked, *(listing.named & listing.entries.keys())} - listing.metadata
 
 
 def withheld(survey: Survey, data: DataSettings) -> set[str]:

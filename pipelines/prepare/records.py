@@ -13,12 +13,13 @@ from pipelines.prepare.attributes import Coder, Vocabulary, values
 from pipelines.prepare.clocks import flags
 from pipelines.prepare.digests import digest, settings_digest, share
 from pipelines.prepare.facts import FACTS_VERSION, Medium, facts
+from pipelines.prepare.incumbents import incumbents
 from pipelines.prepare.parts import BOX_CLASSES, RECORDS, parquet, put_part, read_columns
 from pipelines.prepare.settings import CaptionSettings, DataSettings
 from pipelines.prepare.splits import Assigned, place_hash
 from xmodal.transforms import PixelSettings, boxes_after
 
-RECORDS_VERSION = 1
+RECORDS_VERSION = 2
 """Raised when the same facts and settings give other records."""
 
 
@@ -95,6 +96,7 @@ def record(pixel: dict[str, Any], task: RecordsTask, coder: Coder) -> dict[str, 
         "codes": coder.packed(values(known)),
         "captions": json.dumps(texts, ensure_ascii=False).encode() if texts else b"[]",
         "facts": json.dumps(known, ensure_ascii=False, sort_keys=True).encode(),
+        "incumbents": incumbents(medium, task.threshold),
     }
 
 

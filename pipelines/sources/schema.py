@@ -104,4 +104,4 @@ class Survey:
     deployments: pa.Table = field(default_factory=DEPLOYMENTS.empty_table)
     """Only where the archive knows deployments."""
     takedown: tuple[frozenset[str], ...] = ()
-    """What takedown lists name: one entry is a file by its key, its media id, its SHA-256 in hex, or several of them."""
+    """Entries of takedown lists: each is one file, by its key, its media id, its SHA-256 in hex, or several of them."""
