@@ -51,29 +51,38 @@ def _names(named: Mapping[str, frozenset[str]], row: Row) -> bool:
 
 
 def _mark(listing: SurveyListing, before: Mapping[Name, Row], old: set[Name]) -> None:
-    same = {key: row for key, one in listing.entries.items() if (row := _unchanged(listing, one, before)) is not None}
-    for key in same.keys() - listing.metadata:
-        if (listing.name, key) in old:
-            listing.rejected[key] = TAKEN_DOWN
+    """Gives files the reason TAKEN_DOWN, and keeps what the ledger knew of their bytes."""
+    own = {name[1]: before[name] for name in old if name[0] == listing.name}
+    known = {key for key, row in own.items() if _is_still(row, listing.entries.get(key))}
+    _withdraw(listing, known & (listing.entries.keys() | listing.rejected.keys()))
     down = [key for key, reason in listing.rejected.items() if reason == TAKEN_DOWN]
     marks = {_mark_of(listing.entries[key]) for key in down if key in listing.entries}
-    marks |= {(before[name]["etag"], before[name]["size"]) for name in old if name[0] == listing.name}
-    for key, entry in listing.entries.items():
-        known = key in same and same[key]["sha256"] is not None
-        if entry.size and _mark_of(entry) in marks and not known and key not in listing.metadata:
-            listing.rejected[key] = TAKEN_DOWN
-    rows = {key: before.get((listing.name, key)) for key, reason in listing.rejected.items() if reason == TAKEN_DOWN}
+    marks |= {(row["etag"], row["size"]) for row in own.values()}
+    alike = {key for key, entry in listing.entries.items() if entry.size and _mark_of(entry) in marks}
+    _withdraw(listing, {key for key in alike if not _has_known_bytes(listing, key, before)})
+    down = [key for key, reason in listing.rejected.items() if reason == TAKEN_DOWN]
+    rows = {key: before.get((listing.name, key)) for key in down}
     listing.hashes.update({key: row["sha256"] for key, row in rows.items() if row is not None})
+
+
+def _withdraw(listing: SurveyListing, keys: set[str]) -> None:
+    listing.rejected |= dict.fromkeys(sorted(keys - listing.metadata), TAKEN_DOWN)
+
+
+def _is_still(row: Row, entry: ArchiveEntry | None) -> bool:
+    """Whether what stands under the key of a withdrawn row is that file: the same bytes, or nothing. One that was never
+    read is known by its key alone."""
+    return entry is None or row["sha256"] is None or (row["etag"], row["size"]) == _mark_of(entry)
+
+
+def _has_known_bytes(listing: SurveyListing, key: str, before: Mapping[Name, Row]) -> bool:
+    row = before.get((listing.name, key))
+    same = row is not None and (row["etag"], row["size"]) == _mark_of(listing.entries[key])
+    return same and row is not None and row["sha256"] is not None
 
 
 def _mark_of(entry: ArchiveEntry) -> tuple[str, int]:
     return entry.etag, entry.size
-
-
-def _unchanged(listing: SurveyListing, entry: ArchiveEntry, before: Mapping[Name, Row]) -> Row | None:
-    """The parent's row of a file that is what it was."""
-    row = before.get((listing.name, entry.key))
-    return row if row is not None and (row["etag"], row["size"]) == _mark_of(entry) else None
 
 
 def found_by_reading(listings: Iterable[SurveyListing], held: Held, withdrawn: Withdrawn) -> bool:

@@ -4,11 +4,10 @@ The join is by the whole path inside the archive, never by a bare file name: cam
 again.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipelines.errors import DataRefused
 from pipelines.sources.reading import BadPath, archive_key
@@ -68,11 +67,18 @@ class Join:
 
 def with_detections(survey: Survey, table: pa.Table) -> Survey:
     """`survey` with the DETECTIONS rows of `table`; those of other files stay."""
-    kept = survey.detections.filter(~pc.field("key").isin(table["key"].to_pylist()))
-    return replace(survey, detections=pa.concat_tables([kept, table]))
+    named = set(table["key"].to_pylist())
+    kept = [key not in named for key in survey.detections["key"].to_pylist()]
+    return replace(survey, detections=_joined(survey.detections, kept, table))
 
 
 def with_observations(survey: Survey, table: pa.Table, origin: str, media_ids: Collection[str]) -> Survey:
     """`survey` with the OBSERVATIONS rows of `table`, all of `origin`; what that origin said of `media_ids` goes."""
-    said = pc.field("origin").isin([origin]) & pc.field("media_id").isin(sorted(media_ids))
-    return replace(survey, observations=pa.concat_tables([survey.observations.filter(~said), table]))
+    named = set(media_ids)
+    rows = zip(survey.observations["origin"].to_pylist(), survey.observations["media_id"].to_pylist(), strict=True)
+    kept = [said_by != origin or media_id not in named for said_by, media_id in rows]
+    return replace(survey, observations=_joined(survey.observations, kept, table))
+
+
+def _joined(below: pa.Table, kept: Iterable[bool], above: pa.Table) -> pa.Table:
+    return pa.concat_tables([below.filter(pa.array(kept, pa.bool_())), above])

@@ -41,8 +41,9 @@ def new(path: str, *detections: Any, **fields: Any) -> dict[str, Any]:
 
 def old(path: str, prediction: Any, score: Any = 0.9, **fields: Any) -> dict[str, Any]:
     """An entry as 4.x writes it."""
-    return {"filepath": path, "classifications": {"classes": [prediction], "scores": [score]}, "prediction": prediction,
-            "prediction_score": score, "prediction_source": "classifier", "model_version": "4.0.1a", **fields}  # fmt: skip
+    raw = {"classes": [prediction], "scores": [score]}
+    said = {"prediction": prediction, "prediction_score": score, "prediction_source": "classifier"}
+    return {"filepath": path, "classifications": raw, "model_version": "4.0.1a", **said, **fields}
 
 
 def overlay(folder: Path, entries: list[Any], below: Survey | None = None, **settings: Any) -> Survey:
@@ -207,4 +208,4 @@ def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
 def test_any_text_is_a_class_or_none(written: str) -> None:
     found = read_class(written)
     assert (found is None) == (written.count(";") != 6)
-    assert found is None or isinstance(found, SpeciesNetClass) and found.type in (*SPECIAL.values(), "unclassified")
+    assert found is None or (isinstance(found, SpeciesNetClass) and found.type in (*SPECIAL.values(), "unclassified"))
