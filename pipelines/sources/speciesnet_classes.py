@@ -4,6 +4,7 @@ leaving parts empty (speciesnet 5.0.6, `constants.py` and `taxonomy_utils.py`)."
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 from pipelines.sources.labels import observation_type
 
@@ -27,7 +28,7 @@ class SpeciesNetClass:
     taxa: dict[str, str]
     common: str | None
 
-    @property
+    @cached_property
     def columns(self) -> dict[str, str | None]:
         """Columns of OBSERVATIONS."""
         found: dict[str, str | None] = {"type": self.type, "label": self.label}
@@ -45,7 +46,12 @@ class SpeciesNetClass:
 
 def read_class(written: object) -> SpeciesNetClass | None:
     """Null for what is no class string."""
-    parts = [part.strip() for part in written.split(";")] if isinstance(written, str) else []
+    return _read(written) if isinstance(written, str) else None
+
+
+@lru_cache(4096)
+def _read(written: str) -> SpeciesNetClass | None:
+    parts = [part.strip() for part in written.split(";")]
     if len(parts) != 7:
         return None
     uuid, *ranks, common = parts
