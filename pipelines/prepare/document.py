@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from pipelines.prepare import ledger
+from pipelines.prepare import ledger, withdrawal
 from pipelines.prepare.facts import FACTS_VERSION
 from pipelines.prepare.items import PIXELS_VERSION
 from pipelines.prepare.language import version
@@ -34,7 +34,7 @@ def describe(
         "surveys": [_survey(listing, rows, parts["records"]) for listing in run.listings],
         "counts": split_counts(parts["records"]),
         "vocabularies": vocabularies,
-        "withdrawn": [],
+        "withdrawn": withdrawal.told(rows, run.before, run.inherited("withdrawn"), run.number + 1),
     } | parts
 
 

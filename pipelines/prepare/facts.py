@@ -11,6 +11,7 @@ from typing import Any
 
 from pipelines.prepare.clocks import daylight
 from pipelines.prepare.event_labels import reaching
+from pipelines.prepare.precedence import Observation, kind, winning
 from pipelines.sources.labels import RANKS
 
 FACTS_VERSION = 2
@@ -18,8 +19,6 @@ FACTS_VERSION = 2
 
 NOT_KNOWN = ("unknown", "unk", "undetermined", "undefined", "not known", "none", "na", "n/a")
 """Words that archives write where an age, a sex or a behaviour is not known."""
-
-Observation = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -43,26 +42,19 @@ def facts(
     of events reach frames that no detector ran on."""
     found: dict[str, dict[str, Any]] = {"infrared": {"value": infrared, "source": "pixels"}}
     rows = labels(medium, threshold, undetected)
-    kinds = {row["type"] for row in rows}
-    kind = next((name for name in ("animal", "human", "vehicle", "blank") if name in kinds), None)
-    if kind is not None:
-        own = [row for row in rows if row["type"] == kind]
-        also = sorted(kinds & {"human", "vehicle"} - {kind})
-        found["type"] = {"value": kind, "source": sources(own)} | ({"also": also} if also else {})
-        found |= animal_facts(own) if kind == "animal" else {}
+    if (name := kind(rows)) is not None:
+        own = [row for row in rows if row["type"] == name]
+        also = sorted({row["type"] for row in rows} & {"human", "vehicle"} - {name})
+        found["type"] = {"value": name, "source": sources(own)} | ({"also": also} if also else {})
+        found |= animal_facts(own) if name == "animal" else {}
     light = daylight(medium.media["captured_at"]) if medium.media and clock_trusted else None
     return found | ({"daylight": {"value": light, "source": "clock"}} if light else {})
 
 
 def labels(medium: Medium, threshold: float, undetected: bool = False) -> list[Observation]:
-    """Observations that classify the frame. Where people looked, machines are not asked; labels of the whole event
-    reach the frames that `event_labels` says."""
-    rows = [
-        row for row in medium.observations if row["caption"] is None and row["type"] not in ("unknown", "unclassified")
-    ]
-    if any(row["method"] == "human" for row in rows):
-        rows = [row for row in rows if row["method"] != "machine"]
-    return reaching(rows, medium.detection, threshold, undetected)
+    """Observations that classify the frame: of those that reach it the ones that win."""
+    rows = [row for row in medium.observations if row["caption"] is None]
+    return winning(reaching(rows, medium.detection, threshold, undetected))
 
 
 def animal_facts(rows: Sequence[Observation]) -> dict[str, dict[str, Any]]:

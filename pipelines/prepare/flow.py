@@ -36,6 +36,7 @@ from pipelines.prepare.records import RecordsTask, WriteRecords, records_id
 from pipelines.prepare.run import Run
 from pipelines.prepare.settings import DataSettings, SplitSettings
 from pipelines.prepare.splits import Split, assign, check_counts
+from pipelines.prepare.withdrawal import Withdrawn, count_unmatched, found_by_reading, withdraw
 from pipelines.prepare.workers import RayWorkers, Workers
 from pipelines.progress import Progress
 from xmodal.decoding import pixel_reader
@@ -78,9 +79,8 @@ def prepare(
 def build(run: Run, image_encoder: ImageEncoderSettings, text_encoder: TextEncoderSettings) -> versions.Document:
     """Writes every part that is not there yet and returns the content of the version document."""
     check_labels(run)
-    items = [item for listing in run.listings for item in cut_items(listing, run.data.pixels)]
-    held = inherited(items, run.before, run.inherited("pixels"))
-    read_pixels(run, [item for item in items if item.identity not in held.parts], held)
+    withdrawn = withdraw(run.listings, run.before)
+    items, held = take(run, withdrawn)
     clocks = clock_flags(run, items, held)
     rows = account(run, held, clocks)
     splits = split(run, rows)
@@ -96,7 +96,9 @@ def build(run: Run, image_encoder: ImageEncoderSettings, text_encoder: TextEncod
     old = run.inherited("vocabularies")
     stored = [vocabularies.stored(run.home, kind, text, old) for kind, text in documents.items()]
     features = derive(run, pixels, records, wordpiece, image_encoder, text_encoder)
-    whole = ledger.stamped(rows + ledger.gone(rows, run.before), run.before, datetime.now(UTC), run.prepare_id)
+    gone = ledger.gone(rows, run.before, withdrawn.old)
+    whole = ledger.stamped(rows + gone, run.before, datetime.now(UTC), run.prepare_id)
+    count_unmatched(run.listings, whole)
     entries = ledger.write(run.home, whole, run.inherited("ledger"))
     parts = {"pixels": pixels, "records": records, "features": features, "ledger": entries}
     return {"format": versions.FORMAT} | describe(run, whole, splits, stored, parts)
@@ -108,6 +110,17 @@ def check_labels(run: Run) -> None:
     labelled = sum(len(one.labelled) for one in known)
     undetected = sum(len(one.undetected) for one in known) if run.data.event_labels == "with_box" else 0
     event_labels.check_labels(labelled, undetected)
+
+
+def take(run: Run, withdrawn: Withdrawn) -> tuple[list[Item], Held]:
+    """Every item and what is held of it, after reading those that the parent lacks. Where withdrawn bytes came to light
+    the items that held them are cut again without them; no other is read twice."""
+    while True:
+        items = [item for listing in run.listings for item in cut_items(listing, run.data.pixels)]
+        held = inherited(items, run.before, run.inherited("pixels"))
+        read_pixels(run, [item for item in items if item.identity not in held.parts], held)
+        if not found_by_reading(run.listings, held, withdrawn):
+            return items, held
 
 
 def account(run: Run, held: Held, clocks: ClockFlags) -> list[ledger.Row]:

@@ -5,7 +5,7 @@ without changed rows keeps its bytes.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from infra.storage import Store
 from pipelines.errors import DataRefused
 from pipelines.prepare.digests import share
+from pipelines.prepare.listing import TAKEN_DOWN
 from pipelines.prepare.parts import LEDGER, entry_of, parquet, put_part
 
 MOST_ROWS = 500_000
@@ -45,11 +46,13 @@ def stamped(rows: list[Row], before: dict[tuple[str, str], Row], seen_at: dateti
     return found
 
 
-def gone(rows: list[Row], before: dict[tuple[str, str], Row]) -> list[Row]:
-    """Rows of files that an earlier version held and that are neither listed nor named any more."""
+def gone(rows: list[Row], before: dict[tuple[str, str], Row], withdrawn: Container[tuple[str, str]] = ()) -> list[Row]:
+    """Rows of files that an earlier version held and that are neither listed nor named any more; those that are also
+    `withdrawn`, by survey and key, say so, lest their bytes come back."""
     present = {(row["survey"], row["key"]) for row in rows}
-    kept = [row for name, row in sorted(before.items()) if name not in present]
-    return [row | {"status": "gone", "reason": None, "item": None} for row in kept]
+    kept = [(name, row) for name, row in sorted(before.items()) if name not in present]
+    reasons = {name: TAKEN_DOWN if name in withdrawn else None for name, _ in kept}
+    return [row | {"status": "gone", "reason": reasons[name], "item": None} for name, row in kept]
 
 
 def write(home: Store, rows: list[Row], parent: list[Row]) -> list[Row]:
@@ -92,7 +95,7 @@ def check_quality(survey: str, rows: list[Row], limit: float) -> None:
     rejected = [row for row in rows if row["status"] == "rejected"]
     bad = [row for row in rejected if row["reason"] not in UNREAD and not _other_file(row)]
     considered = sum(row["status"] == "ok" for row in rows) + len(bad)
-    if considered == len(bad) or len(bad) > limit * considered:
+    if considered and (considered == len(bad) or len(bad) > limit * considered):
         reasons = Counter(row["reason"] for row in bad)
         told = "; ".join(
             f"{reason} {count} ({', '.join([row['key'] for row in bad if row['reason'] == reason][:5])})"

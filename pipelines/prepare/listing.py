@@ -19,6 +19,9 @@ from pipelines.sources.archive import Archive, ArchiveEntry
 from pipelines.sources.formats import EXTENSIONS
 from pipelines.sources.schema import Survey
 
+TAKEN_DOWN = "taken_down"
+"""Reason of a file that a takedown list withdraws (pipelines/prepare/withdrawal.py)."""
+
 
 class ReadKeys:
     """A store that remembers which objects were read: those are metadata, whatever they are called."""
@@ -119,6 +122,10 @@ class SurveyListing:
     rejected: dict[str, str] = field(default_factory=dict)
     damaged: dict[str, int] = field(default_factory=dict)
     """Members of tars that could not be listed, by reason."""
+    metadata: frozenset[str] = frozenset()
+    """Keys that were read as metadata."""
+    hashes: dict[str, bytes | None] = field(default_factory=dict)
+    """SHA-256 of withdrawn files, where it was known before they were withdrawn."""
 
     @property
     def name(self) -> str:
@@ -128,6 +135,11 @@ class SurveyListing:
     def digest(self) -> str:
         """Of every (key, etag, size) listed."""
         return listing_digest((entry.key, entry.etag, entry.size) for entry in self.entries.values())
+
+    @cached_property
+    def named(self) -> frozenset[str]:
+        """Every name on the survey's takedown lists: keys, media ids, hashes."""
+        return frozenset[str]().union(*self.known.survey.takedown)
 
     def taken(self, keys: Iterable[str]) -> list[str]:
         """Those of `keys` that are read."""
@@ -146,8 +158,9 @@ def list_survey(data: DataSettings, settings: SurveySettings) -> SurveyListing:
     for overlay in settings.overlays:
         survey = overlay.read(reader, survey)
     survey = replace(survey, media=with_events(survey.media, data.event_gap))
-    listing = SurveyListing(settings, entries, Known(survey), damaged=dict(archive.refused.counts))
-    unread = _rejected(listing, cast(ReadKeys, reader).keys, withheld(survey, data))
+    metadata, damaged = frozenset(cast(ReadKeys, reader).keys), dict(archive.refused.counts)
+    listing = SurveyListing(settings, entries, Known(survey), damaged=damaged, metadata=metadata)
+    unread = _rejected(listing, withheld(survey, data))
     listing.rejected = _too_large(entries.values(), data.pixels.max_megabytes) | unread
     if len(listing.rejected.keys() & entries.keys()) == len(entries):
         counts = "; ".join(sorted({f"{reason}" for reason in listing.rejected.values()}))
@@ -155,7 +168,7 @@ def list_survey(data: DataSettings, settings: SurveySettings) -> SurveyListing:
     return listing
 
 
-def _rejected(listing: SurveyListing, metadata: set[str], withheld_keys: set[str]) -> dict[str, str]:
+def _rejected(listing: SurveyListing, withheld_keys: set[str]) -> dict[str, str]:
     """Key to reason. An unnamed file with the etag and size of a withheld one is its copy (on S3 the etag is of the
     content) and withheld as well."""
     named, entries = listing.known.row_of, listing.entries
@@ -164,11 +177,18 @@ def _rejected(listing: SurveyListing, metadata: set[str], withheld_keys: set[str
     for key in entries.keys() - named.keys():
         if (entries[key].etag, entries[key].size) in hidden:
             found[key] = "withheld"
-        elif key in metadata:
+        elif key in listing.metadata:
             found[key] = "metadata"
         elif not key.lower().endswith(EXTENSIONS):
             found[key] = "not_image"
-    return found | {key: "withheld" for key in withheld_keys if key in entries or key in named}
+    found |= {key: "withheld" for key in withheld_keys if key in entries or key in named}
+    return found | dict.fromkeys(_taken_down(listing), TAKEN_DOWN)
+
+
+def _taken_down(listing: SurveyListing) -> set[str]:
+    """Keys that a takedown list names, by themselves or by their media id; never the metadata's own."""
+    marked = listing.known.survey.media.filter(pc.field("withdrawn").isin([True]))["key"].to_pylist()
+    return {*marked, *(listing.named & listing.entries.keys())} - listing.metadata
 
 
 def _too_large(entries: Iterable[ArchiveEntry], max_megabytes: float) -> dict[str, str]:

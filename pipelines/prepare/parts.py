@@ -52,7 +52,7 @@ RECORDS = pa.schema(
         ("box_taxon", pa.binary()),  # UTF-8 JSON; null = boxes carry no taxon
         ("licence", pa.string()),
         ("rights_holder", pa.string()),
-        ("incumbents", pa.binary()),  # UTF-8 JSON [{"origin", "taxon", "rank", "confidence"}]: what machines said
+        ("incumbents", pa.binary()),  # UTF-8 JSON, what machines said: see pipelines/prepare/incumbents.py; null = none
     ]
 )
 BOX_CLASSES = ("animal", "human", "vehicle")

@@ -6,7 +6,7 @@ from typing import Any
 from pipelines.prepare import items
 from pipelines.prepare.images import PixelReceipt
 from pipelines.prepare.ledger import Row
-from pipelines.prepare.listing import SurveyListing
+from pipelines.prepare.listing import TAKEN_DOWN, SurveyListing
 from pipelines.prepare.parts import LEDGER
 from xmodal.settings import fingerprint
 from xmodal.transforms import PixelSettings
@@ -92,8 +92,9 @@ def ledger_rows(
         }
         if entry is not None:
             row |= {"etag": entry.etag, "size": entry.size, "last_modified": entry.modified}
-        if key in listing.rejected:
-            row |= {"status": "rejected", "reason": listing.rejected[key]}
+        if (reason := listing.rejected.get(key)) is not None:
+            status = "withdrawn" if reason == TAKEN_DOWN else "rejected"
+            row |= {"status": status, "reason": reason, "sha256": listing.hashes.get(key)}
         else:
             outcome = held.outcomes[listing.name, key]
             row |= {name: outcome[name] for name in LEDGER.names if name in outcome} | {"fingerprint": settings}

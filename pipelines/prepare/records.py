@@ -16,6 +16,7 @@ from pipelines.prepare.clocks import trusts
 from pipelines.prepare.digests import digest, settings_digest, share
 from pipelines.prepare.event_labels import kept_back
 from pipelines.prepare.facts import FACTS_VERSION, Medium, facts
+from pipelines.prepare.incumbents import incumbents
 from pipelines.prepare.language import version
 from pipelines.prepare.lexicon import Lexicon
 from pipelines.prepare.parts import BOX_CLASSES, RECORDS, parquet, put_part, read_columns
@@ -121,6 +122,7 @@ def record(pixel: dict[str, Any], task: RecordsTask, coder: Coder) -> dict[str, 
         "codes": coder.packed(recorded),
         "captions": json.dumps(texts, ensure_ascii=False).encode() if texts else b"[]",
         "facts": json.dumps(known, ensure_ascii=False, sort_keys=True).encode(),
+        "incumbents": incumbents(medium, task.threshold),
     }
 
 

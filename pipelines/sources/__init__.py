@@ -10,9 +10,12 @@ from pydantic import Field
 from pipelines.sources.camtrap_dp import CamtrapDP
 from pipelines.sources.captioned import Captioned
 from pipelines.sources.coco_camera_traps import CocoCameraTraps
+from pipelines.sources.corrections import Corrections
 from pipelines.sources.folders import Folders
 from pipelines.sources.inaturalist import INaturalist
 from pipelines.sources.megadetector import MegaDetector
+from pipelines.sources.speciesnet import SpeciesNet
+from pipelines.sources.takedown import Takedown
 from pipelines.sources.wildlife_insights import WildlifeInsights
 
 SourceSettings = Annotated[
@@ -20,5 +23,5 @@ SourceSettings = Annotated[
 ]
 """`read(store) -> Survey`."""
 
-OverlaySettings = MegaDetector
-"""`read(store, survey) -> Survey`; the second kind makes it a union."""
+OverlaySettings = Annotated[MegaDetector | SpeciesNet | Corrections | Takedown, Field(discriminator="kind")]
+"""`read(store, survey) -> Survey`."""

@@ -105,3 +105,5 @@ class Survey:
     refused: Refused
     deployments: pa.Table = field(default_factory=DEPLOYMENTS.empty_table)
     """Only where the archive knows deployments."""
+    takedown: tuple[frozenset[str], ...] = ()
+    """Entries of takedown lists: each is one file, by its key, its media id, its SHA-256 in hex, or several of them."""

@@ -109,6 +109,40 @@ def test_a_later_overlay_replaces_only_what_it_names(tmp_path: Path) -> None:
     assert {row["key"]: len(row["boxes"]) for row in second.detections.to_pylist()} == {"img/a.jpg": 0, "img/b.jpg": 1}
 
 
+def test_paths_as_another_machine_wrote_them(tmp_path: Path) -> None:
+    entries = [{"file": "C:\\surveys\\ridge\\a.jpg", "detections": []}, {"file": "./b.jpg", "detections": []}]
+    found = overlay(tmp_path, entries, images_prefix="img", cut_prefix="C:\\surveys\\ridge\\")
+    assert found.detections["key"].to_pylist() == ["img/a.jpg", "img/b.jpg"]
+    assert found.refused.counts == {}
+
+
+def test_videos_are_no_images_and_do_not_make_a_file_foreign(tmp_path: Path) -> None:
+    """Format 1.4 asks a video's entry for frame_rate and its detections for frame_number, 1.5 for frames_processed."""
+    entries = [
+        {"file": "v.mp4", "frame_rate": 30.0, "frames_processed": [0, 30], "detections": []},
+        {"file": "img/a.jpg", "detections": [box() | {"frame_number": 30}]},
+    ]
+    found = overlay(tmp_path, entries)
+    assert found.detections.num_rows == 0 and found.refused.counts == {"video": 2}
+
+
+@pytest.mark.parametrize("categories", [NAMES, NAMES | {"0": "empty"}, NAMES | {"0": " Blank"}])
+def test_category_0_is_a_box_of_nothing(tmp_path: Path, categories: dict[str, str]) -> None:
+    document = {"info": {"format_version": "1.6"}, "detection_categories": categories}
+    found = overlay(tmp_path, [{"file": "img/a.jpg", "detections": [box("0"), box("9")]}], document=document)
+    assert found.detections["classes"].to_pylist() == [["unknown"]]
+    assert found.refused.counts == {}
+
+
+@pytest.mark.parametrize(
+    "failure", ["image access failure", "inference failure", "Failure image access", "Failure inference"]
+)
+def test_a_failure_of_any_spelling_is_no_result(tmp_path: Path, failure: str) -> None:
+    entries = [{"file": "img/a.jpg", "failure": failure, "detections": []}, {"file": "img/b.jpg", "detections": []}]
+    found = overlay(tmp_path, entries)
+    assert found.detections["key"].to_pylist() == ["img/b.jpg"] and found.refused.counts == {"detector_failed": 1}
+
+
 @pytest.mark.parametrize(
     "info", [{}, {"format_version": "1.0"}, {"format_version": 1.2}, {"format_version": "1.6"}, None]
 )
@@ -125,7 +159,7 @@ def test_another_format_is_refused(tmp_path: Path, version: Any) -> None:
 
 
 def test_the_results_of_another_survey_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataRefused, match=r"none of its 2 files .* 'x\.jpg'; is images_prefix ''"):
+    with pytest.raises(DataRefused, match=r"none of its 2 files .* 'x\.jpg'; are images_prefix ''"):
         overlay(tmp_path, [{"file": "x.jpg", "detections": []}, {"file": "y.jpg", "detections": []}])
 
 

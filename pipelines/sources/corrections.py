@@ -1,0 +1,143 @@
+"""Corrections: a CSV that people wrote, laid over the labels of a survey. `docs/formats.md` describes its columns.
+
+A row speaks of one file and replaces every label of that file (the precedence table says so); of several rows on one
+file the last that says anything counts. A row without a label says nothing. `note` is never read.
+"""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from infra.storage import Store
+from pipelines.errors import DataRefused
+from pipelines.sources.correction_rows import COLUMNS, Columns, read_label
+from pipelines.sources.handwritten import Row, read_rows, read_text, turned
+from pipelines.sources.joining import with_observations
+from pipelines.sources.rows import Rows
+from pipelines.sources.schema import OBSERVATIONS, Refused, Survey
+from xmodal.settings import Settings
+
+ORIGIN = "corrections"
+
+
+class Corrections(Settings):
+    """What people say of files whose labels are wrong or missing."""
+
+    kind: Literal["corrections"]
+    path: str
+    """Key of the CSV in the archive."""
+    survey: str | None = None
+    """Name that rows of this survey carry in the column `survey`, where one file corrects several surveys."""
+    language: str = Field(default="eng", pattern="^[a-z]{3}$")
+    """ISO 639-3 code of the language of `common_name`."""
+
+    def read(self, store: Store, survey: Survey) -> Survey:
+        """`survey` with this file's labels; an earlier corrections overlay stays for the files this one does not name.
+
+        Raises DataRefused where the file is no such table or corrects no file of the survey, infra.storage.NotFound.
+        """
+        name = f"{store.url}/{self.path}"
+        refused = Refused()
+        rows = list(read_rows(name, read_text(store, self.path), COLUMNS, ("key", "media_id")))
+        latest = _latest(self._own(name, rows, refused), _Media(survey), refused)
+        _check_joined(name, latest, refused)
+        taxa = _Taxa(survey.observations, self.language)
+        table = Rows(OBSERVATIONS)
+        for media_id, label in latest.items():
+            table.add(media_id=media_id, level="media", method="human", origin=ORIGIN, **taxa.completed(label))
+        refused.extend(survey.refused)
+        return replace(with_observations(survey, table.table(), ORIGIN, latest), refused=refused)
+
+    def _own(self, name: str, rows: list[Row], refused: Refused) -> list[Row]:
+        """The rows of this survey. Raises DataRefused where the file names several and the settings none."""
+        surveys = sorted({survey for row in rows if (survey := row["survey"])})
+        if self.survey is None and len(surveys) > 1:
+            raise DataRefused(f"{name}: it corrects {len(surveys)} surveys ({', '.join(surveys[:5])}); "
+                              "say with this overlay's setting `survey` which rows are meant")  # fmt: skip
+        own = [row for row in rows if self.survey is None or row["survey"] in (None, self.survey)]
+        refused.counts += Counter({"row_of_other_survey": len(rows) - len(own)})
+        return own
+
+
+def _latest(rows: list[Row], media: "_Media", refused: Refused) -> dict[str, Columns]:
+    """Media id to the label of the last row that gives one."""
+    found: dict[str, Columns] = {}
+    for row in rows:
+        label = read_label(row, refused)
+        media_id = media.named_by(row, refused) if label else None
+        if label and media_id is not None:
+            if media_id in found:
+                refused.add("superseded_row", f"before line {row.line}: {media_id}")
+            found[media_id] = label
+    return found
+
+
+def _check_joined(name: str, latest: dict[str, Columns], refused: Refused) -> None:
+    strangers = [reason for reason in ("no_such_media", "turned_by_spreadsheet") if refused.counts[reason]]
+    if strangers and not latest:
+        count = sum(refused.counts[reason] for reason in strangers)
+        example = refused.examples[strangers[0]][0]
+        raise DataRefused(f"{name}: none of its {count} labelled rows is about a file of this survey, e.g. {example}")
+
+
+class _Media:
+    """The media of a survey, as rows name them."""
+
+    def __init__(self, survey: Survey) -> None:
+        media_ids = survey.media["media_id"].to_pylist()
+        self._by_key = dict(zip(survey.media["key"].to_pylist(), media_ids, strict=True))
+        self._ids = set(media_ids)
+
+    def named_by(self, row: Row, refused: Refused) -> str | None:
+        """The media id that a row's key or media_id leads to; null, and counted, where none or two."""
+        written = [cell for name in ("key", "media_id") if (cell := row[name]) is not None]
+        key = row["key"] or ""
+        by_key = self._by_key.get(key) or self._by_key.get(key.replace("\\", "/"))
+        by_id = row["media_id"] if row["media_id"] in self._ids else None
+        if by_key and by_id and by_key != by_id:
+            refused.add("key_and_media_id_differ", f"line {row.line}: {key!r:.80} is {by_key!r:.60}, not {by_id!r:.60}")
+            return None
+        if not (by_key or by_id):
+            mangled = any(turned(cell) for cell in written)
+            reason = "turned_by_spreadsheet" if mangled else "no_such_media" if written else "no_media_named"
+            refused.add(reason, f"line {row.line}: {', '.join(written)!r:.80}")
+        return by_key or by_id
+
+
+class _Taxa:
+    """What the survey's other labels know of a taxon: corrections that name it share its lineage and names."""
+
+    def __init__(self, observations: pa.Table, language: str) -> None:
+        self._language = language
+        columns = ["taxon", "rank", "lineage", "names"]
+        animals = observations.filter((pc.field("type") == "animal") & pc.field("taxon").is_valid())
+        distinct = animals.select(columns).group_by(columns).aggregate([]).to_pylist()
+        self._of_taxon: dict[str, Columns] = {}
+        self._of_name: dict[str, set[str]] = {}
+        for row in sorted(distinct, key=lambda row: [(row[name] is None, row[name] or "") for name in columns]):
+            kept = self._of_taxon.setdefault(row["taxon"], row)
+            self._of_taxon[row["taxon"]] = {name: value or row[name] for name, value in kept.items()}
+            name = json.loads(row["names"] or "{}").get(language)
+            self._of_name.setdefault((name or "").lower(), set()).add(row["taxon"])
+
+    def completed(self, label: Columns) -> Columns:
+        """`label` completed. A common name that the survey gives to one taxon only means that taxon."""
+        columns = dict(label)
+        common = columns.pop("common", None)
+        if columns["type"] != "animal":
+            return columns
+        called = self._of_name.get((common or "-").lower(), set())
+        name = columns.get("taxon") or (min(called) if len(called) == 1 else None)
+        known = self._of_taxon.get(name or "", {})
+        names = json.loads(known.get("names") or "{}") | ({self._language: common} if common else {})
+        return columns | {
+            "taxon": name,
+            "rank": columns.get("rank") or known.get("rank"),
+            "lineage": known.get("lineage"),
+            "names": json.dumps(names, ensure_ascii=False) if names else None,
+        }

@@ -1,0 +1,58 @@
+"""A detector's boxes of one image as a row of DETECTIONS: checked, named, the most confident ones kept."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.sources.boxes import relative_box
+from pipelines.sources.labels import BLANK
+from pipelines.sources.rows import number, text
+from pipelines.sources.schema import Refused
+
+_CLASSES = {"person": "human", "people": "human"}
+_NOTHING = BLANK | {"whole_image_classification"}
+"""Categories that are no box of anything: the "0" that some writers use for empty, SpeciesNet's whole image."""
+
+
+@dataclass(frozen=True)
+class BoxReader:
+    """Reads lists of {"category", "conf", "bbox"}; `categories` gives a category's name."""
+
+    categories: Mapping[str, Any]
+    threshold: float
+    most: int
+    refused: Refused
+
+    def row(self, key: str, detections: list[Any]) -> dict[str, Any]:
+        """The columns of a DETECTIONS row. Counts bad_box, bad_confidence, empty_box, clipped_box, too_many_boxes."""
+        boxes = [self._read(detection, key) for detection in detections]
+        found = sorted((box for box in boxes if box is not None), key=lambda box: -box[1])
+        self.refused.counts += Counter({"too_many_boxes": max(0, len(found) - self.most)})
+        columns = list(zip(*found[: self.most], strict=True)) or [[], [], []]
+        return {"key": key, "boxes": columns[0], "confidences": columns[1], "classes": columns[2]}
+
+    def _read(self, detection: object, key: str) -> tuple[list[float], float, str] | None:
+        if not isinstance(detection, dict):
+            self.refused.add("bad_box", key)
+            return None
+        confidence = share(detection.get("conf"))
+        if confidence is None:
+            self.refused.add("bad_confidence", key)
+            return None
+        name = self._name(detection)
+        if name in _NOTHING or confidence < self.threshold:
+            return None
+        box = relative_box(detection.get("bbox"), self.refused, key)
+        return None if box is None else (box, confidence, _CLASSES.get(name, name))
+
+    def _name(self, detection: dict[str, Any]) -> str:
+        category = text(detection.get("category")) or ""
+        unnamed = "empty" if category == "0" else "unknown"
+        return str(self.categories.get(category, unnamed)).strip().lower() or "unknown"
+
+
+def share(value: object) -> float | None:
+    """A number from 0 to 1, else null."""
+    parsed = number(value)
+    return parsed if parsed is not None and 0 <= parsed <= 1 else None

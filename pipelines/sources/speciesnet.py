@@ -1,0 +1,154 @@
+"""SpeciesNet predictions JSON, up to 4.x and from 5.x, laid over another source's media by their path in the archive.
+
+Up to 4.x an image has one `prediction`; from 5.x (`info.format_version` 20261015) each detection that was classified
+has a `processed_classification` of its own, and an image without one of at least 0.1 has none: nothing was found.
+Detector categories are 1 animal, 2 human, 3 vehicle; 0 is the whole image and no box. A failed DETECTOR leaves no
+boxes, a failed CLASSIFIER no label; a failed GEOLOCATION only widens the classes.
+Source: github.com/google/cameratrapai, speciesnet 5.0.6.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+from pydantic import Field
+
+from infra.storage import Store
+from pipelines.sources.detector import BoxReader, share
+from pipelines.sources.joining import Join, with_detections, with_observations
+from pipelines.sources.reading import read_json, read_list
+from pipelines.sources.rows import Rows, mappings
+from pipelines.sources.schema import DETECTIONS, OBSERVATIONS, Refused, Survey
+from pipelines.sources.speciesnet_classes import SpeciesNetClass, read_class
+from xmodal.settings import Settings
+
+ORIGIN = "speciesnet"
+CATEGORIES = {"1": "animal", "2": "human", "3": "vehicle"}
+CLASSIFIED_FROM = 0.1
+"""Confidence from which SpeciesNet 5 classifies a detection, by default."""
+
+Scored = tuple[SpeciesNetClass, float | None]
+
+
+class SpeciesNet(Settings):
+    """A classifier's labels, and the boxes they were made on, over the survey's own files."""
+
+    kind: Literal["speciesnet"]
+    path: str
+    """Key of the predictions JSON in the archive."""
+    images_prefix: str = ""
+    """Folder of the archive that `filepath` is relative to."""
+    cut_prefix: str = ""
+    """Folder that `filepath` begins with where it was written, e.g. `C:/surveys/2026`; it is cut off."""
+    threshold: float | None = Field(default=None, ge=0, le=1)
+    """Least confidence of a box that is kept, and whose class counts; without it all that the file holds."""
+    max_boxes: int = Field(default=100, ge=1)
+    """Most boxes kept for one image, the most confident ones."""
+
+    def read(self, store: Store, survey: Survey) -> Survey:
+        """`survey` with this file's labels and boxes; what earlier overlays say of other files stays.
+
+        Raises DataRefused where the file is no such format or none of its entries is in the survey, and
+        infra.storage.NotFound.
+        """
+        name = f"{store.url}/{self.path}"
+        entries = read_list(store, self.path, read_json(store, self.path), "predictions")
+        refused = Refused()
+        join = Join(survey, self.images_prefix, self.cut_prefix, refused)
+        boxes = BoxReader(CATEGORIES, self.threshold or 0, self.max_boxes, refused)
+        media_ids = dict(zip(survey.media["key"].to_pylist(), survey.media["media_id"].to_pylist(), strict=True))
+        detections, labels, named = Rows(DETECTIONS), Rows(OBSERVATIONS), set[str]()
+        for entry in mappings(entries, refused, "predictions"):
+            if (key := join.key(entry.get("filepath"))) is not None:
+                named.add(media_ids[key])
+                _add_boxes(detections, boxes, key, entry)
+                self._add_labels(labels, media_ids[key], key, entry, refused)
+        join.check(name)
+        refused.extend(survey.refused)
+        survey = with_observations(with_detections(survey, detections.table()), labels.table(), ORIGIN, named)
+        return replace(survey, refused=refused)
+
+    def _add_labels(self, rows: Rows, media_id: str, key: str, entry: dict[str, Any], refused: Refused) -> None:
+        if "CLASSIFIER" in failures(entry):
+            refused.add("classifier_failed", key)
+            return
+        found = self._of_frame(entry, key, refused) if "prediction" in entry else self._of_boxes(entry, key, refused)
+        for one, score in summary(found):
+            rows.add(media_id=media_id, level="media", confidence=score, method="machine", origin=ORIGIN, **one.columns)
+
+    def _of_frame(self, entry: dict[str, Any], key: str, refused: Refused) -> list[Scored]:
+        """Up to 4.x: the label of the whole image."""
+        return _scored(entry["prediction"], entry.get("prediction_score"), key, refused)
+
+    def _of_boxes(self, entry: dict[str, Any], key: str, refused: Refused) -> list[Scored]:
+        """From 5.x: the classes of the detections; a blank where there was none to classify."""
+        written = entry.get("detections")
+        if not isinstance(written, list):
+            refused.add("not_classified", key)
+            return []
+        boxes = [one for one in written if isinstance(one, dict) and (share(one.get("conf")) or 0) >= self._least]
+        classified = [one["processed_classification"] for one in boxes if "processed_classification" in one]
+        if not classified and any((share(one.get("conf")) or 0) >= CLASSIFIED_FROM for one in boxes):
+            refused.add("not_classified", key)
+            return []
+        if not classified:
+            return [(SpeciesNetClass("blank", "blank", {}, None), None)]
+        made = [one if isinstance(one, dict) else {} for one in classified]
+        return [found for one in made for found in _scored(one.get("class"), one.get("score"), key, refused)]
+
+    @property
+    def _least(self) -> float:
+        return self.threshold or 0
+
+
+def failures(entry: dict[str, Any]) -> set[str]:
+    """Names of the parts of SpeciesNet that failed on an image."""
+    written = entry.get("failures")
+    return {str(name).upper() for name in written} if isinstance(written, list) else set()
+
+
+def summary(found: Sequence[Scored]) -> list[Scored]:
+    """What the classes of an image's boxes say of the image: each class once, with its best score.
+
+    A class that another one narrows says nothing more, and neither do blank or unknown boxes beside a named one. An
+    image with an unknown box is not blank; one of blank boxes is as surely blank as the least sure of them.
+    """
+    named = [one for one in found if one[0].type not in ("blank", "unknown")]
+    if not named:
+        unknown = [one for one in found if one[0].type == "unknown"]
+        return sorted(unknown, key=_score)[-1:] or sorted(found, key=_score)[:1]
+    kept: list[Scored] = []
+    for one, score in sorted(named, key=lambda scored: (-len(scored[0].taxa), -_score(scored))):
+        if not any(one.holds(other) for other, _ in kept):
+            kept.append((one, score))
+    return kept
+
+
+def _score(scored: Scored) -> float:
+    return scored[1] or 0
+
+
+def _scored(written: object, score: object, key: str, refused: Refused) -> list[Scored]:
+    """One class with its score; none, and counted, where either cannot be read."""
+    found, confidence = read_class(written), share(score)
+    if found is None or confidence is None:
+        refused.add("bad_class" if found is None else "bad_confidence", f"{key}: {written!s:.80}")
+        return []
+    return [(found, confidence)]
+
+
+def _add_boxes(rows: Rows, boxes: BoxReader, key: str, entry: dict[str, Any]) -> None:
+    """A whole image that only the classifier saw tells nothing of boxes."""
+    written = entry.get("detections")
+    if "DETECTOR" in failures(entry):
+        boxes.refused.add("detector_failed", key)
+    elif isinstance(written, list) and not any(map(_classifier_only, written)):
+        rows.add(**boxes.row(key, written))
+
+
+def _classifier_only(detection: object) -> bool:
+    return (
+        isinstance(detection, dict)
+        and str(detection.get("category")) == "0"
+        and "processed_classification" not in detection
+    )
