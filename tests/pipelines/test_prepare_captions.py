@@ -12,7 +12,7 @@ from pipelines.demo.species import SPECIES
 from pipelines.prepare import captions
 from pipelines.prepare.attributes import BEHAVIORS, FIXED, NAMES, Coder, extend, name_attribute, values
 from pipelines.prepare.english import English
-from pipelines.prepare.facts import lineage
+from pipelines.prepare.facts import Medium, labels, lineage
 from pipelines.prepare.language import available, language, version
 from pipelines.prepare.settings import CaptionSettings
 from tests.pipelines.caption_page import PAGE, page
@@ -87,7 +87,7 @@ def test_no_text_names_a_taxon_below_or_beside_the_recorded_one(rows: list[dict[
     """Read off the texts themselves: every scientific name is on the ladder of every animal, and every vernacular name
     was given to every animal."""
     known = frame(*rows)
-    animals = [row for row in rows if row["type"] == "animal"]
+    animals = [row for row in labels(Medium(None, rows, None), 0.2) if row["type"] == "animal"]
     for one in written(known, LEXICON, code):
         for name in SCIENTIFIC.findall(one.text):
             assert all(name in lineage(row).values() for row in animals), one
