@@ -22,6 +22,8 @@ MOST_ROWS = 500_000
 STAMPS = ("seen_at", "prepare_id")
 UNREAD = ("withheld", "metadata")
 """Reasons that say nothing about the quality of an archive."""
+UNWANTED = ("withheld", "taken_down")
+"""Reasons for which a file that was taken once must leave: privacy, and takedown lists."""
 
 Row = dict[str, Any]
 
@@ -45,11 +47,20 @@ def stamped(rows: list[Row], before: dict[tuple[str, str], Row], seen_at: dateti
     return found
 
 
+def must_leave(row: Row) -> bool:
+    """Whether no version may hold the file any more."""
+    return row["status"] == "withdrawn" or row["reason"] in UNWANTED
+
+
 def gone(rows: list[Row], before: dict[tuple[str, str], Row]) -> list[Row]:
-    """Rows of files that an earlier version held and that are neither listed nor named any more."""
+    """Rows of files that an earlier version held and that are neither listed nor named any more; one that had to leave
+    still has to."""
     present = {(row["survey"], row["key"]) for row in rows}
     kept = [row for name, row in sorted(before.items()) if name not in present]
-    return [row | {"status": "gone", "reason": None, "item": None} for row in kept]
+    reasons = [row["reason"] if must_leave(row) else None for row in kept]
+    return [
+        row | {"status": "gone", "reason": reason, "item": None} for row, reason in zip(kept, reasons, strict=True)
+    ]
 
 
 def write(home: Store, rows: list[Row], parent: list[Row]) -> list[Row]:
