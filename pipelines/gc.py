@@ -58,11 +58,12 @@ class Found:
 def gc(dataset: str, root: str | None, older_than: str, dry_run: bool) -> str:
     """Frees what can go of `dataset` below ROOT, or with `dry_run` only says what would; returns what to print.
 
-    `older_than`: the grace, such as 24h. Raises NotFound, SettingsError, infra.lock.Locked, Failed, what storage raises.
+    `older_than`: the grace, such as 24h. Raises NotFound, SettingsError, Failed, infra.lock.Locked and Lost, and what
+    storage raises.
     """
     store, grace = root_store(root), duration(older_than)
-    home = versions.home(store, dataset)
-    if re.fullmatch(NAME, dataset) is None or next(home.list(), None) is None:
+    home = versions.home(store, dataset) if re.fullmatch(NAME, dataset) else None
+    if home is None or next(home.list(), None) is None:
         raise NotFound(f"{store.url}: no dataset {dataset} here")
     found = look(store, dataset, grace) if dry_run else free(store, dataset, grace)
     return "\n".join(told(dataset, found, older_than, grace, dry_run, home.after_deleting))

@@ -87,7 +87,9 @@ class LocalStore(Store):
 
     def leftovers(self, prefix: str = "") -> Iterator[Entry]:
         for folder, _, names in os.walk(self._path(prefix.strip("/"))):
-            left = [name for name in names if name.startswith(PROBE) or name.startswith(HIDDEN) * name.endswith(TEMPORARY)]
+            left = [
+                name for name in names if name.startswith(PROBE) or name.startswith(HIDDEN) * name.endswith(TEMPORARY)
+            ]
             for path in (os.path.join(folder, name) for name in sorted(left)):
                 with suppress(FileNotFoundError):  # its writer lives and has moved it into place
                     yield _entry(os.path.relpath(path, self.root), os.stat(path))

@@ -127,7 +127,7 @@ def read_pixels(run: Run, items: list[Item], held: Held) -> None:
     surveys = {item.identity: item.survey for item in items}
     outcomes = Counter[str]()
     with run.progress("prepare", total=sum(len(item.keys) for item in items), unit="images") as progress:
-        for data in run.perform("pixels", ReadPixels, (), tasks):
+        for data in run.perform("pixels", ReadPixels, (), tasks, lambda data: PixelReceipt.from_bytes(data).part):
             receipt = PixelReceipt.from_bytes(data)
             held.add(surveys[receipt.item], receipt)
             outcomes.update(reason or "ok" for reason in receipt.outcomes["reason"].to_pylist())
@@ -217,12 +217,10 @@ def wordpiece_json(run: Run, records: list[dict[str, Any]]) -> str:
 
 
 def check_stored(run: Run, content: versions.Document) -> None:
-    """Asks the store for every part that the parent does not name. Raises Failed where one is not there as written;
-    the receipts that say it is are forgotten then, so that the next run writes it again."""
+    """Asks the store for every part that the parent does not name. Raises Failed where one is not there as written."""
     old = {entry["path"] for entry in versions.entries(run.parent)} if run.parent else set()
     new = [entry for entry in versions.entries(content) if entry["path"] not in old]
     with ThreadPoolExecutor(16) as pool:
-        for entry, found in zip(new, pool.map(lambda entry: run.home.head(entry["path"]), new), strict=True):
-            if found is None or found.size != entry["bytes"]:
-                run.finish()
+        for entry, there in zip(new, pool.map(run.stored, new), strict=True):
+            if not there:
                 raise Failed(f"{run.home.url}/{entry['path']}: not stored as it was written; run again")

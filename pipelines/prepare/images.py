@@ -1,8 +1,8 @@
 """Pixel parts: the files of one item read, decoded and written, with an outcome for every file.
 
 What the parent version found in an unchanged file is copied from its part; the archive is asked for new and changed
-files alone. A bad file is an outcome and never an error. An item's receipt is written last; a run that finds it does not read the
-item again.
+files alone. A bad file is an outcome and never an error. An item's receipt is written last; a run that finds it does
+not read the item again.
 """
 
 import hashlib

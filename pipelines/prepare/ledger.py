@@ -58,9 +58,7 @@ def gone(rows: list[Row], before: dict[tuple[str, str], Row]) -> list[Row]:
     present = {(row["survey"], row["key"]) for row in rows}
     kept = [row for name, row in sorted(before.items()) if name not in present]
     reasons = [row["reason"] if must_leave(row) else None for row in kept]
-    return [
-        row | {"status": "gone", "reason": reason, "item": None} for row, reason in zip(kept, reasons, strict=True)
-    ]
+    return [row | {"status": "gone", "reason": reason, "item": None} for row, reason in zip(kept, reasons, strict=True)]
 
 
 def write(home: Store, rows: list[Row], parent: list[Row]) -> list[Row]:

@@ -1,5 +1,6 @@
 """One run of prepare: what it starts from, and how it gets work done that an earlier, killed run may have begun."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -89,13 +90,34 @@ class Run:
         return self.parent[kind] if self.parent else []
 
     def perform(
-        self, folder: str, make: Callable[..., Worker], arguments: tuple[Any, ...], tasks: Mapping[str, Any]
+        self,
+        folder: str,
+        make: Callable[..., Worker],
+        arguments: tuple[Any, ...],
+        tasks: Mapping[str, Any],
+        part_of: Callable[[bytes], dict[str, Any] | None] = json.loads,
     ) -> Iterator[bytes]:
-        """The receipts of `tasks` (by the name of their receipt in `folder`): those that are there, then new ones."""
+        """The receipts of `tasks` (by the name of their receipt in `folder`): those that are there, then new ones.
+
+        `part_of`: the entry of the part that a receipt says was written; where it is not stored, the task is done
+        again.
+        """
         found = self.work.child(folder)
-        there = {entry.key for entry in found.list() if entry.modified > self.oldest_receipt} & tasks.keys()
-        yield from (found.read(name) for name in sorted(there))
-        yield from self.workers.run(make, arguments, [task for name, task in tasks.items() if name not in there])
+        believed = {entry.key for entry in found.list() if entry.modified > self.oldest_receipt}
+        done = set()
+        for name in sorted(believed & tasks.keys()):
+            receipt = found.read(name)
+            if self.stored(part_of(receipt)):
+                done.add(name)
+                yield receipt
+        yield from self.workers.run(make, arguments, [task for name, task in tasks.items() if name not in done])
+
+    def stored(self, entry: dict[str, Any] | None) -> bool:
+        """Whether a part is there with its size; None, which is no part, is."""
+        if entry is None:
+            return True
+        found = self.home.head(entry["path"])
+        return found is not None and found.size == entry["bytes"]
 
     def finish(self) -> None:
         """Forgets the receipts."""

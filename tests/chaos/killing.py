@@ -166,6 +166,6 @@ def unfinished(store: LocalStore | S3Store, key: str, data: bytes, kill: Callabl
         return torn(store, key, data, kill)
     call = store.connection.files.call_s3
     where = {"Bucket": store.connection.bucket, "Key": store._key(key)}
-    upload = call("create_multipart_upload", **where)["UploadId"]
-    call("upload_part", **where, UploadId=upload, PartNumber=1, Body=data[: len(data) // 2])
+    upload: Any = call("create_multipart_upload", **where)
+    call("upload_part", **where, UploadId=upload["UploadId"], PartNumber=1, Body=data[: len(data) // 2])
     kill()

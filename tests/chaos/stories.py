@@ -5,13 +5,14 @@ vanished and one may no longer be shown. gc: of both, the first version being re
 """
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from infra.storage import Store
+from infra.storage import LocalStore, Store
 from pipelines.dataset import Dataset, versions
 from pipelines.gc import free
 from pipelines.prepare import flow, items
@@ -35,8 +36,11 @@ ENCODER = HuggingFaceVision(
 def write_archives(store: Store) -> None:
     """The survey below `1/`, and below `2/` as it is found later."""
     before, after = store.child("1"), store.child("2")
-    for archive in (before, after):
-        write_survey(archive)
+    write_survey(before)
+    if isinstance(before, LocalStore) and isinstance(after, LocalStore):
+        shutil.copytree(before.root, after.root)  # with its times, which make the etags
+    else:
+        write_survey(after)
     after.delete([VANISHED])
     after.put("media.csv", before.read("media.csv").replace(SHOWN.encode(), SHOWN.replace("true", "false").encode(), 1))
     after.put(CAME, before.read("images/place-01/IMG_0001.JPG") + b"\0")

@@ -15,7 +15,7 @@ from tests.conftest import REPOSITORY
 
 
 class Kill(NamedTuple):
-    """A moment: `phase` of operation `number` of a story. Over Ray a worker is in that operation, and kills `victim`."""
+    """A moment: `phase` of operation `number` of a story. Over Ray a worker is in it, and kills `victim`."""
 
     where: str
     story: str
