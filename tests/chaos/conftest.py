@@ -38,7 +38,7 @@ class Chaos:
 
     def __init__(self, config: pytest.Config) -> None:
         self.kills, self.seed = config.getoption("kills", default=None), config.getoption("seed", default=0)
-        self.end = time.monotonic() + 60 * config.getoption("minutes", default=float("inf"))
+        self.end = time.monotonic() + 60 * float(str(config.getoption("minutes", default="inf")))
         self.planned: list[str] = []
         self.left_out = 0
         code = hashlib.sha256(b"".join(path.read_bytes() for top in SOURCES for path in _files(top))).hexdigest()

@@ -3,6 +3,7 @@
 import http.server
 import os
 import pickle
+import re
 import signal
 import threading
 import time
@@ -202,8 +203,9 @@ def careless(kept: tuple[str, ...]) -> str:
             self._answer(204, b"")
 
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self._answer(200, b"<DeleteResult></DeleteResult>")
+            keys = re.findall(rb"<Key>.*?</Key>", self.rfile.read(int(self.headers["Content-Length"])))
+            deleted = b"".join(b"<Deleted>" + key + b"</Deleted>" for key in keys)
+            self._answer(200, b"<DeleteResult>" + deleted + b"</DeleteResult>")
 
         def _answer(self, status: int, body: bytes, **headers: str) -> None:
             self.send_response(status)
