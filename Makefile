@@ -33,8 +33,8 @@ check: install           ## linters and types
 bench: install           ## speed ratios against plain references, interleaved
 	$(RUN) -m tests.bench
 
-chaos: install           ## kills at every durable operation
-	$(RUN) -m pytest -m chaos --timeout 3600
+chaos: install           ## kills at every durable operation: KILLS=n of them drawn by SEED=s, within MINUTES=m; goes on where it was cut
+	$(RUN) -m pytest tests/chaos -m chaos $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
 clean:                   ## everything that make made
 	rm -rf $(VENV) .xmodal build *.egg-info .pytest_cache .ruff_cache .hypothesis

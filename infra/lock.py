@@ -32,7 +32,9 @@ class Lost(Exception):
 
 
 class Lock:
-    """One contender for the lock at `key`; `fence` is set once it is acquired. Not for sharing between threads."""
+    """One contender for the lock at `key`; `fence` is set once it is acquired.
+
+    The thread that renews and the one that works share it: each write of the object is whole."""
 
     def __init__(self, store: Store, key: str, ttl: float = TTL_SECONDS) -> None:
         self.store, self.key, self.ttl = store, key, ttl
@@ -42,6 +44,7 @@ class Lock:
         self._document: dict[str, Any] = {}
         self._etag = ""
         self._until = 0.0
+        self._writing = threading.RLock()
 
     def acquire(self) -> None:
         """Takes a lock that is new, free, or whose holder stays silent. Raises Locked once a holder shows life."""
@@ -54,16 +57,33 @@ class Lock:
 
     def renew(self) -> None:
         """Extends the lease by ttl from now. Raises Lost, Unreachable."""
-        self._write(self._document | {"n": self._document["n"] + 1}, self._etag)  # equal bytes would keep the etag
+        self._rewrite({})
 
     def release(self) -> None:
         """Frees the lock; its object stays, for the fence. Raises Lost where another holder took over, Unreachable."""
-        self._write(self._document | {"owner": None, "n": self._document["n"] + 1}, self._etag)
+        self._rewrite({"owner": None})
 
     def check(self) -> None:
-        """Raises Lost when the lease has ended as far as this process can tell: call before every commit."""
+        """Raises Lost when the lease has ended as far as this process can tell."""
         if time.monotonic() > self._until:
             raise Lost(f"{self.name}: the lease was not renewed in time")
+
+    def confirm(self) -> None:
+        """Renews now, so that the store says who holds the lock: call before every commit and every delete. A machine
+        that slept may not count the time it slept. A store that does not answer is asked until the lease ends.
+
+        Raises Lost."""
+        while True:
+            self.check()
+            try:
+                return self.renew()
+            except Unreachable:
+                time.sleep(self.ttl / RENEWALS_PER_TTL)
+
+    def _rewrite(self, changes: dict[str, Any]) -> None:
+        with self._writing:
+            following = self._document["n"] + 1  # equal bytes would keep the etag
+            self._write(self._document | changes | {"n": following}, self._etag)
 
     def _watch(self, document: dict[str, Any], etag: str) -> None:
         """Returns when the lock is free for taking. Raises Locked."""
@@ -118,7 +138,7 @@ class Lock:
 
 @contextmanager
 def held(store: Store, key: str, ttl: float = TTL_SECONDS) -> Iterator[Lock]:
-    """The lock for the block, renewed by a thread; call `check()` before what must not happen without it.
+    """The lock for the block, renewed by a thread; call `confirm()` before what must not happen without it.
 
     Raises Locked on entry; Lost at the end where the lease did not last.
     """

@@ -125,6 +125,23 @@ def check(target: str, root: str | None, read_data: bool) -> None:
     click.echo(check(target, root, read_data))
 
 
+@cli.command()
+@click.argument("dataset", metavar="DATASET")
+@click.option("--root", default=None, help="Storage root (directory or s3:// URL).")
+@click.option("--dry-run", is_flag=True, help="Only say what would be freed.")
+@click.option(
+    "--older-than",
+    default="24h",
+    show_default=True,
+    help="Age from which what no version names is deleted; a shorter one is safe where no prepare is suspended.",
+)
+def gc(dataset: str, root: str | None, dry_run: bool, older_than: str) -> None:
+    """Delete what no version of a dataset names; retire versions that hold withdrawn images."""
+    from pipelines.gc import gc
+
+    click.echo(gc(dataset, root, older_than, dry_run))
+
+
 @cli.command(context_settings={"ignore_unknown_options": True})
 @click.argument("verb")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)

@@ -63,9 +63,7 @@ class Feature:
 
 def versions(store: Store, name: str) -> list[int]:
     """Numbers of the versions of a dataset that are not retired; empty where there is no such dataset."""
-    home = documents.home(store, name)
-    live = {number: json.loads(home.read(documents.path(number))) for number in documents.numbers(home)}
-    return [number for number, document in live.items() if document.get("format") == documents.FORMAT]
+    return [document["version"] for document in documents.live(documents.home(store, name))]
 
 
 class Dataset:
@@ -219,10 +217,9 @@ def _with_new_columns(table: pa.Table, wanted: list[str], schema: pa.Schema) -> 
 def check(dataset: Dataset, home: Store, read_data: bool) -> list[str]:
     """Sizes (or hashes) of all parts, the document's own digest, ledger against listing, pixels against records."""
     document = dataset.document
-    entries = document["pixels"] + document["records"] + document["ledger"] + document["vocabularies"]
-    entries += [part for one in document["features"] for part in one["parts"]]
+    named = documents.entries(document)
     with ThreadPoolExecutor(8) as pool:
-        problems = [text for text in pool.map(lambda entry: _damage(home, entry, read_data), entries) if text]
+        problems = [text for text in pool.map(lambda entry: _damage(home, entry, read_data), named) if text]
     if documents.content_digest(document) != document["digest"]:
         problems.append(f"versions/{dataset.version}: the document is not what its digest says")
     if problems:

@@ -6,12 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
+from typing import ClassVar, Self
 
 import pyarrow.fs as pafs
 
 HIDDEN = ".xmodal-"
 """Start of file names that belong to the store itself (temporary files, locks, probes); they are never listed."""
+PROBE = f"{HIDDEN}probe-"
+TEMPORARY = ".tmp"
+"""End of the names of temporary files."""
 
 
 class StorageError(Exception):
@@ -50,6 +53,9 @@ class Entry:
 
 class Store(ABC):
     """A tree of objects under string keys with `/` between segments. Pickles as plain arguments; holds no secret."""
+
+    after_deleting: ClassVar[str] = ""
+    """What else it takes until deleted bytes are gone from this kind of store, in a line."""
 
     @property
     @abstractmethod
@@ -107,11 +113,33 @@ class Store(ABC):
     def ray_url(self, prefix: str = "") -> str:
         """Address of a folder that Ray and pyarrow resolve by themselves, with AWS_* from the node's environment."""
 
+    @abstractmethod
+    def leftovers(self, prefix: str = "") -> Iterator[Entry]:
+        """What killed writers left in the folder `prefix` and below, and no listing shows: temporary files, probes,
+        unfinished uploads (size 0, the etag is the upload's id). Those of living writers are among them: mind the age.
+        """
+
+    @abstractmethod
+    def clear(self, leftover: Entry) -> None:
+        """Removes one of `leftovers`; one that is gone already is no error."""
+
+    def now(self) -> datetime:
+        """The store's own time: the stamp of an object written for this, so that ages compare no two clocks."""
+        key = f"{PROBE}{secrets.token_hex(8)}"
+        self.create(key, b"1")
+        try:
+            entry = self.head(key)
+        finally:
+            self.delete([key])
+        if entry is None:
+            raise Denied(f"{self.url}: an object that was just written is not there; this store is not consistent")
+        return entry.modified
+
     def probe(self) -> None:
         """Proves write access and that a second `create` and a stale `replace` are refused.
 
         Every commit and lock rests on these two. Raises NotFound, Denied, Unreachable."""
-        key = f"{HIDDEN}probe-{secrets.token_hex(8)}"
+        key = f"{PROBE}{secrets.token_hex(8)}"
         first = self.create(key, b"1")
         try:
             self._must_refuse(AlreadyExists, "create", key, b"2")

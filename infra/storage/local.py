@@ -8,7 +8,7 @@ import secrets
 import time
 import urllib.parse
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Self
 
 import pyarrow.fs as pafs
 
-from infra.storage.contract import HIDDEN, AlreadyExists, Conflict, Denied, Entry, NotFound, Store
+from infra.storage.contract import HIDDEN, PROBE, TEMPORARY, AlreadyExists, Conflict, Denied, Entry, NotFound, Store
 
 _ESCAPE = re.compile("[\udc80-\udcff]")
 
@@ -85,6 +85,18 @@ class LocalStore(Store):
             with self._errors(key):
                 Path(self._path(key)).unlink(missing_ok=True)
 
+    def leftovers(self, prefix: str = "") -> Iterator[Entry]:
+        for folder, _, names in os.walk(self._path(prefix.strip("/"))):
+            left = [
+                name for name in names if name.startswith(PROBE) or name.startswith(HIDDEN) * name.endswith(TEMPORARY)
+            ]
+            for path in (os.path.join(folder, name) for name in sorted(left)):
+                with suppress(FileNotFoundError):  # its writer lives and has moved it into place
+                    yield _entry(os.path.relpath(path, self.root), os.stat(path))
+
+    def clear(self, leftover: Entry) -> None:
+        self.delete([leftover.key])
+
     def child(self, prefix: str) -> Self:
         return type(self)(self._path(prefix.strip("/")))
 
@@ -111,7 +123,7 @@ class LocalStore(Store):
     def _written(self, key: str, data: bytes) -> Iterator[str]:
         """`data` in a hidden file beside the key's, durable, for the block to move into place."""
         folder = os.path.dirname(self._path(key))
-        temporary = os.path.join(folder, f"{HIDDEN}{secrets.token_hex(8)}.tmp")
+        temporary = os.path.join(folder, f"{HIDDEN}{secrets.token_hex(8)}{TEMPORARY}")
         with self._errors(key):
             os.makedirs(folder, exist_ok=True)
             try:

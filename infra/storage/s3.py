@@ -4,6 +4,7 @@ import io
 import itertools
 import urllib.parse
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any, Self
@@ -12,7 +13,7 @@ import obstore
 import pyarrow.fs as pafs
 
 from infra.storage.connection import CONNECT_SECONDS, READ_SECONDS, Connection
-from infra.storage.contract import HIDDEN, Entry, NotFound, Store
+from infra.storage.contract import HIDDEN, PROBE, Entry, NotFound, Store
 
 SINGLE_PUT_BYTES = 64 << 20
 """Above this a put goes in parts, still visible only when complete; its etag is then no md5."""
@@ -25,28 +26,39 @@ class S3Store(Store):
     connection: Connection
     prefix: str
 
+    after_deleting = (
+        "deleted is not erased: a versioned bucket keeps old versions until they are deleted too, and SeaweedFS keeps "
+        "the bytes until a vacuum: weed shell, then: lock; volume.vacuum -garbageThreshold=0.0001; unlock"
+    )
+
     @property
     def url(self) -> str:
         return f"s3://{self.connection.bucket}/{self.prefix}".rstrip("/")
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """Held in memory while sorted, about 0.5 kB an object: servers differ in order (SeaweedFS lists as a tree)."""
-        root = self._key("") + "/" if self.prefix else ""
-        folder = root + (prefix.strip("/") + "/" if prefix.strip("/") else "")
-        yield from sorted(self._listed(folder, len(root)), key=lambda entry: entry.key)
+        shown = (entry for entry in self._listed(prefix) if not _name(entry).startswith(HIDDEN))
+        yield from sorted(shown, key=lambda entry: entry.key)
 
-    def _listed(self, folder: str, cut: int) -> Iterator[Entry]:
+    def _listed(self, prefix: str) -> Iterator[Entry]:
+        """All objects, hidden ones too, folder markers apart."""
+        for page in self._pages(prefix, "list_objects_v2", {"ContinuationToken": "NextContinuationToken"}):
+            for found in page.get("Contents", []):
+                key = self._relative(found["Key"])
+                if key and not key.endswith("/"):
+                    yield Entry(key, found["Size"], found["ETag"], found["LastModified"].astimezone(UTC))
+
+    def _pages(self, prefix: str, call: str, following: dict[str, str]) -> Iterator[dict[str, Any]]:
+        """A listing's pages; `following`: what the next request says, and which field of the answer holds it."""
+        folder = "".join(f"{part}/" for part in (self.prefix, prefix.strip("/")) if part)
         position: dict[str, str] = {}
         while True:
             request = {"Bucket": self.connection.bucket, "Prefix": folder} | position
-            page = self._repeated("", self.connection.files.call_s3, "list_objects_v2", **request)
-            for found in page.get("Contents", []):
-                key = found["Key"][cut:]
-                if not key.endswith("/") and key and not key.rpartition("/")[2].startswith(HIDDEN):
-                    yield Entry(key, found["Size"], found["ETag"], found["LastModified"].astimezone(UTC))
+            page = self._repeated("", self.connection.files.call_s3, call, **request)
+            yield page
             if not page.get("IsTruncated"):
                 return
-            position = {"ContinuationToken": page["NextContinuationToken"]}
+            position = {name: page[field] for name, field in following.items()}
 
     def head(self, key: str) -> Entry | None:
         try:
@@ -94,6 +106,22 @@ class S3Store(Store):
         while some := [self._key(key) for key in itertools.islice(remaining, 1000)]:
             self._repeated("", obstore.delete, self.connection.client, some)
 
+    def leftovers(self, prefix: str = "") -> Iterator[Entry]:
+        yield from (entry for entry in self._listed(prefix) if _name(entry).startswith(PROBE))
+        following = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
+        for page in self._pages(prefix, "list_multipart_uploads", following):
+            for found in page.get("Uploads", []):
+                begun = found["Initiated"].astimezone(UTC)
+                yield Entry(self._relative(found["Key"]), 0, found["UploadId"], begun)
+
+    def clear(self, leftover: Entry) -> None:
+        if _name(leftover).startswith(PROBE):
+            self.delete([leftover.key])
+            return
+        upload = {"Bucket": self.connection.bucket, "Key": self._key(leftover.key), "UploadId": leftover.etag}
+        with suppress(NotFound):
+            self._repeated(leftover.key, self.connection.files.call_s3, "abort_multipart_upload", **upload)
+
     def child(self, prefix: str) -> Self:
         return type(self)(self.connection, self._key(prefix.strip("/")))
 
@@ -124,11 +152,18 @@ class S3Store(Store):
     def _key(self, key: str) -> str:
         return f"{self.prefix}/{key}".strip("/") if self.prefix else key
 
+    def _relative(self, full: str) -> str:
+        return full[len(self.prefix) + 1 :] if self.prefix else full
+
     def _url(self, key: str) -> str:
         return f"{self.url}/{key}".rstrip("/")
 
     def _repeated(self, key: str, function: Any, *arguments: Any, **options: Any) -> Any:
         return self.connection.repeated(self._url(key), function, *arguments, **options)
+
+
+def _name(entry: Entry) -> str:
+    return entry.key.rpartition("/")[2]
 
 
 class _Reader(io.RawIOBase):

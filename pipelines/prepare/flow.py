@@ -17,7 +17,6 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from infra.lock import held as locked
 from infra.storage import Store
 from pipelines.dataset import Dataset
 from pipelines.errors import Failed
@@ -30,7 +29,7 @@ from pipelines.prepare.document import describe, split_counts, unused
 from pipelines.prepare.images import PixelReceipt, PixelTask, ReadPixels
 from pipelines.prepare.lexicon import Lexicon
 from pipelines.prepare.placed import placed
-from pipelines.prepare.plan import Held, Item, cut_items, inherited, ledger_rows
+from pipelines.prepare.plan import Held, Item, cut_items, inherited, ledger_rows, unchanged
 from pipelines.prepare.proposal import Pins
 from pipelines.prepare.records import RecordsTask, WriteRecords, records_id
 from pipelines.prepare.run import Run
@@ -42,8 +41,6 @@ from pipelines.progress import Progress
 from xmodal.decoding import pixel_reader
 from xmodal.encoders import ImageEncoderSettings, TextEncoderSettings
 
-LEASE_SECONDS = 30.0
-"""A run that was killed blocks the next one for 1.25 times this long."""
 Splits = dict[tuple[str, str], Assigned]
 
 
@@ -54,7 +51,7 @@ def prepare(
     text_encoder: TextEncoderSettings,
     progress: type[Progress] = Progress,
     workers: Workers | None = None,
-    lease: float = LEASE_SECONDS,
+    lease: float = versions.LEASE_SECONDS,
 ) -> Dataset:
     """Makes the next version of `data.name` below `store`, or finds that the newest one is already what it would be.
 
@@ -63,14 +60,14 @@ def prepare(
     SettingsError, infra.lock.Locked, and what storage raises.
     """
     pixel_reader(data.pixels.decoder)  # one that is not installed is refused before anything is done
-    store.probe()
-    with locked(store, f"locks/prepare-{data.name}.json", lease) as lock:
+    versions.home(store, data.name).probe()
+    with versions.locked(store, data.name, lease) as lock:
         run = Run.begin(data, store, workers or RayWorkers(), progress)
         content = build(run, image_encoder, text_encoder)
         if run.parent is None or versions.content_digest(content) != run.parent["digest"]:
             check_stored(run, content)
             parent = run.parent["version"] if run.parent else None
-            lock.check()
+            lock.confirm()
             versions.commit(run.home, content, run.number + 1, parent, lock.fence)
         run.finish()
     return Dataset.open(store, data.name)
@@ -147,6 +144,7 @@ def split(run: Run, rows: list[ledger.Row]) -> Split:
 def read_pixels(run: Run, items: list[Item], held: Held) -> None:
     """Reads the items that the parent lacks and adds them to `held`."""
     receipts = run.work.child("pixels")
+    parts = {(part["survey"], part["item"]): part for part in run.inherited("pixels")}
     tasks = {
         f"{item.identity}.parquet": PixelTask(
             item=item.identity,
@@ -156,13 +154,14 @@ def read_pixels(run: Run, items: list[Item], held: Held) -> None:
             receipt=receipts,
             files=[(item.listing.entries[key], item.listing.known.media_id(key)) for key in item.keys],
             settings=run.data.pixels,
+            unchanged=unchanged(item, run.read_before, parts, run.data.pixels),
         )
         for item in items
     }
     surveys = {item.identity: item.survey for item in items}
     outcomes = Counter[str]()
     with run.progress("prepare", total=sum(len(item.keys) for item in items), unit="images") as progress:
-        for data in run.perform("pixels", ReadPixels, (), tasks):
+        for data in run.perform("pixels", ReadPixels, (), tasks, lambda data: PixelReceipt.from_bytes(data).part):
             receipt = PixelReceipt.from_bytes(data)
             held.add(surveys[receipt.item], receipt)
             outcomes.update(reason or "ok" for reason in receipt.outcomes["reason"].to_pylist())
@@ -233,11 +232,9 @@ def wordpiece_json(run: Run, records: list[dict[str, Any]]) -> str:
 
 def check_stored(run: Run, content: versions.Document) -> None:
     """Asks the store for every part that the parent does not name. Raises Failed where one is not there as written."""
-    entries = content["pixels"] + content["records"] + content["ledger"] + content["vocabularies"]
-    entries += [part for one in content["features"] for part in one["parts"]]
-    old = json.dumps(run.parent) if run.parent else ""
-    new = [entry for entry in entries if entry["path"] not in old]
+    old = {entry["path"] for entry in versions.entries(run.parent)} if run.parent else set()
+    new = [entry for entry in versions.entries(content) if entry["path"] not in old]
     with ThreadPoolExecutor(16) as pool:
-        for entry, found in zip(new, pool.map(lambda entry: run.home.head(entry["path"]), new), strict=True):
-            if found is None or found.size != entry["bytes"]:
+        for entry, there in zip(new, pool.map(run.stored, new), strict=True):
+            if not there:
                 raise Failed(f"{run.home.url}/{entry['path']}: not stored as it was written; run again")

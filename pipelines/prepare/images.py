@@ -1,7 +1,8 @@
 """Pixel parts: the files of one item read, decoded and written, with an outcome for every file.
 
-A bad file is an outcome and never an error. An item's receipt is written last; a run that finds it does not read the
-item again.
+What the parent version found in an unchanged file is copied from its part; the archive is asked for new and changed
+files alone. A bad file is an outcome and never an error. An item's receipt is written last; a run that finds it does
+not read the item again.
 """
 
 import hashlib
@@ -9,7 +10,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -42,8 +43,27 @@ Out = TypeVar("Out")
 
 
 @dataclass(frozen=True)
+class Unchanged:
+    """Files of which the parent version knows what reading them gives: outcomes by key, and entries of the pixel parts
+    that hold the rows of those that were images."""
+
+    outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    parts: list[dict[str, Any]] = field(default_factory=list)
+
+    def rows(self, home: Store) -> dict[str, dict[str, Any]]:
+        """PIXELS rows by key. A part that is not what its entry says gives none: its files are read again."""
+        found = {}
+        for part in self.parts:
+            data = home.read(part["path"]) if home.head(part["path"]) else b""
+            if hashlib.sha256(data).hexdigest() == part["sha256"]:
+                table = pq.read_table(pa.BufferReader(data), schema=PIXELS)
+                found |= {row["key"]: row for row in table.to_pylist() if row["key"] in self.outcomes}
+        return found
+
+
+@dataclass(frozen=True)
 class PixelTask:
-    """One item to read: its files with their media ids, sorted by key."""
+    """One item to read: its files with their media ids, sorted by key, and those that need no reading."""
 
     item: str
     survey: str
@@ -52,6 +72,7 @@ class PixelTask:
     receipt: Store
     files: list[tuple[ArchiveEntry, str]]
     settings: PixelSettings
+    unchanged: Unchanged = Unchanged()
 
 
 @dataclass(frozen=True)
@@ -79,19 +100,29 @@ class ReadPixels:
         self._pool = ThreadPoolExecutor(READERS)
 
     def __call__(self, task: PixelTask) -> bytes:
-        archive = Archive(task.archive)
         outcomes: list[dict[str, Any]] = []
         rows: list[dict[str, Any]] = []
-        entries = [entry for entry, _ in task.files]
-        contents = ahead(self._pool, lambda entry: _read(archive, entry), entries, READERS, lambda entry: entry.size)
-        for (entry, media_id), data in zip(task.files, contents, strict=True):
-            outcome, image = prepared(entry.key, data, task.settings)
+        for media_id, outcome, row in self._files(task):
             outcomes.append(outcome)
-            rows += [_row(task.survey, media_id, outcome, image)] if image else []
+            rows += [row | {"sample_id": sample_id(task.survey, media_id)}] if row else []
         receipt = PixelReceipt(task.item, self._put(task, rows), pa.Table.from_pylist(outcomes, OUTCOMES))
         data = receipt.to_bytes()
         task.receipt.put(f"{task.item}.parquet", data)
         return data
+
+    def _files(self, task: PixelTask) -> Iterator[tuple[str, dict[str, Any], dict[str, Any] | None]]:
+        """Media id, outcome, and the row of an image, of every file; those that the parent knows are not read."""
+        copied = task.unchanged.rows(task.home)
+        known = {key: one for key, one in task.unchanged.outcomes.items() if one["reason"] or key in copied}
+        archive = Archive(task.archive)
+        new = [entry for entry, _ in task.files if entry.key not in known]
+        contents = ahead(self._pool, lambda entry: _read(archive, entry), new, READERS, lambda entry: entry.size)
+        for entry, media_id in task.files:
+            if entry.key in known:
+                yield media_id, known[entry.key], copied.get(entry.key)
+                continue
+            outcome, image = prepared(entry.key, next(contents), task.settings)
+            yield media_id, outcome, _row(outcome, image) if image else None
 
     def _put(self, task: PixelTask, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
         if not rows:
@@ -120,9 +151,8 @@ def _read(archive: Archive, entry: ArchiveEntry) -> bytes | None:
         return None
 
 
-def _row(survey: str, media_id: str, outcome: dict[str, Any], image: PreparedImage) -> dict[str, Any]:
+def _row(outcome: dict[str, Any], image: PreparedImage) -> dict[str, Any]:
     return {
-        "sample_id": sample_id(survey, media_id),
         "key": outcome["key"],
         "image": image.jpeg,
         "width": image.width,

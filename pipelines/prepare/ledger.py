@@ -23,6 +23,8 @@ MOST_ROWS = 500_000
 STAMPS = ("seen_at", "prepare_id")
 UNREAD = ("withheld", "metadata")
 """Reasons that say nothing about the quality of an archive."""
+UNWANTED = ("withheld", "taken_down")
+"""Reasons for which a file that was taken once must leave: privacy, and takedown lists."""
 
 Row = dict[str, Any]
 
@@ -46,12 +48,18 @@ def stamped(rows: list[Row], before: dict[tuple[str, str], Row], seen_at: dateti
     return found
 
 
+def must_leave(row: Row) -> bool:
+    """Whether no version may hold the file any more."""
+    return row["status"] == "withdrawn" or row["reason"] in UNWANTED
+
+
 def gone(rows: list[Row], before: dict[tuple[str, str], Row], withdrawn: Container[tuple[str, str]] = ()) -> list[Row]:
-    """Rows of files that an earlier version held and that are neither listed nor named any more; those that are also
-    `withdrawn`, by survey and key, say so, lest their bytes come back."""
+    """Rows of files that an earlier version held and that are neither listed nor named any more; one that had to leave
+    still has to, and those that are `withdrawn`, by survey and key, say so, lest their bytes come back."""
     present = {(row["survey"], row["key"]) for row in rows}
     kept = [(name, row) for name, row in sorted(before.items()) if name not in present]
-    reasons = {name: TAKEN_DOWN if name in withdrawn else None for name, _ in kept}
+    reasons = {name: row["reason"] if must_leave(row) else None for name, row in kept}
+    reasons |= {name: TAKEN_DOWN for name in reasons if name in withdrawn}
     return [row | {"status": "gone", "reason": reasons[name], "item": None} for name, row in kept]
 
 

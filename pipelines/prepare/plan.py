@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.prepare import items
-from pipelines.prepare.images import PixelReceipt
+from pipelines.prepare.images import PixelReceipt, Unchanged
 from pipelines.prepare.ledger import Row
 from pipelines.prepare.listing import TAKEN_DOWN, SurveyListing
 from pipelines.prepare.parts import LEDGER
@@ -66,6 +66,23 @@ def inherited(planned: list[Item], before: Before, parent_parts: list[dict[str, 
             held.parts[item.identity] = parts.get(item.identity)
             held.outcomes |= {(item.survey, row["key"]): _outcome(row) for row in known}
     return held
+
+
+def unchanged(
+    item: Item, before: Before, parts: dict[tuple[str, str], dict[str, Any]], pixels: PixelSettings
+) -> Unchanged:
+    """The files of a new item that were read in other items of the parent, `before` being its ledger and `parts` its
+    pixel parts by survey and item: they are copied and not read again."""
+    settings = fingerprint({"pixels": pixels})
+    outcomes, sources = {}, set()
+    for key in item.keys:
+        row, entry = before.get((item.survey, key)), item.listing.entries[key]
+        same = row is not None and (row["etag"], row["size"], row["fingerprint"]) == (entry.etag, entry.size, settings)
+        if row is None or not same or row["item"] is None or row["sha256"] is None:
+            continue
+        outcomes[key] = _outcome(row)
+        sources |= {(item.survey, row["item"])} if row["status"] == "ok" else set()
+    return Unchanged(outcomes, [parts[source] for source in sorted(sources)])
 
 
 def _outcome(row: Row) -> dict[str, Any]:

@@ -1,19 +1,26 @@
 """One run of prepare: what it starts from, and how it gets work done that an earlier, killed run may have begun."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
 from infra.storage import Store
 from pipelines.prepare import ledger, versions
 from pipelines.prepare.digests import digest, settings_digest
+from pipelines.prepare.items import PIXELS_VERSION
 from pipelines.prepare.listing import SurveyListing, list_survey
 from pipelines.prepare.plan import Before
 from pipelines.prepare.settings import DataSettings
 from pipelines.prepare.workers import Worker, Workers
 from pipelines.progress import Progress
 from xmodal.settings import fingerprint
+
+RECEIPT_LASTS = timedelta(hours=12)
+"""Age by the store's clock from which a receipt is not believed: `xmodal gc` deletes what nothing names after twice
+this long, and may have begun."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class Run:
 
     @property
     def work(self) -> Store:
-        return self.store.child(f"work/{self.prepare_id}")
+        return receipts(self.store, self.data.name).child(self.prepare_id)
 
     @cached_property
     def before(self) -> Before:
@@ -67,19 +74,56 @@ class Run:
         rows = ledger.read(self.home, self.inherited("ledger"))
         return {(row["survey"], row["key"]): row for row in rows}
 
+    @cached_property
+    def read_before(self) -> Before:
+        """The parent's ledger, where its files were read by the code that reads them now."""
+        same = self.parent is not None and self.parent["code"]["pixels"] == PIXELS_VERSION
+        return self.before if same else {}
+
+    @cached_property
+    def oldest_receipt(self) -> datetime:
+        """Time, by the store's clock, before which a receipt is not believed."""
+        return self.home.now() - RECEIPT_LASTS
+
     def inherited(self, kind: str) -> list[dict[str, Any]]:
         """The parent's entries of a kind of part."""
         return self.parent[kind] if self.parent else []
 
     def perform(
-        self, folder: str, make: Callable[..., Worker], arguments: tuple[Any, ...], tasks: Mapping[str, Any]
+        self,
+        folder: str,
+        make: Callable[..., Worker],
+        arguments: tuple[Any, ...],
+        tasks: Mapping[str, Any],
+        part_of: Callable[[bytes], dict[str, Any] | None] = json.loads,
     ) -> Iterator[bytes]:
-        """The receipts of `tasks` (by the name of their receipt in `folder`): those that are there, then new ones."""
-        receipts = self.work.child(folder)
-        there = {entry.key for entry in receipts.list()} & tasks.keys()
-        yield from (receipts.read(name) for name in sorted(there))
-        yield from self.workers.run(make, arguments, [task for name, task in tasks.items() if name not in there])
+        """The receipts of `tasks` (by the name of their receipt in `folder`): those that are there, then new ones.
+
+        `part_of`: the entry of the part that a receipt says was written; where it is not stored, the task is done
+        again.
+        """
+        found = self.work.child(folder)
+        believed = {entry.key for entry in found.list() if entry.modified > self.oldest_receipt}
+        done = set()
+        for name in sorted(believed & tasks.keys()):
+            receipt = found.read(name)
+            if self.stored(part_of(receipt)):
+                done.add(name)
+                yield receipt
+        yield from self.workers.run(make, arguments, [task for name, task in tasks.items() if name not in done])
+
+    def stored(self, entry: dict[str, Any] | None) -> bool:
+        """Whether a part is there with its size; None, which is no part, is."""
+        if entry is None:
+            return True
+        found = self.home.head(entry["path"])
+        return found is not None and found.size == entry["bytes"]
 
     def finish(self) -> None:
         """Forgets the receipts."""
         self.work.delete([entry.key for entry in self.work.list()])
+
+
+def receipts(store: Store, name: str) -> Store:
+    """Where runs of a dataset leave their receipts, in a folder each."""
+    return store.child(f"work/{name}")

@@ -1,17 +1,27 @@
-"""Version documents. Creating `versions/N.json` is the commit: samples, records and ledger change at once."""
+"""Version documents. Creating `versions/N.json` is the commit: samples, records and ledger change at once.
+
+A version is retired by overwriting its document with a tombstone. A document is never deleted: a writer that slept
+could create it again.
+"""
 
 import hashlib
 import json
 import secrets
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any
 
-from infra.storage import AlreadyExists, Store, Unreachable
+from infra.lock import Lock, held
+from infra.storage import AlreadyExists, Conflict, Store, Unreachable
 from pipelines.errors import Failed, NotFound
 from pipelines.prepare.digests import canonical, digest
 
 FORMAT = "xmodal-dataset-1"
+RETIRED = "xmodal-retired-1"
+"""Format of a tombstone."""
+LEASE_SECONDS = 30.0
+"""Of a dataset's lock. A run that was killed blocks the next one for 1.25 times this long."""
 UNIDENTIFYING = ("version", "parent", "commit_id", "fence", "created_at", "digest")
 """Fields that say when and by whom, not what: they do not enter the digest."""
 
@@ -21,6 +31,11 @@ Document = dict[str, Any]
 def home(store: Store, name: str) -> Store:
     """Where a dataset lives below the storage root."""
     return store.child(f"datasets/{name}")
+
+
+def locked(store: Store, name: str, lease: float = LEASE_SECONDS) -> AbstractContextManager[Lock]:
+    """The lock of whatever writes the dataset. Raises infra.lock.Locked."""
+    return held(store, f"locks/prepare-{name}.json", lease)
 
 
 def path(version: int) -> str:
@@ -39,8 +54,10 @@ def read(dataset: Store, version: int) -> Document:
         told = f"versions there: {', '.join(map(str, there))}" if there else "it has no version; run xmodal prepare"
         raise NotFound(f"{dataset.url}: no version {version}; {told}")
     document = json.loads(dataset.read(path(version)))
+    if document.get("format") == RETIRED:
+        raise NotFound(f"{dataset.url}: version {version} was retired: {document['why']}; use the newest version")
     if document.get("format") != FORMAT:
-        raise NotFound(f"{dataset.url}: version {version} was retired or is of another format")
+        raise NotFound(f"{dataset.url}: version {version} is of another format than this xmodal knows ({FORMAT})")
     return document
 
 
@@ -51,6 +68,36 @@ def latest(dataset: Store) -> Document | None:
         if document.get("format") == FORMAT:
             return document
     return None
+
+
+def live(dataset: Store) -> list[Document]:
+    """All versions that are not retired, rising. Raises Failed for one of a format that is not known: what it names
+    cannot be told."""
+    documents = [json.loads(dataset.read(path(version))) for version in numbers(dataset)]
+    for document in documents:
+        if document.get("format") not in (FORMAT, RETIRED):
+            raise Failed(f"{dataset.url}: a version of another format than this xmodal knows: {document.get('format')}")
+    return [document for document in documents if document["format"] == FORMAT]
+
+
+def entries(document: Document) -> list[Document]:
+    """Everything stored that a version names: parts of all kinds, and vocabularies."""
+    named = [*document["pixels"], *document["records"], *document["ledger"], *document["vocabularies"]]
+    return named + [part for one in document["features"] for part in one["parts"]]
+
+
+def retire(dataset: Store, document: Document, why: str, fence: int) -> None:
+    """Overwrites a version with a tombstone. Raises Failed where the document was changed by another writer."""
+    name = path(document["version"])
+    kept = {key: document[key] for key in ("version", "parent", "dataset", "digest", "created_at")}
+    retired_at = datetime.now(UTC).isoformat(timespec="seconds")
+    tombstone = {"format": RETIRED, **kept, "why": why, "fence": fence, "retired_at": retired_at}
+    found = dataset.head(name)
+    try:
+        dataset.replace(name, json.dumps(tombstone, indent=1).encode(), found.etag if found else "")
+    except (Conflict, Unreachable):
+        if json.loads(dataset.read(name)) != tombstone:  # else the answer alone was lost
+            raise Failed(f"{dataset.url}: version {document['version']} could not be retired; run again") from None
 
 
 def listing_digest(files: Iterable[tuple[str, str, int]]) -> str:

@@ -1,5 +1,6 @@
 """The lease: one holder, takeover from the dead, nothing from the late, a fence that only rises."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from infra.lock import Lock, Locked, Lost, held
 from infra.storage import open_store
+from tests.wire import Wire
 
 TTL = 1.0
 HOLDER = """
@@ -134,3 +136,26 @@ def test_racing_contenders_never_overlap_and_fences_rise(store):
     for thread in threads:
         thread.join()
     assert not overlaps and fences and fences == sorted(set(fences))
+
+
+def test_confirming_asks_the_store_and_not_the_clock(store):
+    """A machine that slept may not have counted the time: the lease seems to last, and somebody else holds the lock."""
+    with pytest.raises(Lost, match="somebody took over"), held(store, "locks/x.json", 60) as lock:
+        document = json.loads(store.read("locks/x.json"))
+        store.put("locks/x.json", json.dumps(document | {"owner": "other", "who": "somebody", "fence": 2}).encode())
+        lock.check()
+        lock.confirm()
+
+
+@pytest.mark.services
+def test_confirming_outlasts_a_short_silence_and_ends_with_the_lease(s3, bucket_url):
+    with Wire(s3.endpoint) as wire:
+        store = open_store(bucket_url, endpoint=wire.endpoint, patience=0.5)
+        lock = Lock(store, "locks/x.json", ttl=4.0)
+        lock.acquire()
+        wire.cut("locks/x.json", "request lost", 3)
+        lock.confirm()
+        assert wire.cuts == 3
+        wire.cut("locks/x.json", "request lost", 1000)
+        with pytest.raises(Lost, match="not renewed in time"):
+            lock.confirm()

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.storage import AlreadyExists, Conflict, NotFound, Store, open_store
+from infra.storage.contract import HIDDEN, PROBE
 
 
 @pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.services)])
@@ -114,6 +115,25 @@ def test_child_is_a_folder(store):
 def test_probe_accepts_the_store_and_leaves_nothing(store):
     store.probe()
     assert list(store.list()) == []
+
+
+def test_the_stores_own_time_is_that_of_its_stamps(store):
+    written = store.head("k").modified if store.put("k", b"1") else None
+    assert written is not None and written <= store.now() <= written + timedelta(seconds=60)
+    assert [entry.key for entry in store.list()] == ["k"] and list(store.leftovers()) == []
+
+
+def test_what_a_killed_probe_left_is_found_and_cleared(store):
+    for key in (f"a/b/{PROBE}1", f"a/{PROBE}2", f"c/{PROBE}3", "a/part", f"a/{HIDDEN}other"):
+        store.put(key, b"1")
+    assert [entry.key for entry in store.list()] == ["a/part"]
+    left = list(store.leftovers("a"))
+    assert {entry.key for entry in left} == {f"a/b/{PROBE}1", f"a/{PROBE}2"}
+    assert {entry.key for entry in store.child("a").leftovers()} == {f"b/{PROBE}1", f"{PROBE}2"}
+    for entry in [*left, left[0]]:
+        store.clear(entry)
+    assert [entry.key for entry in store.leftovers()] == [f"c/{PROBE}3"]
+    assert store.read(f"a/{HIDDEN}other") == b"1"
 
 
 def test_pickled_store_works_and_holds_no_key(store, monkeypatch):

@@ -78,3 +78,13 @@ def test_addresses(tmp_path, monkeypatch):
     for wrong in ("", "gs://bucket/x", "s3://", "s3:///x", "http://host/x"):
         with pytest.raises(NotFound, match="not a storage address"):
             open_store(wrong)
+
+
+def test_temporary_files_of_killed_writers_are_leftovers_and_locks_are_not(tmp_path):
+    store = open_store(str(tmp_path))
+    store.replace("a/doc", b"2", store.create("a/doc", b"1"))
+    (tmp_path / "a/.xmodal-0123.tmp").write_bytes(b"half")
+    (left,) = store.leftovers()
+    assert (left.key, left.size) == ("a/.xmodal-0123.tmp", 4)
+    store.clear(left)
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [".xmodal-lock", "doc"]

@@ -3,6 +3,7 @@
 import http.server
 import os
 import pickle
+import re
 import signal
 import threading
 import time
@@ -171,5 +172,51 @@ def serve(body: bytes, status: int, port: int = 0) -> str:
             return
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{server.server_port}"
+
+
+@pytest.mark.parametrize(("kept", "method"), [((), "create"), (("If-None-Match",), "replace")])
+def test_a_store_that_ignores_conditions_is_refused(monkeypatch, kept, method):
+    """As some S3-like servers do: every later commit could overwrite another's."""
+    fake_credentials(monkeypatch)
+    with pytest.raises(Denied, match=r"s3://bucket/p: this store ignores conditional writes \(If-None-Match,"):
+        open_store("s3://bucket/p", endpoint=careless(kept)).probe()
+
+
+def careless(kept: tuple[str, ...]) -> str:
+    """Address of a small S3 server in memory that heeds only the `kept` ones of the conditional headers."""
+    objects: dict[str, bytes] = {}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            data = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.path in objects and any(name in self.headers for name in kept):
+                return self._answer(412, b"<Error><Code>PreconditionFailed</Code></Error>")
+            objects[self.path] = data
+            self._answer(200, b"", ETag=f'"{hash(data):x}"')
+
+        def do_GET(self) -> None:
+            self._answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
+
+        def do_DELETE(self) -> None:
+            self._answer(204, b"")
+
+        def do_POST(self) -> None:
+            keys = re.findall(rb"<Key>.*?</Key>", self.rfile.read(int(self.headers["Content-Length"])))
+            deleted = b"".join(b"<Deleted>" + key + b"</Deleted>" for key in keys)
+            self._answer(200, b"<DeleteResult>" + deleted + b"</DeleteResult>")
+
+        def _answer(self, status: int, body: bytes, **headers: str) -> None:
+            self.send_response(status)
+            for name, value in (headers | {"Content-Length": str(len(body))}).items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            return
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return f"http://127.0.0.1:{server.server_port}"

@@ -1,6 +1,7 @@
 """What tests of the flows share: the tiny survey in a directory, and one prepared and trained on real services."""
 
 import secrets
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from infra.storage import Store, open_store
+from pipelines.prepare.settings import SurveySettings
 from tests.conftest import BUCKET
 from tests.pipelines.road import Ended, several_items, trained_run, write_recipe, xmodal
-from tests.pipelines.surveys import write_survey
+from tests.pipelines.surveys import Reads, write_survey
 
 
 @dataclass(frozen=True)
@@ -66,3 +68,11 @@ def archive(tmp_path: Path) -> Store:
 def root(tmp_path: Path) -> Store:
     """An empty local storage root."""
     return open_store(str(tmp_path / "root"))
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Bytes read by key, of every local archive that a survey opens."""
+    counts: Counter[str] = Counter()
+    monkeypatch.setattr(SurveySettings, "store", lambda self: Reads(self.archive, counts))
+    return counts

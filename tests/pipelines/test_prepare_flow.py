@@ -14,25 +14,16 @@ from PIL import Image
 from infra.storage import Store, open_store
 from pipelines.dataset import Dataset
 from pipelines.errors import DataRefused
-from pipelines.prepare import items, listing
+from pipelines.prepare import items
 from pipelines.prepare.attributes import NAMES
 from pipelines.prepare.language import version
 from tests.pipelines.surveys import (
     OBSERVATIONS,
-    Reads,
     coco_settings,
     prepare,
     settings,
     write_coco,
 )
-
-
-@pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Bytes read by key, of every local archive that a survey opens."""
-    counts: Counter[str] = Counter()
-    monkeypatch.setattr(listing.SurveySettings, "store", lambda self: Reads(self.archive, counts))
-    return counts
 
 
 def image(colour: int = 0, exif: bytes = b"", grey: bool = False) -> bytes:
@@ -180,7 +171,7 @@ def test_a_name_that_comes_to_stand_for_more_rewrites_the_records_it_is_in(tmp_p
     assert np.frombuffer(codes["two"][0], np.int32)[at] == -1
 
 
-def test_a_new_file_reads_only_its_own_item(
+def test_a_new_file_alone_is_read_and_changes_its_own_item(
     tmp_path: Path, root: Store, counted: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(items, "cut", partial(items.cut, most=4))
@@ -192,11 +183,12 @@ def test_a_new_file_reads_only_its_own_item(
     counted.clear()
     second = prepare(coco_settings(archive.url), root)
     assert second.version == 2 and len(second.records()) == len(first.records()) + 1
-    read = {key for key in counted if key.endswith(".jpg")}
-    assert "9/0.jpg" in read and len(read) <= 4
+    assert {key: size for key, size in counted.items() if key.endswith(".jpg")} == {"9/0.jpg": len(image(99))}
     assert splits(first).items() <= splits(second).items()
-    stamps = {row["key"]: row["prepare_id"] for row in second.ledger().to_pylist()}
-    assert {key for key, stamp in stamps.items() if stamp == stamps["9/0.jpg"]} == {*read, "metadata.json"}
+    rows = {row["key"]: row for row in second.ledger().to_pylist()}
+    changed = {key for key, row in rows.items() if row["prepare_id"] == rows["9/0.jpg"]["prepare_id"]}
+    item = {key for key, row in rows.items() if row["item"] == rows["9/0.jpg"]["item"]}
+    assert changed == {*item, "metadata.json"} and len(item) <= 4
 
 
 def test_a_file_that_went_is_gone_and_stays_in_the_ledger(tmp_path: Path, root: Store) -> None:

@@ -1,0 +1,64 @@
+"""`python -m tests.chaos.victim`: runs stories in forked children of a process that has only imported the libraries.
+
+A job is a line of JSON on stdin: story, archives, root, environment, and where something dies (number, phase), with
+`ray` in workers of the Ray cluster there. The answer is a line on stdout: the exit status of the child.
+obstore hangs in a child forked after its first use, so this process never uses a store.
+"""
+
+import json
+import os
+import sys
+import traceback
+from typing import Any, cast
+
+from infra.cluster import connect
+from infra.storage import Store, open_store
+from pipelines.prepare.settings import SurveySettings
+from pipelines.prepare.workers import RayWorkers, Workers
+from tests.chaos import stories
+from tests.chaos.killing import Fuse, Killing, KillingReads, Ordinal, Shared
+from tests.pipelines.surveys import IN_PROCESS
+
+
+def run(job: dict[str, Any]) -> None:
+    """In the child."""
+    os.environ.update(job["environment"])
+    if "ray" not in job:
+        tell(job, Ordinal(job.get("number"), job.get("phase", "")), IN_PROCESS)
+        return
+    fuse = Shared(job["number"], job["phase"], job["counter"], os.getpid() if job["victim"] == "driver" else None)
+    with connect(job["ray"], 1):
+        tell(job, fuse, RayWorkers(2))
+
+
+def tell(job: dict[str, Any], fuse: Fuse, workers: Workers) -> None:
+    """The job's story, with the fuse in the reads of the archive or in all that is written."""
+    root: Any = open_store(job["root"])
+    if job.get("phase") == "read":
+        opened = SurveySettings.store
+        SurveySettings.store = lambda self: cast(Store, KillingReads(opened(self), fuse))
+    else:
+        root = Killing(root, fuse)
+    stories.tell(job["story"], job["archives"], root, workers)
+
+
+def forked(job: dict[str, Any]) -> int:
+    """Exit status of a child."""
+    child = os.fork()
+    if child == 0:
+        os.dup2(2, 1)
+        code = 1
+        try:
+            run(job)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+if __name__ == "__main__":
+    stories.ENCODER.build()  # imports what it needs once
+    for line in sys.stdin:
+        print(forked(json.loads(line)), flush=True)
