@@ -1,21 +1,27 @@
-"""A prefix of an S3 bucket as a store: obstore for bytes and conditional writes, s3fs for listings and open files."""
+"""A prefix of an S3 bucket as a store: obstore for bytes and conditional writes, s3fs for listings and open files.
+
+s3fs also reads the keys that obstore does not take: botocore sends every key as it is."""
 
 import io
 import itertools
+import re
 import urllib.parse
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import obstore
 import pyarrow.fs as pafs
+from fsspec.asyn import sync
 
-from infra.storage.connection import CONNECT_SECONDS, READ_SECONDS, Connection
-from infra.storage.contract import HIDDEN, Entry, NotFound, Store
+from infra.storage.connection import CONNECT_SECONDS, READ_SECONDS, Connection, status_of
+from infra.storage.contract import HIDDEN, Denied, Entry, NotFound, Store, Unreadable
 
 SINGLE_PUT_BYTES = 64 << 20
 """Above this a put goes in parts, still visible only when complete; its etag is then no md5."""
+_ODD = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\x00-\x1f\x7f]")
+"""Empty, `.` and `..` segments and control characters: obstore refuses them, and drops a slash at the end."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +35,13 @@ class S3Store(Store):
     def url(self) -> str:
         return f"s3://{self.connection.bucket}/{self.prefix}".rstrip("/")
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
-        """Held in memory while sorted, about 0.5 kB an object: servers differ in order (SeaweedFS lists as a tree)."""
-        root = self._key("") + "/" if self.prefix else ""
+    def stream(self, prefix: str = "") -> Iterator[Entry]:
+        """Page by page of 1,000 keys, each exactly as the server names it.
+
+        Objects of no bytes whose key ends in a slash are the markers by which some tools show folders, and left out."""
+        root = self.prefix and self.prefix + "/"
         folder = root + (prefix.strip("/") + "/" if prefix.strip("/") else "")
-        yield from sorted(self._listed(folder, len(root)), key=lambda entry: entry.key)
+        return self._listed(folder, len(root))
 
     def _listed(self, folder: str, cut: int) -> Iterator[Entry]:
         position: dict[str, str] = {}
@@ -42,34 +50,59 @@ class S3Store(Store):
             page = self._repeated("", self.connection.files.call_s3, "list_objects_v2", **request)
             for found in page.get("Contents", []):
                 key = found["Key"][cut:]
-                if not key.endswith("/") and key and not key.rpartition("/")[2].startswith(HIDDEN):
+                marker = key.endswith("/") and not found["Size"]
+                if key and not marker and not key.rpartition("/")[2].startswith(HIDDEN):
                     yield Entry(key, found["Size"], found["ETag"], found["LastModified"].astimezone(UTC))
             if not page.get("IsTruncated"):
                 return
             position = {"ContinuationToken": page["NextContinuationToken"]}
 
     def head(self, key: str) -> Entry | None:
+        look = self._head_odd if self._is_odd(key) else self._head
         try:
-            found = self._repeated(key, obstore.head, self.connection.client, self._key(key))
+            return self._repeated(key, look, key)
         except NotFound:
             return None
+
+    def _head(self, key: str) -> Entry:
+        found = obstore.head(self.connection.client, self._key(key))
         return Entry(key, found["size"], found["e_tag"] or "", found["last_modified"])
 
+    def _head_odd(self, key: str) -> Entry:
+        answer = self._exactly(key, "head_object")
+        return Entry(key, answer["ContentLength"], answer["ETag"], answer["LastModified"].astimezone(UTC))
+
     def read(self, key: str) -> bytes:
+        if self._is_odd(key):
+            return self._repeated(key, self._exactly, key, "get_object")["Body"]
         return self._repeated(key, lambda: obstore.get(self.connection.client, self._key(key)).bytes().to_bytes())
 
     def read_range(self, key: str, start: int, length: int) -> bytes:
-        return self._repeated(key, self._ranged, key, start, length)
+        return self._repeated(key, self._ranged, key, start, length) if length else b""
 
     def _ranged(self, key: str, start: int, length: int) -> bytes:
-        if length == 0:
-            return b""
         try:
+            if self._is_odd(key):
+                return self._exactly(key, "get_object", Range=f"bytes={start}-{start + length - 1}")["Body"]
             return obstore.get_range(self.connection.client, self._key(key), start=start, length=length).to_bytes()
-        except obstore.exceptions.GenericError as error:
-            if "status code: 416" in str(error):
+        except (obstore.exceptions.GenericError, OSError) as error:
+            if status_of(error) == 416:
                 return b""
             raise
+
+    def _exactly(self, key: str, operation: str, **request: Any) -> dict[str, Any]:
+        """The answer for a key that obstore does not take, its body read; a server that refuses it refuses this key."""
+        files = self.connection.files
+        request |= {"Bucket": self.connection.bucket, "Key": self._key(key)}
+        try:
+            return cast(dict[str, Any], sync(files.loop, _answer, files, operation, request))
+        except OSError as error:
+            if status_of(error) in (400, 403):
+                raise Unreadable(f"{self._url(key)}: {self.connection.place} does not take this key") from None
+            raise
+
+    def _is_odd(self, key: str) -> bool:
+        return _ODD.search(self._key(key)) is not None
 
     def open(self, key: str) -> io.BufferedIOBase:
         path = f"{self.connection.bucket}/{self._key(key)}"
@@ -98,6 +131,8 @@ class S3Store(Store):
         return type(self)(self.connection, self._key(prefix.strip("/")))
 
     def filesystem(self) -> tuple[pafs.FileSystem, str]:
+        if self.connection.requester_pays:
+            raise Denied(f"{self.url}: pyarrow cannot ask to pay for requests; copy what it is to read")
         self.connection.contact(self._url(""))
         system = pafs.S3FileSystem(
             anonymous=self.connection.anonymous,
@@ -122,13 +157,21 @@ class S3Store(Store):
         return {"endpoint_override": host.rstrip("/"), "scheme": scheme or "https"}
 
     def _key(self, key: str) -> str:
-        return f"{self.prefix}/{key}".strip("/") if self.prefix else key
+        return f"{self.prefix}/{key}" if self.prefix and key else self.prefix or key
 
     def _url(self, key: str) -> str:
         return f"{self.url}/{key}".rstrip("/")
 
     def _repeated(self, key: str, function: Any, *arguments: Any, **options: Any) -> Any:
         return self.connection.repeated(self._url(key), function, *arguments, **options)
+
+
+async def _answer(files: Any, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+    answer = await files._call_s3(operation, **request)
+    if "Body" in answer:
+        async with answer["Body"] as body:
+            answer["Body"] = await body.read()
+    return answer
 
 
 class _Reader(io.RawIOBase):
