@@ -95,7 +95,7 @@ class Connection:
             return error
         if isinstance(error, AlreadyExistsError):
             return AlreadyExists(f"{url}: exists already")
-        if isinstance(error, PreconditionError):
+        if isinstance(error, PreconditionError) or status == 412:
             return Conflict(f"{url}: was changed by another writer")
         if code == "NoSuchBucket":
             return NotFound(f"s3://{self.bucket}: no such bucket at {self.place}; create it or check the name")
@@ -122,7 +122,7 @@ class Connection:
 
     @cached_property
     def files(self) -> s3fs.S3FileSystem:
-        """s3fs: listings with exact keys, seekable files, and the keys that obstore does not take."""
+        """s3fs: listings with exact keys, and the keys that obstore does not take."""
         config: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
         config["retries"] = {"max_attempts": 1, "mode": "standard"}
         files = s3fs.S3FileSystem(

@@ -1,4 +1,4 @@
-"""A prefix of an S3 bucket as a store: obstore for bytes and conditional writes, s3fs for listings and open files.
+"""A prefix of an S3 bucket as a store: obstore for bytes and conditional writes, s3fs for listings.
 
 s3fs also reads the keys that obstore does not take: botocore sends every key as it is."""
 
@@ -9,6 +9,7 @@ import urllib.parse
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC
+from functools import partial
 from typing import Any, Self, cast
 
 import obstore
@@ -17,6 +18,7 @@ from fsspec.asyn import sync
 
 from infra.storage.connection import CONNECT_SECONDS, READ_SECONDS, Connection, status_of
 from infra.storage.contract import HIDDEN, Denied, Entry, NotFound, Store, Unreadable
+from infra.storage.ranged import FIRST_WINDOW, RangedFile
 
 SINGLE_PUT_BYTES = 64 << 20
 """Above this a put goes in parts, still visible only when complete; its etag is then no md5."""
@@ -78,13 +80,17 @@ class S3Store(Store):
         return self._repeated(key, lambda: obstore.get(self.connection.client, self._key(key)).bytes().to_bytes())
 
     def read_range(self, key: str, start: int, length: int) -> bytes:
-        return self._repeated(key, self._ranged, key, start, length) if length else b""
+        return self._repeated(key, self._ranged, key, None, start, length) if length else b""
 
-    def _ranged(self, key: str, start: int, length: int) -> bytes:
+    def _ranged(self, key: str, etag: str | None, start: int, length: int) -> bytes:
+        """Of the version `etag`, where one is given; raises Conflict where the object has another by now."""
         try:
             if self._is_odd(key):
-                return self._exactly(key, "get_object", Range=f"bytes={start}-{start + length - 1}")["Body"]
-            return obstore.get_range(self.connection.client, self._key(key), start=start, length=length).to_bytes()
+                asked = {"Range": f"bytes={start}-{start + length - 1}"} | ({"IfMatch": etag} if etag else {})
+                return self._exactly(key, "get_object", **asked)["Body"]
+            options: Any = {"range": (start, start + length)}
+            options |= {"if_match": etag} if etag else {}
+            return obstore.get(self.connection.client, self._key(key), options=options).bytes().to_bytes()
         except (obstore.exceptions.GenericError, OSError) as error:
             if status_of(error) == 416:
                 return b""
@@ -105,9 +111,11 @@ class S3Store(Store):
         return _ODD.search(self._key(key)) is not None
 
     def open(self, key: str) -> io.BufferedIOBase:
-        path = f"{self.connection.bucket}/{self._key(key)}"
-        file = self._repeated(key, lambda: self.connection.files.open(path, "rb"))
-        return io.BufferedReader(_Reader(self, key, file), 1 << 20)
+        entry = self.head(key)
+        if entry is None:
+            raise NotFound(f"{self._url(key)}: no such object")
+        part = partial(self._repeated, key, self._ranged, key, entry.etag)
+        return io.BufferedReader(RangedFile(part, entry.size), FIRST_WINDOW)
 
     def put(self, key: str, data: bytes) -> str:
         return self._repeated(key, self._put, key, data, "overwrite", len(data) > SINGLE_PUT_BYTES)
@@ -172,37 +180,3 @@ async def _answer(files: Any, operation: str, request: dict[str, Any]) -> dict[s
         async with answer["Body"] as body:
             answer["Body"] = await body.read()
     return answer
-
-
-class _Reader(io.RawIOBase):
-    """An s3fs file whose reads are repeated and whose errors are the store's."""
-
-    def __init__(self, store: S3Store, key: str, file: Any) -> None:
-        super().__init__()
-        self._store, self._key, self._file = store, key, file
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def readinto(self, buffer: Any) -> int:
-        start, size = self._file.tell(), len(buffer)
-        data = self._store._repeated(self._key, self._read, start, size)
-        buffer[: len(data)] = data
-        return len(data)
-
-    def _read(self, start: int, size: int) -> bytes:
-        self._file.seek(start)
-        return self._file.read(size)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
