@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from infra.storage import NotFound, Store
+from infra.storage import Store, Unreadable
 from pipelines.prepare.items import sample_id
 from pipelines.prepare.parts import PIXELS, parquet, put_part
-from pipelines.sources.archive import Archive, ArchiveEntry
+from pipelines.sources.archive import Archive, is_streamed
+from pipelines.sources.members import ArchiveEntry, Content
 from xmodal.transforms import BadImage, PixelSettings, PreparedImage, prepare_image
 
 READERS = 16
@@ -79,15 +80,22 @@ class ReadPixels:
         archive = Archive(task.archive)
         outcomes: list[dict[str, Any]] = []
         rows: list[dict[str, Any]] = []
-        contents = ahead(self._pool, lambda file: _read(archive, file[0]), task.files, READERS)
-        for (entry, media_id), data in zip(task.files, contents, strict=True):
+        media_ids = {entry.key: media_id for entry, media_id in task.files}
+        for entry, data in self._contents(archive, [entry for entry, _ in task.files]):
             outcome, image = prepared(entry.key, data, task.settings)
             outcomes.append(outcome)
-            rows += [_row(task.survey, media_id, outcome, image)] if image else []
+            rows += [_row(task.survey, media_ids[entry.key], outcome, image)] if image else []
+        outcomes, rows = (sorted(some, key=lambda row: row["key"]) for some in (outcomes, rows))
         receipt = PixelReceipt(task.item, self._put(task, rows), pa.Table.from_pylist(outcomes, OUTCOMES))
         data = receipt.to_bytes()
         task.receipt.put(f"{task.item}.parquet", data)
         return data
+
+    def _contents(self, archive: Archive, entries: list[ArchiveEntry]) -> Iterator[tuple[ArchiveEntry, Content]]:
+        """Every file's content; members of compressed tars come last, in the order of their tar."""
+        single = [entry for entry in entries if not is_streamed(entry)]
+        yield from zip(single, ahead(self._pool, archive.content, single, READERS), strict=True)
+        yield from archive.streamed(entry for entry in entries if is_streamed(entry))
 
     def _put(self, task: PixelTask, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
         if not rows:
@@ -98,22 +106,16 @@ class ReadPixels:
         )
 
 
-def prepared(key: str, data: bytes | None, settings: PixelSettings) -> tuple[dict[str, Any], PreparedImage | None]:
-    """An OUTCOMES row for a file's bytes (None: it is not there), and its pixels where it is an image."""
+def prepared(key: str, data: Content, settings: PixelSettings) -> tuple[dict[str, Any], PreparedImage | None]:
+    """An OUTCOMES row for a file's content, and its pixels where it is an image."""
+    if isinstance(data, Unreadable):
+        return {"key": key, "reason": data.reason, "detail": str(data)[:200]}, None
     outcome: dict[str, Any] = {"key": key, "sha256": hashlib.sha256(data).digest() if data is not None else None}
     try:
         image = prepare_image(data, settings)
     except BadImage as bad:
         return outcome | {"reason": bad.reason, "detail": bad.detail[:200]}, None
     return outcome | {"magic": image.format, "exif_turn": image.exif_turn}, image
-
-
-def _read(archive: Archive, entry: ArchiveEntry) -> bytes | None:
-    """None for a file that vanished after it was listed; an archive that cannot be reached stops the run."""
-    try:
-        return archive.read(entry)
-    except NotFound:
-        return None
 
 
 def _row(survey: str, media_id: str, outcome: dict[str, Any], image: PreparedImage) -> dict[str, Any]:

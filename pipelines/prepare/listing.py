@@ -11,10 +11,12 @@ import pyarrow.compute as pc
 
 from infra.storage import Store
 from pipelines.errors import DataRefused
+from pipelines.prepare import links
 from pipelines.prepare.facts import Medium
 from pipelines.prepare.settings import DataSettings, SurveySettings
 from pipelines.prepare.versions import listing_digest
-from pipelines.sources.archive import Archive, ArchiveEntry
+from pipelines.sources.archive import Archive
+from pipelines.sources.members import ArchiveEntry
 from pipelines.sources.schema import Survey
 
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
@@ -105,7 +107,7 @@ class SurveyListing:
     known: Known
     rejected: dict[str, str] = field(default_factory=dict)
     damaged: dict[str, int] = field(default_factory=dict)
-    """Members of tars that could not be listed, by reason."""
+    """Members of tars and zips that could not be listed, by reason."""
 
     @property
     def name(self) -> str:
@@ -125,7 +127,7 @@ def list_survey(data: DataSettings, settings: SurveySettings) -> SurveyListing:
     """Lists an archive and reads its metadata. Raises DataRefused where it has no image, and what storage raises."""
     store = settings.store()
     archive = Archive(store)
-    entries = {entry.key: entry for entry in archive.entries()}
+    entries = {entry.key: entry for entry in sorted(archive.stream(), key=lambda entry: entry.key)}
     if not entries:
         raise DataRefused(f"survey {settings.name}: no file under {store.url}")
     reader = cast(Store, ReadKeys(store))
@@ -133,7 +135,11 @@ def list_survey(data: DataSettings, settings: SurveySettings) -> SurveyListing:
     for overlay in settings.overlays:
         survey = overlay.read(reader, survey)
     listing = SurveyListing(settings, entries, Known(survey), damaged=dict(archive.refused.counts))
-    listing.rejected = _rejected(listing, cast(ReadKeys, reader).keys, withheld(survey, data))
+    hidden = withheld(survey, data)
+    linked = links.ask(store, listing.known.row_of.keys() - hidden)
+    entries.update(linked.entries)
+    listing.rejected = _rejected(listing, cast(ReadKeys, reader).keys, hidden) | linked.reasons
+    listing.rejected |= {key: reason for key, reason in _faults(listing).items() if key not in hidden}
     if len(listing.rejected.keys() & entries.keys()) == len(entries):
         counts = "; ".join(sorted({f"{reason}" for reason in listing.rejected.values()}))
         raise DataRefused(f"survey {settings.name}: no image that may be taken under {store.url} ({counts})")
@@ -154,6 +160,13 @@ def _rejected(listing: SurveyListing, metadata: set[str], withheld_keys: set[str
         elif not key.lower().endswith(EXTENSIONS):
             found[key] = "not_image"
     return found | {key: "withheld" for key in withheld_keys if key in entries or key in named}
+
+
+def _faults(listing: SurveyListing) -> dict[str, str]:
+    """Why files cannot be read, of those that are named, look like images, or are folders, which could hold any."""
+    listed = ((key, entry.reason) for key, entry in listing.entries.items() if entry.reason)
+    claim = (*EXTENSIONS, "/")
+    return {key: reason for key, reason in listed if key in listing.known.row_of or key.lower().endswith(claim)}
 
 
 def withheld(survey: Survey, data: DataSettings) -> set[str]:

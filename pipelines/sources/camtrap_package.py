@@ -54,7 +54,7 @@ def _mappings(package: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 def _table_key(store: Store, descriptor: str, name: str, path: object) -> str:
     try:
-        key = archive_key(path, descriptor.rpartition("/")[0])
+        key = archive_key(path, descriptor.rpartition("/")[0], store.hosts)
     except BadPath as fault:
         raise DataRefused(f"{store.url}/{descriptor}: the {name} table at {path!r:.80} is not read ({fault})") from None
     if not key.endswith((".csv", ".csv.gz")):
