@@ -2,7 +2,8 @@
 
 So listing one reads all of it, once a process. Members are read in one pass a task, from the start to the last member
 that the task needs: a container of n items is read some n times. Plain tars and zips have no such cost; an archive that
-will be read often should be one of these.
+will be read often should be one of these. Damage (a wrong checksum too) costs the members that reach into the last
+PIECE before it, and all behind it.
 """
 
 import zlib
