@@ -204,7 +204,7 @@ def _ended(connection: HTTPSConnection, end: float) -> Iterator[None]:
     """Cuts the connection at `end`, whatever it waits for: a byte now and then outlasts every time-out of a socket.
 
     Raises Unreachable then, since a body without a stated length would seem complete."""
-    timer = threading.Timer(max(0.0, end - time.monotonic()), _cut, [connection])
+    timer = threading.Timer(max(0.0, end - time.monotonic()), _cut, [connection.sock])
     timer.daemon = True
     timer.start()
     try:
@@ -215,7 +215,7 @@ def _ended(connection: HTTPSConnection, end: float) -> Iterator[None]:
         timer.cancel()
 
 
-def _cut(connection: HTTPSConnection) -> None:
-    if isinstance(connection.sock, socket.socket):
-        with suppress(OSError):
-            socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)  # SSLSocket's own would tear its state apart
+def _cut(connected: socket.socket) -> None:
+    """Without SSLSocket's own shutdown, which would tear the state apart that a reader in another thread uses."""
+    with suppress(OSError):
+        socket.socket.shutdown(connected, socket.SHUT_RDWR)
