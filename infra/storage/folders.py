@@ -1,6 +1,6 @@
 """A directory tree as entries: streamed, whatever it holds, and keys for names that are not UTF-8.
 
-Such a name is percent-escaped in its key (with its own `%` as `%25`, and `%00` behind it as often as it takes to differ
+Such a name is percent-escaped in its key (with its own `%` as `%25`, and `%00` before it as often as it takes to differ
 from a neighbour that is spelled so), so that every file has one key and every key one file.
 """
 
@@ -99,7 +99,7 @@ def _name(one: os.DirEntry[str], folder: str) -> str:
         return one.name
     escaped = _RAW.sub(lambda match: f"%{os.fsencode(match[0]).hex().upper()}", one.name)
     while os.path.lexists(os.path.join(folder, escaped)):
-        escaped += "%00"
+        escaped = "%00" + escaped
     return escaped
 
 
@@ -121,7 +121,7 @@ def found(root: str, key: str) -> str:
 
 def _unescaped(folder: str, name: str) -> str:
     """Only names that are no UTF-8 were ever escaped, so a key never means the file of another spelling."""
-    raw = urllib.parse.unquote_to_bytes(name).rstrip(b"\0")
+    raw = urllib.parse.unquote_to_bytes(name).lstrip(b"\0")
     other = os.fsdecode(raw)
     escaped = "%" in name and b"/" not in raw and b"\0" not in raw and _is_raw(other)
     if not escaped or os.path.lexists(os.path.join(folder, name)):

@@ -1,5 +1,6 @@
 """What a dataset is made of: archives, pixels, captions, split, privacy. Part of a run's identity."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -57,7 +58,7 @@ class SurveySettings(Settings):
 
 def _is_host(text: str) -> bool:
     try:
-        return host_of(f"https://{text}") == text
+        return re.fullmatch(r"[a-z0-9.-]+(:\d+)?", text) is not None and host_of(f"https://{text}") == text
     except ValueError:
         return False
 

@@ -106,5 +106,7 @@ def test_a_place_that_is_held_out_is_all_that_tests(rows: list[Placed]) -> None:
 
 def test_a_place_that_no_image_is_from_cannot_be_held_out() -> None:
     settings = PlaceSplit(kind="place", held_out=("nort-ridge",))
-    with pytest.raises(DataRefused, match=r"held_out: no labelled image is from 'nort-ridge'; did you mean north-ridge"):
+    with pytest.raises(
+        DataRefused, match=r"held_out: no labelled image is from 'nort-ridge'; did you mean north-ridge"
+    ):
         assign(settings, [row(1, "north-ridge"), row(2, "south")], None)
