@@ -41,30 +41,36 @@ class S3Store(Store):
         """Page by page of 1,000 keys, each exactly as the server names it.
 
         Objects of no bytes whose key ends in a slash are the markers by which some tools show folders, and left out."""
-        root = self.prefix and self.prefix + "/"
-        folder = root + (prefix.strip("/") + "/" if prefix.strip("/") else "")
-        return self._listed(folder, len(root))
+        return (entry for entry in self._listed(prefix) if not _name(entry).startswith(HIDDEN))
 
-    def _listed(self, folder: str, cut: int) -> Iterator[Entry]:
+    def _listed(self, prefix: str) -> Iterator[Entry]:
+        """All objects, hidden ones too, folder markers apart."""
+        for page in self._pages(prefix, "list_objects_v2", {"ContinuationToken": "NextContinuationToken"}):
+            for found in page.get("Contents", []):
+                key = self._relative(found["Key"])
+                if key and (found["Size"] or not key.endswith("/")):
+                    yield Entry(key, found["Size"], found["ETag"], found["LastModified"].astimezone(UTC))
+
+    def _pages(self, prefix: str, call: str, following: dict[str, str]) -> Iterator[dict[str, Any]]:
+        """A listing's pages; `following`: what the next request says, and which field of the answer holds it."""
+        folder = "".join(f"{part}/" for part in (self.prefix, prefix.strip("/")) if part)
         position: dict[str, str] = {}
         while True:
             request = {"Bucket": self.connection.bucket, "Prefix": folder} | position
-            page = self._repeated("", self.connection.files.call_s3, "list_objects_v2", **request)
-            for found in page.get("Contents", []):
-                key = found["Key"][cut:]
-                marker = key.endswith("/") and not found["Size"]
-                if key and not marker and not key.rpartition("/")[2].startswith(HIDDEN):
-                    yield Entry(key, found["Size"], found["ETag"], found["LastModified"].astimezone(UTC))
+            page = self._repeated("", self.connection.files.call_s3, call, **request)
+            yield page
             if not page.get("IsTruncated"):
                 return
-            position = {"ContinuationToken": page["NextContinuationToken"]}
+            position = {name: page[field] for name, field in following.items()}
 
     def head(self, key: str) -> Entry | None:
-        look = self._head_odd if self._is_odd(key) else self._head
         try:
-            return self._repeated(key, look, key)
+            return self._found(key)
         except NotFound:
             return None
+
+    def _found(self, key: str) -> Entry:
+        return self._repeated(key, self._head_odd if self._is_odd(key) else self._head, key)
 
     def _head(self, key: str) -> Entry:
         found = obstore.head(self.connection.client, self._key(key))
@@ -111,9 +117,7 @@ class S3Store(Store):
         return _ODD.search(self._key(key)) is not None
 
     def open(self, key: str) -> io.BufferedIOBase:
-        entry = self.head(key)
-        if entry is None:
-            raise NotFound(f"{self._url(key)}: no such object")
+        entry = self._found(key)
         part = partial(self._repeated, key, self._ranged, key, entry.etag)
         return io.BufferedReader(RangedFile(part, entry.size), FIRST_WINDOW)
 
@@ -167,11 +171,18 @@ class S3Store(Store):
     def _key(self, key: str) -> str:
         return f"{self.prefix}/{key}" if self.prefix and key else self.prefix or key
 
+    def _relative(self, full: str) -> str:
+        return full[len(self.prefix) + 1 :] if self.prefix else full
+
     def _url(self, key: str) -> str:
         return f"{self.url}/{key}".rstrip("/")
 
     def _repeated(self, key: str, function: Any, *arguments: Any, **options: Any) -> Any:
         return self.connection.repeated(self._url(key), function, *arguments, **options)
+
+
+def _name(entry: Entry) -> str:
+    return entry.key.rpartition("/")[2]
 
 
 async def _answer(files: Any, operation: str, request: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import pytest
 
-from infra.storage import Linked, LocalStore, Store, Unreadable, Web, open_store
+from infra.storage import Linked, LocalStore, Store, Unreadable, Web, is_address, open_store
 from pipelines.prepare import ledger
 from pipelines.prepare.listing import list_survey
 from pipelines.prepare.settings import DataSettings, SurveySettings
@@ -217,6 +217,16 @@ def test_https_media_of_an_allowed_host(tmp_path: Path, root: Store, server: Sec
     assert changed.document["version"] == 2
     newer = {row["key"]: row for row in ledger.read(home, changed.document["ledger"])}[server.url("/0/file")]
     assert newer["etag"] == "new" and newer["sha256"] != written["sha256"]
+
+
+@pytest.mark.data
+def test_the_standards_example_with_its_host_allowed(data_dir: Path) -> None:
+    """Nothing is asked for here: only what the metadata then name."""
+    store = open_store(str(data_dir / "camtrap-dp-example"))
+    survey = CamtrapDP(kind="camtrap_dp").read(Linked(store, Web(frozenset(["multimedia.agouti.eu"]))))
+    keys = survey.media["key"].to_pylist()
+    assert (len(keys), sum(is_address(key) for key in keys)) == (423, 413)
+    assert survey.refused.counts["remote_url"] == 0
 
 
 def test_without_a_setting_no_host_is_asked(tmp_path: Path, server: SecureServer) -> None:
