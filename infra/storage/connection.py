@@ -2,14 +2,13 @@
 
 import os
 import re
-import time
 import urllib.parse
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import obstore
 import s3fs
@@ -18,9 +17,8 @@ from botocore.session import Session
 from obstore.exceptions import AlreadyExistsError, PermissionDeniedError, PreconditionError, UnauthenticatedError
 from obstore.store import S3Store as S3Client
 
-from infra.storage.contract import AlreadyExists, Conflict, Denied, NotFound, StorageError, Unreachable
-
-Result = TypeVar("Result")
+from infra.storage.contract import AlreadyExists, Conflict, Denied, NotFound, StorageError, Unreachable, Unreadable
+from infra.storage.patience import Result, repeated
 
 CONNECT_SECONDS = 2.5
 READ_SECONDS = 20.0
@@ -28,6 +26,11 @@ READ_SECONDS = 20.0
 CONTACT_SECONDS = 5.0
 """The same on first contact, where a wrong address is likelier than a busy server."""
 WHOLE_REQUEST_SECONDS = 600.0
+
+BUSY = ("SlowDown", "RequestTimeout", "TooManyRequests", "Throttling", "ThrottlingException", "RequestLimitExceeded")
+"""Codes that ask for a later attempt, whatever their status."""
+ONE_OBJECT = ("AccessDenied", "InvalidObjectState", "KMS.DisabledException", "KMS.NotFoundException")
+"""Codes that may concern a single object: its own rights, a cold storage class, the key it is encrypted with."""
 
 _runtime_process: int | None = None
 
@@ -41,10 +44,11 @@ class Connection:
     region: str
     anonymous: bool
     patience: float = 120.0
+    requester_pays: bool = False
     answered: bool = field(default=False, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        plain = ("bucket", "endpoint", "region", "anonymous", "patience", "answered")
+        plain = ("bucket", "endpoint", "region", "anonymous", "patience", "requester_pays", "answered")
         return {name: getattr(self, name) for name in plain}
 
     @property
@@ -59,16 +63,7 @@ class Connection:
     def repeated(self, url: str, function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
         """Attempts until an answer comes or patience ends; a refusal is an answer. Raises Unreachable."""
         self.contact(url)
-        deadline = time.monotonic() + self.patience
-        pause = 0.1
-        while True:
-            try:
-                return self._attempt(url, function, *arguments, **options)
-            except Unreachable:
-                if time.monotonic() + pause > deadline:
-                    raise
-            time.sleep(pause)
-            pause = min(2 * pause, 5.0)
+        return repeated(self.patience, lambda: self._attempt(url, function, *arguments, **options))
 
     def contact(self, url: str) -> None:
         """Asks for an object that cannot exist, once: tells a wrong address, key or bucket within seconds.
@@ -95,12 +90,12 @@ class Connection:
 
     def _translated(self, url: str, error: Exception) -> Exception:
         """Our error for a client's; anything unknown, which is a bug, stays what it is."""
-        status, code = _status(error), _code(error)
+        status, code = status_of(error), _code(error)
         if isinstance(error, StorageError):
             return error
         if isinstance(error, AlreadyExistsError):
             return AlreadyExists(f"{url}: exists already")
-        if isinstance(error, PreconditionError):
+        if isinstance(error, PreconditionError) or status == 412:
             return Conflict(f"{url}: was changed by another writer")
         if code == "NoSuchBucket":
             return NotFound(f"s3://{self.bucket}: no such bucket at {self.place}; create it or check the name")
@@ -108,13 +103,16 @@ class Connection:
             return NotFound(f"{url}: no such object")
         if isinstance(error, NoCredentialsError | PartialCredentialsError) or "CredentialsError" in str(error):
             return Denied(f"{url}: no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE")
+        if status in (408, 429) or code in BUSY:
+            return Unreachable(f"{url}: {self.place} is too busy to answer ({code or status}); run again later")
         if isinstance(error, PermissionError | PermissionDeniedError | UnauthenticatedError) or 400 <= status < 500:
-            reason = code or status or "no access"
-            return Denied(f"{url}: {self.place} refuses ({reason}); check the AWS_* credentials, region and rights")
+            kind = Unreadable if self.answered and code in ONE_OBJECT else Denied
+            hint = "check the AWS_* credentials, region and rights"
+            return kind(f"{url}: {self.place} refuses ({code or status or 'no access'}); {hint}")
         if isinstance(error, obstore.exceptions.GenericError | BotoCoreError | OSError):
             return Unreachable(f"{url}: no answer from {self.place}; check the endpoint and that the server runs")
         if isinstance(error, ValueError | obstore.exceptions.InvalidPathError) and "segment" in str(error):
-            return NotFound(f"{url}: a key with an empty, '.' or '..' segment cannot be read over S3")
+            return NotFound(f"{url}: a key with an empty, '.' or '..' segment cannot be written over S3")
         return error
 
     @cached_property
@@ -124,11 +122,12 @@ class Connection:
 
     @cached_property
     def files(self) -> s3fs.S3FileSystem:
-        """s3fs: listings with exact keys, seekable files."""
+        """s3fs: listings with exact keys, and the keys that obstore does not take."""
         config: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
         config["retries"] = {"max_attempts": 1, "mode": "standard"}
         files = s3fs.S3FileSystem(
             anon=self.anonymous,
+            requester_pays=self.requester_pays,
             endpoint_url=self.endpoint,
             client_kwargs={"region_name": self.region},
             config_kwargs=config | ({"s3": {"addressing_style": "path"}} if self.endpoint else {}),
@@ -157,6 +156,7 @@ class Connection:
         return S3Client(
             self.bucket,
             region=self.region,
+            request_payer=self.requester_pays,
             client_options={
                 "allow_http": (self.endpoint or "").startswith("http://"),
                 "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
@@ -188,7 +188,7 @@ def _answer(error: Exception) -> dict[str, Any]:
     return getattr(error, "response", None) or getattr(error.__cause__, "response", None) or {}
 
 
-def _status(error: Exception) -> int:
+def status_of(error: Exception) -> int:
     """HTTP status of a refusal; 0 where no answer came."""
     written = re.search(r"status code: (\d{3})", str(error))
     return int(written[1]) if written else _answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

@@ -37,18 +37,32 @@ class Denied(StorageError, PermissionError):
     """The store answers and refuses: credentials, rights, a full disk, or a feature it lacks."""
 
 
+class Unreadable(Denied):
+    """The store works and cannot give this one object: its own rights, a bad sector, a key the server does not take.
+
+    `reason` is a word to count it under."""
+
+    def __init__(self, text: str, reason: str = "unreadable") -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
 class Unreachable(StorageError, ConnectionError):
     """No answer from the endpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One object: `key` relative to the store, `size` in bytes, `etag` opaque (changes when the bytes do), UTC time."""
+    """One object: `key` relative to the store, `size` in bytes, `etag` opaque (changes when the bytes do), UTC time.
+
+    `fault` says why it cannot be read, null for an object: unreadable, unreadable_folder (its key ends in a slash),
+    link_loop, dangling_link, not_regular (a socket, pipe or device)."""
 
     key: str
     size: int
     etag: str
     modified: datetime
+    fault: str | None = None
 
 
 class Store(ABC):
@@ -62,10 +76,22 @@ class Store(ABC):
     def url(self) -> str:
         """`s3://bucket/prefix` or an absolute directory, without a trailing slash."""
 
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Hosts whose `https://` addresses are keys of this store too; only a Linked store has any."""
+        return frozenset()
+
     @abstractmethod
-    def list(self, prefix: str = "") -> Iterator[Entry]:
-        """All objects in the folder `prefix` and below, sorted by key. A folder that does not exist has none.
+    def stream(self, prefix: str = "") -> Iterator[Entry]:
+        """All that lies in the folder `prefix` and below, in the store's own order, what cannot be read with its fault.
+
+        Memory does not grow with the number of objects. A folder that does not exist holds nothing.
         Raises NotFound (bucket), Denied, Unreachable."""
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """The objects in the folder `prefix` and below that can be read, sorted by key; held in memory, some 0.5 kB
+        each, since servers differ in order (SeaweedFS lists as a tree). Raises what `stream` raises."""
+        yield from sorted((found for found in self.stream(prefix) if found.fault is None), key=lambda found: found.key)
 
     @abstractmethod
     def head(self, key: str) -> Entry | None:

@@ -1,24 +1,32 @@
 """A directory as a store: atomic writes by temporary file, fsync and rename. Not for NFS, whose locks do not hold."""
 
+import errno
 import fcntl
 import io
 import os
-import re
 import secrets
 import time
-import urllib.parse
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
 import pyarrow.fs as pafs
 
-from infra.storage.contract import HIDDEN, PROBE, TEMPORARY, AlreadyExists, Conflict, Denied, Entry, NotFound, Store
-
-_ESCAPE = re.compile("[\udc80-\udcff]")
+from infra.storage.contract import (
+    HIDDEN,
+    PROBE,
+    TEMPORARY,
+    AlreadyExists,
+    Conflict,
+    Denied,
+    Entry,
+    NotFound,
+    Store,
+    Unreadable,
+)
+from infra.storage.folders import entry_of, etag_of, found, walk
 
 
 @dataclass(frozen=True)
@@ -31,10 +39,10 @@ class LocalStore(Store):
     def url(self) -> str:
         return self.root
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
+    def stream(self, prefix: str = "") -> Iterator[Entry]:
         folder = prefix.strip("/")
         with self._errors(folder):
-            yield from _walk(self._path(folder) if folder else self.root, folder and folder + "/")
+            yield from walk(self._path(folder) if folder else self.root, folder and folder + "/")
 
     def head(self, key: str) -> Entry | None:
         with self._errors(key):
@@ -42,7 +50,7 @@ class LocalStore(Store):
                 status = os.stat(self._path(key))
             except (FileNotFoundError, NotADirectoryError):
                 return None
-            return None if os.path.isdir(self._path(key)) else _entry(key, status)
+            return None if os.path.isdir(self._path(key)) else entry_of(key, status)
 
     def read(self, key: str) -> bytes:
         with self._errors(key), open(self._path(key), "rb") as file:
@@ -64,7 +72,7 @@ class LocalStore(Store):
 
     def create(self, key: str, data: bytes) -> str:
         with self._written(key, data) as temporary:
-            etag = _etag(os.stat(temporary))
+            etag = etag_of(os.stat(temporary))
             try:
                 os.link(temporary, self._path(key))
             except FileExistsError:
@@ -76,7 +84,7 @@ class LocalStore(Store):
             current = self.head(key)
             if current is None or current.etag != etag:
                 raise Conflict(f"{self.root}/{key}: was changed by another writer")
-            new = _etag(os.stat(temporary))
+            new = etag_of(os.stat(temporary))
             os.replace(temporary, self._path(key))
         return new
 
@@ -92,7 +100,7 @@ class LocalStore(Store):
             ]
             for path in (os.path.join(folder, name) for name in sorted(left)):
                 with suppress(FileNotFoundError):  # its writer lives and has moved it into place
-                    yield _entry(os.path.relpath(path, self.root), os.stat(path))
+                    yield entry_of(os.path.relpath(path, self.root), os.stat(path))
 
     def clear(self, leftover: Entry) -> None:
         self.delete([leftover.key])
@@ -107,17 +115,14 @@ class LocalStore(Store):
         return f"{self.root}/{prefix.strip('/')}".rstrip("/")
 
     def _path(self, key: str) -> str:
-        """Keys stay below the root. A name that is not UTF-8 is percent-escaped in its key."""
+        """Keys stay below the root."""
         if key.startswith("/") or "\0" in key or ".." in key.split("/"):
             raise NotFound(f"{key!r}: not a key of {self.root}; keys are relative and hold no '..'")
         path = os.path.join(self.root, key)
-        if "%" in key and not os.path.lexists(path):
-            unescaped = os.path.join(self.root, os.fsdecode(urllib.parse.unquote_to_bytes(key)))
-            return unescaped if os.path.lexists(unescaped) else path
-        return path
+        return found(self.root, key) if "%" in key and not os.path.lexists(path) else path
 
     def _etag(self, key: str) -> str:
-        return _etag(os.stat(self._path(key)))
+        return etag_of(os.stat(self._path(key)))
 
     @contextmanager
     def _written(self, key: str, data: bytes) -> Iterator[str]:
@@ -150,7 +155,8 @@ class LocalStore(Store):
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise NotFound(f"{self.root}/{key}: no such file") from None
         except OSError as error:
-            raise Denied(f"{self.root}/{key}: {error.strerror or error}") from None
+            kind = Unreadable if error.errno in (errno.EACCES, errno.EIO, errno.ELOOP, errno.ENAMETOOLONG) else Denied
+            raise kind(f"{self.root}/{key}: {error.strerror or error}") from None
 
 
 def _write(path: str, data: bytes) -> None:
@@ -168,37 +174,3 @@ def _sync(folder: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _walk(folder: str, prefix: str) -> Iterator[Entry]:
-    """Files below `folder` in the byte order of their keys, as S3 lists them: `a-b` before `a/b`."""
-    try:
-        found = list(os.scandir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    names = {_name(one) + "/" * one.is_dir(): one for one in found if not one.name.startswith(HIDDEN)}
-    for name in sorted(names):
-        if name.endswith("/"):
-            yield from _walk(names[name].path, prefix + name)
-        elif (status := _status(names[name])) is not None:
-            yield _entry(prefix + name, status)
-
-
-def _name(found: os.DirEntry[str]) -> str:
-    return _ESCAPE.sub(lambda match: f"%{ord(match[0]) - 0xDC00:02X}", found.name)
-
-
-def _status(found: os.DirEntry[str]) -> os.stat_result | None:
-    """None for what vanished since, dangling links, sockets and pipes."""
-    try:
-        return found.stat() if found.is_file() else None
-    except FileNotFoundError:
-        return None
-
-
-def _entry(key: str, status: os.stat_result) -> Entry:
-    return Entry(key, status.st_size, _etag(status), datetime.fromtimestamp(status.st_mtime, UTC))
-
-
-def _etag(status: os.stat_result) -> str:
-    return f"{status.st_mtime_ns:x}-{status.st_size:x}"

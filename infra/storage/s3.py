@@ -1,22 +1,30 @@
-"""A prefix of an S3 bucket as a store: obstore for bytes and conditional writes, s3fs for listings and open files."""
+"""A prefix of an S3 bucket as a store: obstore for bytes and conditional writes, s3fs for listings.
+
+s3fs also reads the keys that obstore does not take: botocore sends every key as it is."""
 
 import io
 import itertools
+import re
 import urllib.parse
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC
-from typing import Any, Self
+from functools import partial
+from typing import Any, Self, cast
 
 import obstore
 import pyarrow.fs as pafs
+from fsspec.asyn import sync
 
-from infra.storage.connection import CONNECT_SECONDS, READ_SECONDS, Connection
-from infra.storage.contract import HIDDEN, PROBE, Entry, NotFound, Store
+from infra.storage.connection import CONNECT_SECONDS, READ_SECONDS, Connection, status_of
+from infra.storage.contract import HIDDEN, PROBE, Denied, Entry, NotFound, Store, Unreadable
+from infra.storage.ranged import FIRST_WINDOW, RangedFile
 
 SINGLE_PUT_BYTES = 64 << 20
 """Above this a put goes in parts, still visible only when complete; its etag is then no md5."""
+_ODD = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\x00-\x1f\x7f]")
+"""Empty, `.` and `..` segments and control characters: obstore refuses them, and drops a slash at the end."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +43,18 @@ class S3Store(Store):
     def url(self) -> str:
         return f"s3://{self.connection.bucket}/{self.prefix}".rstrip("/")
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
-        """Held in memory while sorted, about 0.5 kB an object: servers differ in order (SeaweedFS lists as a tree)."""
-        shown = (entry for entry in self._listed(prefix) if not _name(entry).startswith(HIDDEN))
-        yield from sorted(shown, key=lambda entry: entry.key)
+    def stream(self, prefix: str = "") -> Iterator[Entry]:
+        """Page by page of 1,000 keys, each exactly as the server names it.
+
+        Objects of no bytes whose key ends in a slash are the markers by which some tools show folders, and left out."""
+        return (entry for entry in self._listed(prefix) if not _name(entry).startswith(HIDDEN))
 
     def _listed(self, prefix: str) -> Iterator[Entry]:
         """All objects, hidden ones too, folder markers apart."""
         for page in self._pages(prefix, "list_objects_v2", {"ContinuationToken": "NextContinuationToken"}):
             for found in page.get("Contents", []):
                 key = self._relative(found["Key"])
-                if key and not key.endswith("/"):
+                if key and (found["Size"] or not key.endswith("/")):
                     yield Entry(key, found["Size"], found["ETag"], found["LastModified"].astimezone(UTC))
 
     def _pages(self, prefix: str, call: str, following: dict[str, str]) -> Iterator[dict[str, Any]]:
@@ -62,31 +71,61 @@ class S3Store(Store):
 
     def head(self, key: str) -> Entry | None:
         try:
-            found = self._repeated(key, obstore.head, self.connection.client, self._key(key))
+            return self._found(key)
         except NotFound:
             return None
+
+    def _found(self, key: str) -> Entry:
+        return self._repeated(key, self._head_odd if self._is_odd(key) else self._head, key)
+
+    def _head(self, key: str) -> Entry:
+        found = obstore.head(self.connection.client, self._key(key))
         return Entry(key, found["size"], found["e_tag"] or "", found["last_modified"])
 
+    def _head_odd(self, key: str) -> Entry:
+        answer = self._exactly(key, "head_object")
+        return Entry(key, answer["ContentLength"], answer["ETag"], answer["LastModified"].astimezone(UTC))
+
     def read(self, key: str) -> bytes:
+        if self._is_odd(key):
+            return self._repeated(key, self._exactly, key, "get_object")["Body"]
         return self._repeated(key, lambda: obstore.get(self.connection.client, self._key(key)).bytes().to_bytes())
 
     def read_range(self, key: str, start: int, length: int) -> bytes:
-        return self._repeated(key, self._ranged, key, start, length)
+        return self._repeated(key, self._ranged, key, None, start, length) if length else b""
 
-    def _ranged(self, key: str, start: int, length: int) -> bytes:
-        if length == 0:
-            return b""
+    def _ranged(self, key: str, etag: str | None, start: int, length: int) -> bytes:
+        """Of the version `etag`, where one is given; raises Conflict where the object has another by now."""
         try:
-            return obstore.get_range(self.connection.client, self._key(key), start=start, length=length).to_bytes()
-        except obstore.exceptions.GenericError as error:
-            if "status code: 416" in str(error):
+            if self._is_odd(key):
+                asked = {"Range": f"bytes={start}-{start + length - 1}"} | ({"IfMatch": etag} if etag else {})
+                return self._exactly(key, "get_object", **asked)["Body"]
+            options: Any = {"range": (start, start + length)}
+            options |= {"if_match": etag} if etag else {}
+            return obstore.get(self.connection.client, self._key(key), options=options).bytes().to_bytes()
+        except (obstore.exceptions.GenericError, OSError) as error:
+            if status_of(error) == 416:
                 return b""
             raise
 
+    def _exactly(self, key: str, operation: str, **request: Any) -> dict[str, Any]:
+        """The answer for a key that obstore does not take, its body read; a server that refuses it refuses this key."""
+        files = self.connection.files
+        request |= {"Bucket": self.connection.bucket, "Key": self._key(key)}
+        try:
+            return cast(dict[str, Any], sync(files.loop, _answer, files, operation, request))
+        except OSError as error:
+            if status_of(error) in (400, 403):
+                raise Unreadable(f"{self._url(key)}: {self.connection.place} does not take this key") from None
+            raise
+
+    def _is_odd(self, key: str) -> bool:
+        return _ODD.search(self._key(key)) is not None
+
     def open(self, key: str) -> io.BufferedIOBase:
-        path = f"{self.connection.bucket}/{self._key(key)}"
-        file = self._repeated(key, lambda: self.connection.files.open(path, "rb"))
-        return io.BufferedReader(_Reader(self, key, file), 1 << 20)
+        entry = self._found(key)
+        part = partial(self._repeated, key, self._ranged, key, entry.etag)
+        return io.BufferedReader(RangedFile(part, entry.size), FIRST_WINDOW)
 
     def put(self, key: str, data: bytes) -> str:
         return self._repeated(key, self._put, key, data, "overwrite", len(data) > SINGLE_PUT_BYTES)
@@ -126,6 +165,8 @@ class S3Store(Store):
         return type(self)(self.connection, self._key(prefix.strip("/")))
 
     def filesystem(self) -> tuple[pafs.FileSystem, str]:
+        if self.connection.requester_pays:
+            raise Denied(f"{self.url}: pyarrow cannot ask to pay for requests; copy what it is to read")
         self.connection.contact(self._url(""))
         system = pafs.S3FileSystem(
             anonymous=self.connection.anonymous,
@@ -150,7 +191,7 @@ class S3Store(Store):
         return {"endpoint_override": host.rstrip("/"), "scheme": scheme or "https"}
 
     def _key(self, key: str) -> str:
-        return f"{self.prefix}/{key}".strip("/") if self.prefix else key
+        return f"{self.prefix}/{key}" if self.prefix and key else self.prefix or key
 
     def _relative(self, full: str) -> str:
         return full[len(self.prefix) + 1 :] if self.prefix else full
@@ -166,35 +207,9 @@ def _name(entry: Entry) -> str:
     return entry.key.rpartition("/")[2]
 
 
-class _Reader(io.RawIOBase):
-    """An s3fs file whose reads are repeated and whose errors are the store's."""
-
-    def __init__(self, store: S3Store, key: str, file: Any) -> None:
-        super().__init__()
-        self._store, self._key, self._file = store, key, file
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def readinto(self, buffer: Any) -> int:
-        start, size = self._file.tell(), len(buffer)
-        data = self._store._repeated(self._key, self._read, start, size)
-        buffer[: len(data)] = data
-        return len(data)
-
-    def _read(self, start: int, size: int) -> bytes:
-        self._file.seek(start)
-        return self._file.read(size)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
+async def _answer(files: Any, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+    answer = await files._call_s3(operation, **request)
+    if "Body" in answer:
+        async with answer["Body"] as body:
+            answer["Body"] = await body.read()
+    return answer

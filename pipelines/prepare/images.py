@@ -16,10 +16,11 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from infra.storage import NotFound, Store
+from infra.storage import Store, Unreadable
 from pipelines.prepare.items import sample_id
 from pipelines.prepare.parts import PIXELS, parquet, put_part
-from pipelines.sources.archive import Archive, ArchiveEntry
+from pipelines.sources.archive import Archive, is_streamed
+from pipelines.sources.members import ArchiveEntry, Content
 from xmodal.transforms import BadImage, PixelSettings, PreparedImage, prepare_image
 
 READERS = 16
@@ -105,6 +106,7 @@ class ReadPixels:
         for media_id, outcome, row in self._files(task):
             outcomes.append(outcome)
             rows += [row | {"sample_id": sample_id(task.survey, media_id)}] if row else []
+        outcomes, rows = (sorted(some, key=lambda row: row["key"]) for some in (outcomes, rows))
         receipt = PixelReceipt(task.item, self._put(task, rows), pa.Table.from_pylist(outcomes, OUTCOMES))
         data = receipt.to_bytes()
         task.receipt.put(f"{task.item}.parquet", data)
@@ -112,17 +114,21 @@ class ReadPixels:
 
     def _files(self, task: PixelTask) -> Iterator[tuple[str, dict[str, Any], dict[str, Any] | None]]:
         """Media id, outcome, and the row of an image, of every file; those that the parent knows are not read."""
+        media_ids = {entry.key: media_id for entry, media_id in task.files}
         copied = task.unchanged.rows(task.home)
         known = {key: one for key, one in task.unchanged.outcomes.items() if one["reason"] or key in copied}
-        archive = Archive(task.archive)
+        yield from ((media_ids[key], outcome, copied.get(key)) for key, outcome in known.items())
         new = [entry for entry, _ in task.files if entry.key not in known]
-        contents = ahead(self._pool, lambda entry: _read(archive, entry), new, READERS, lambda entry: entry.size)
-        for entry, media_id in task.files:
-            if entry.key in known:
-                yield media_id, known[entry.key], copied.get(entry.key)
-                continue
-            outcome, image = prepared(entry.key, next(contents), task.settings)
-            yield media_id, outcome, _row(outcome, image) if image else None
+        for entry, data in self._contents(Archive(task.archive), new):
+            outcome, image = prepared(entry.key, data, task.settings)
+            yield media_ids[entry.key], outcome, _row(outcome, image) if image else None
+
+    def _contents(self, archive: Archive, entries: list[ArchiveEntry]) -> Iterator[tuple[ArchiveEntry, Content]]:
+        """Every file's content; members of compressed tars come last, in the order of their tar."""
+        single = [entry for entry in entries if not is_streamed(entry)]
+        ready = ahead(self._pool, archive.content, single, READERS, lambda entry: entry.size)
+        yield from zip(single, ready, strict=True)
+        yield from archive.streamed(entry for entry in entries if is_streamed(entry))
 
     def _put(self, task: PixelTask, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
         if not rows:
@@ -133,22 +139,16 @@ class ReadPixels:
         )
 
 
-def prepared(key: str, data: bytes | None, settings: PixelSettings) -> tuple[dict[str, Any], PreparedImage | None]:
-    """An OUTCOMES row for a file's bytes (None: it is not there), and its pixels where it is an image."""
+def prepared(key: str, data: Content, settings: PixelSettings) -> tuple[dict[str, Any], PreparedImage | None]:
+    """An OUTCOMES row for a file's content, and its pixels where it is an image."""
+    if isinstance(data, Unreadable):
+        return {"key": key, "reason": data.reason, "detail": str(data)[:200]}, None
     outcome: dict[str, Any] = {"key": key, "sha256": hashlib.sha256(data).digest() if data is not None else None}
     try:
         image = prepare_image(data, settings)
     except BadImage as bad:
         return outcome | {"reason": bad.reason, "detail": bad.detail[:200]}, None
     return outcome | {"magic": image.format, "exif_turn": image.exif_turn, "infrared": image.infrared}, image
-
-
-def _read(archive: Archive, entry: ArchiveEntry) -> bytes | None:
-    """None for a file that vanished after it was listed; an archive that cannot be reached stops the run."""
-    try:
-        return archive.read(entry)
-    except NotFound:
-        return None
 
 
 def _row(outcome: dict[str, Any], image: PreparedImage) -> dict[str, Any]:

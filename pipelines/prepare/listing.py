@@ -11,12 +11,14 @@ import pyarrow.compute as pc
 
 from infra.storage import Store
 from pipelines.errors import DataRefused
+from pipelines.prepare import links
 from pipelines.prepare.events import with_events
 from pipelines.prepare.facts import Medium
 from pipelines.prepare.settings import DataSettings, SurveySettings
 from pipelines.prepare.versions import listing_digest
-from pipelines.sources.archive import Archive, ArchiveEntry
+from pipelines.sources.archive import Archive
 from pipelines.sources.formats import EXTENSIONS
+from pipelines.sources.members import ArchiveEntry
 from pipelines.sources.schema import Survey
 
 TAKEN_DOWN = "taken_down"
@@ -121,7 +123,7 @@ class SurveyListing:
     known: Known
     rejected: dict[str, str] = field(default_factory=dict)
     damaged: dict[str, int] = field(default_factory=dict)
-    """Members of tars that could not be listed, by reason."""
+    """Members of tars and zips that could not be listed, by reason."""
     metadata: frozenset[str] = frozenset()
     """Keys that were read as metadata."""
     hashes: dict[str, bytes | None] = field(default_factory=dict)
@@ -150,7 +152,7 @@ def list_survey(data: DataSettings, settings: SurveySettings) -> SurveyListing:
     """Lists an archive and reads its metadata. Raises DataRefused where it has no image, and what storage raises."""
     store = settings.store()
     archive = Archive(store)
-    entries = {entry.key: entry for entry in archive.entries()}
+    entries = {entry.key: entry for entry in sorted(archive.stream(), key=lambda entry: entry.key)}
     if not entries:
         raise DataRefused(f"survey {settings.name}: no file under {store.url}")
     reader = cast(Store, ReadKeys(store))
@@ -160,15 +162,17 @@ def list_survey(data: DataSettings, settings: SurveySettings) -> SurveyListing:
     survey = replace(survey, media=with_events(survey.media, data.event_gap))
     metadata, damaged = frozenset(cast(ReadKeys, reader).keys), dict(archive.refused.counts)
     listing = SurveyListing(settings, entries, Known(survey), damaged=damaged, metadata=metadata)
-    unread = _rejected(listing, withheld(survey, data))
-    listing.rejected = _too_large(entries.values(), data.pixels.max_megabytes) | unread
+    hidden = withheld(survey, data)
+    linked = links.ask(store, listing.known.row_of.keys() - hidden - _taken_down(listing))
+    entries.update(linked.entries)
+    listing.rejected = _too_large(entries.values(), data.pixels.max_megabytes) | _rejected(listing, hidden, linked)
     if len(listing.rejected.keys() & entries.keys()) == len(entries):
         counts = "; ".join(sorted({f"{reason}" for reason in listing.rejected.values()}))
         raise DataRefused(f"survey {settings.name}: no image that may be taken under {store.url} ({counts})")
     return listing
 
 
-def _rejected(listing: SurveyListing, withheld_keys: set[str]) -> dict[str, str]:
+def _rejected(listing: SurveyListing, withheld_keys: set[str], linked: links.Links) -> dict[str, str]:
     """Key to reason. An unnamed file with the etag and size of a withheld one is its copy (on S3 the etag is of the
     content) and withheld as well."""
     named, entries = listing.known.row_of, listing.entries
@@ -181,6 +185,7 @@ def _rejected(listing: SurveyListing, withheld_keys: set[str]) -> dict[str, str]
             found[key] = "metadata"
         elif not key.lower().endswith(EXTENSIONS):
             found[key] = "not_image"
+    found |= linked.reasons | _faults(listing)
     found |= {key: "withheld" for key in withheld_keys if key in entries or key in named}
     return found | dict.fromkeys(_taken_down(listing), TAKEN_DOWN)
 
@@ -194,6 +199,13 @@ def _taken_down(listing: SurveyListing) -> set[str]:
 def _too_large(entries: Iterable[ArchiveEntry], max_megabytes: float) -> dict[str, str]:
     """Files that no worker reads: it holds what it reads in memory."""
     return {entry.key: "too_large" for entry in entries if entry.size > max_megabytes * 1e6}
+
+
+def _faults(listing: SurveyListing) -> dict[str, str]:
+    """Why files cannot be read, of those that are named, look like images, or are folders, which could hold any."""
+    listed = ((key, entry.reason) for key, entry in listing.entries.items() if entry.reason)
+    claim = (*EXTENSIONS, "/")
+    return {key: reason for key, reason in listed if key in listing.known.row_of or key.lower().endswith(claim)}
 
 
 def withheld(survey: Survey, data: DataSettings) -> set[str]:

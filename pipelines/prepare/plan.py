@@ -13,6 +13,8 @@ from xmodal.transforms import PixelSettings
 
 Before = dict[tuple[str, str], Row]
 """The parent's ledger by survey and key."""
+PASSING = ("unreadable", "host_not_allowed", "address_refused", "redirect_refused", "bad_certificate")
+"""Reasons that may go while the file stays as it is: rights, networks. Such a file is tried again by every run."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def inherited(planned: list[Item], before: Before, parent_parts: list[dict[str, 
     held = Held({}, {})
     for item in planned:
         rows = [before.get((item.survey, key)) for key in item.keys]
-        known = [row for row in rows if row is not None and row["item"] == item.identity]
+        known = [row for row in rows if row and row["item"] == item.identity and row["reason"] not in PASSING]
         readable = any(row["status"] == "ok" for row in known)
         if len(known) == len(rows) and (item.identity in parts or not readable):
             held.parts[item.identity] = parts.get(item.identity)

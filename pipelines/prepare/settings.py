@@ -1,11 +1,12 @@
 """What a dataset is made of: archives, pixels, captions, split, privacy. Part of a run's identity."""
 
 import difflib
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from infra.storage import Store, open_store
+from infra.storage import Linked, Store, Web, host_of, open_store
 from pipelines.prepare.by_place import PlaceSplit
 from pipelines.prepare.by_time import TimeSplit
 from pipelines.prepare.language import available
@@ -30,6 +31,11 @@ class SurveySettings(Settings):
     """S3 region of the archive."""
     anonymous: bool = False
     """Whether requests go unsigned, as public archives ask."""
+    requester_pays: bool = False
+    """Whether we pay for the requests, as some S3 archives ask."""
+    hosts: tuple[str, ...] = ()
+    """Hosts (`host`, or `host:port` where that is not 443) from which `https://` addresses that the metadata name are
+    fetched; from none by default. Hosts they redirect to must be listed too."""
     source: SourceSettings
     """Format of the metadata that name the media."""
     overlays: tuple[OverlaySettings, ...] = ()
@@ -45,7 +51,29 @@ class SurveySettings(Settings):
 
     def store(self) -> Store:
         """The archive's store."""
-        return open_store(self.archive, endpoint=self.endpoint, region=self.region, anonymous=self.anonymous)
+        store = open_store(
+            self.archive,
+            endpoint=self.endpoint,
+            region=self.region,
+            anonymous=self.anonymous,
+            requester_pays=self.requester_pays,
+        )
+        return Linked(store, Web(frozenset(self.hosts))) if self.hosts else store
+
+    @field_validator("hosts")
+    @classmethod
+    def _plain_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if not _is_host(host):
+                raise ValueError(f"{host!r} is no host; give a name as in https://name/, without scheme or path")
+        return hosts
+
+
+def _is_host(text: str) -> bool:
+    try:
+        return re.fullmatch(r"[a-z0-9.-]+(:\d+)?", text) is not None and host_of(f"https://{text}") == text
+    except ValueError:
+        return False
 
 
 Said = Literal["count", "stage", "sex", "behavior", "light", "infrared"]

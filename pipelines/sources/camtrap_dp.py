@@ -58,7 +58,8 @@ class CamtrapDP(Settings):
         deployments = read_deployments(tables["deployments"], rows.refused)
         observed = _read_observations(tables["observations"], rows.refused)
         events = Events(observed.by_event, observed.event_of, observed.labelled)
-        media = _Media(rows, {key: one.place for key, one in deployments.items()}, events, licence(package), prefix)
+        places = {key: one.place for key, one in deployments.items()}
+        media = _Media(rows, places, events, licence(package), prefix, store.hosts)
         for row in iterate(tables["media"]):
             media.add(row)
         _add_labels(rows, media, tables["observations"], events, observed, read_taxa(package))
@@ -116,9 +117,10 @@ class _Media:
         events: Events,
         licence: str | None,
         prefix: str,
+        hosts: frozenset[str],
     ) -> None:
         self._rows, self._places, self._events = rows, places, events
-        self._licence, self._prefix = licence, prefix
+        self._licence, self._prefix, self._hosts = licence, prefix, hosts
         self._keys: set[str] = set()
         self.taken: set[str] = set()
         self.refused: set[str] = set()
@@ -128,7 +130,7 @@ class _Media:
     def add(self, row: dict[str, Any]) -> None:
         media_id = text(row["mediaID"])
         try:
-            key = archive_key(row["filePath"], self._prefix)
+            key = archive_key(row["filePath"], self._prefix, self._hosts)
             self._check(media_id, key, row)
         except BadPath as fault:
             self._rows.refused.add(fault.reason, f"{media_id}: {row['filePath']!s:.80}")

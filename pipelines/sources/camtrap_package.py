@@ -67,7 +67,7 @@ def _mappings(package: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 def _table_key(store: Store, descriptor: str, name: str, path: object) -> str:
     try:
-        key = archive_key(path, descriptor.rpartition("/")[0])
+        key = archive_key(path, descriptor.rpartition("/")[0], store.hosts)
     except BadPath as fault:
         told = "copy it into the archive, addresses are not fetched" if fault.reason.endswith("_url") else fault.reason
         raise DataRefused(f"{store.url}/{descriptor}: the {name} table at {path!r:.80} is not read ({told})") from None

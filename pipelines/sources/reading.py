@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from io import BufferedIOBase
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as csv
 
-from infra.storage import StorageError, Store
+from infra.storage import StorageError, Store, host_of
 from pipelines.errors import DataRefused
 from pipelines.sources.schema import Refused
 
@@ -29,23 +29,36 @@ class BadPath(ValueError):
         self.reason = reason
 
 
-def archive_key(path: object, prefix: str = "") -> str:
-    """The key of `path` below `prefix`.
+def archive_key(path: object, prefix: str = "", hosts: Container[str] = ()) -> str:
+    """The key of `path` below `prefix`; an `https://` address of one of `hosts` (Store.hosts) is a key itself.
 
     Raises BadPath: no_path, remote_url (http, https), foreign_url (file, s3, gs ...), absolute_path, parent_path,
-    bad_path (over 1,024 characters, control characters, or a folder).
+    bad_path (over 1,024 characters, control characters, half a surrogate pair, or a folder).
     """
     if not isinstance(path, str) or not path:
         raise BadPath("no_path")
     if scheme := _SCHEME.match(path):
+        if _is_allowed(path, hosts):
+            return path
         raise BadPath("remote_url" if scheme[1].lower() in ("http", "https") else "foreign_url")
     if _ABSOLUTE.match(path):
         raise BadPath("absolute_path")
     if ".." in re.split(r"[/\\]", path):
         raise BadPath("parent_path")
-    if len(path) > 1024 or path.endswith("/") or any(ord(character) < 32 for character in path):
+    if not _is_plain(path) or path.endswith("/"):
         raise BadPath("bad_path")
     return folder(prefix) + path
+
+
+def _is_plain(path: str) -> bool:
+    return len(path) <= 1024 and not any(ord(sign) < 32 or 0xD800 <= ord(sign) < 0xE000 for sign in path)
+
+
+def _is_allowed(path: str, hosts: Container[str]) -> bool:
+    try:
+        return _is_plain(path) and host_of(path) in hosts
+    except ValueError:
+        return False
 
 
 def folder(prefix: str) -> str:

@@ -1,0 +1,27 @@
+"""The one retry of every store: a call that may be repeated is, until an answer comes or patience ends."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from infra.storage.contract import Unreachable
+
+Result = TypeVar("Result")
+
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+"""Seconds between attempts, doubled each time."""
+
+
+def repeated(patience: float, attempt: Callable[[], Result]) -> Result:
+    """What `attempt` returns. Raises Unreachable once `patience` seconds have passed; any other error is an answer."""
+    deadline = time.monotonic() + patience
+    pause = FIRST_PAUSE
+    while True:
+        try:
+            return attempt()
+        except Unreachable:
+            if time.monotonic() + pause > deadline:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
