@@ -210,8 +210,7 @@ class _Images:
             deployment_id=deployment_id,
             place=deployment.place if deployment else None,
             event_id=sequence_id,
-            captured_at=clock.wall,
-            utc_offset=clock.utc_offset,
+            **clock.columns,
             licence=text(row["license"]) or self._bundle.licences.get(text(row["project_id"])),
         )
 
