@@ -32,7 +32,7 @@ MOST_STRAY = 0.1
 
 @dataclass(frozen=True)
 class Evidence:
-    """Masks over the rows of MEDIA; the last one names whole cameras by one of their rows."""
+    """Masks over the rows of MEDIA; the last one is of the camera of each of its rows."""
 
     ran_from_default: np.ndarray
     hour_back: np.ndarray

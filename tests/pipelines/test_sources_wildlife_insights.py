@@ -396,3 +396,13 @@ def test_the_real_bundle(data_dir: Path) -> None:
     assert set(survey.media["licence"].to_pylist()) == {"CC-BY-NC"}
     assert survey.refused.counts == {}
     assert "Recorder" not in str(facts)
+
+
+def test_a_time_that_cannot_be_keeps_its_fault(tmp_path: Path) -> None:
+    write(tmp_path, [image(1, timestamp="1970-01-01 00:03:00"), image(2, timestamp="noon"), image(3)])
+    columns = read(tmp_path).media.select(["captured_at", "time_fault", "time_shown"]).to_pylist()
+    assert [tuple(row.values()) for row in columns] == [
+        (None, "year_out_of_range", "1970-01-01 00:03:00"),
+        (None, "unreadable_time", None),
+        ("2020-01-05 06:07:08", None, None),
+    ]
