@@ -169,8 +169,9 @@ def common_noun(taxon: Mapping[str, Any], tongue: Language, claims: Claims | Non
     written = vernacular(taxon, tongue.code)
     if written is None:
         return None
-    kind = tongue.grammar.kind(written, of_group=taxon["rank"] not in ("species", "subspecies"))
-    if kind == "plural" and taxon["value"]:
+    of_group = taxon["rank"] not in ("species", "subspecies")
+    kind = tongue.grammar.kind(written, of_group)
+    if kind == "plural" and of_group and taxon["value"]:
         return None  # its scientific name speaks of one animal
     return Noun(tongue.grammar.name(written), claims or {}, "archive", kind)
 

@@ -51,7 +51,9 @@ class English:
         return head + space + self._plural_word(word)
 
     def kind(self, name: str, of_group: bool) -> Kind:
-        """Some names of groups are plurals ("great herons"), and no rule makes them the name of one animal."""
+        """Cattle are never one; some names of groups are plurals ("great herons"), and no rule makes them singular."""
+        if name.lower().split()[-1] in self._plural["only"]:
+            return "plural"
         singular = ("ss", "us", "is", "as", *self._plural["singular"], *self._plural["same"])
         return "plural" if of_group and name.endswith("s") and not name.lower().endswith(singular) else "common"
 

@@ -223,6 +223,9 @@ def test_names_of_groups_that_are_no_name_of_an_animal() -> None:
     cracid = label("Cracidae", "family", {"class": "Aves"}, eng="Cracidae Family")
     assert first(cracid) == "a camera-trap image of an animal of the family Cracidae"
     assert first(label(None, None, eng="Birds")) == "a camera-trap image of birds"
+    cattle = observation(label("Bos taurus", "species", eng="Domestic Cattle"), count=2, life_stage="adult")
+    texts = [one.text for one in written(frame(cattle), names_of([cattle]))]
+    assert texts[0] == "a camera-trap image of domestic cattle" and any("adult domestic cattle" in one for one in texts)
     assert first(label("Gorilla gorilla", "species", eng="Gorilla")) == "a camera-trap image of a gorilla"
 
 
