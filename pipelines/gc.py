@@ -2,7 +2,7 @@
 
 Under the dataset's lock, and safe to kill and repeat at any point:
 
-1. Older versions that hold an image which the newest one withdraws or withholds are retired (`versions.retire`).
+1. Older versions with parts that hold what the newest one withdraws or withholds are retired (`versions.retire`).
 2. Receipts of ended runs are deleted from half the grace on: prepare believes none that is older than 12 h.
 3. Parts and vocabularies that no live version names are deleted from the grace on: a run that lost its lock unnoticed
    may still commit younger ones.
@@ -41,7 +41,7 @@ class Found:
     kept: list[int]
     """Versions that stay."""
     retired: dict[int, int]
-    """Versions to retire, with the number of their images that had to leave."""
+    """Versions to retire, with the number of their pixel parts that hold images which had to leave."""
     receipts: list[Entry] = field(default_factory=list)
     parts: list[Entry] = field(default_factory=list)
     young: list[Entry] = field(default_factory=list)
@@ -106,25 +106,38 @@ def look(store: Store, name: str, grace: timedelta) -> Found:
 
 
 def outlived(home: Store, documents: list[versions.Document]) -> dict[int, int]:
-    """Older versions that hold images which the newest one withdraws or withholds, with their number."""
+    """Older versions with parts that hold images which the newest one withdraws or withholds, and how many such parts.
+
+    A part is found by the files that the newest ledger names, by their bytes' hashes, and by the items that the newest
+    document says withdrawn files were in."""
     if not documents:
         return {}
     *older, newest = documents
-    unwanted = {name for name, row in _rows(home, newest["ledger"]) if ledger.must_leave(row)}
+    unwanted = [row for row in _rows(home, newest["ledger"]) if ledger.must_leave(row)]
+    names = {(row["survey"], row["key"]) for row in unwanted}
+    hashes = {row["sha256"] for row in unwanted} - {None}
+    items = {(entry["survey"], item) for entry in newest["withdrawn"] for item in entry["items"]}
     same = {part["path"] for part in newest["ledger"]}
     held = {}
     for document in older:
         others = [part for part in document["ledger"] if part["path"] not in same]
-        held[document["version"]] = sum(row["status"] == "ok" and name in unwanted for name, row in _rows(home, others))
-    return {version: images for version, images in held.items() if images}
+        rows = (row for row in _rows(home, others) if row["status"] == "ok")
+        found = {
+            (row["survey"], row["item"])
+            for row in rows
+            if (row["survey"], row["key"]) in names or row["sha256"] in hashes
+        }
+        named = {(part["survey"], part["item"]) for part in document["pixels"]}
+        held[document["version"]] = len(found | (named & items))
+    return {version: parts for version, parts in held.items() if parts}
 
 
-def _rows(home: Store, parts: list[ledger.Row]) -> Iterator[tuple[tuple[str, str], ledger.Row]]:
-    """Survey and key, with the row's status and reason."""
+def _rows(home: Store, parts: list[ledger.Row]) -> Iterator[ledger.Row]:
+    """What ledger parts say of each file, a few thousand rows in memory at once."""
     for part in parts:
-        table = read_columns(home, part["path"], ["survey", "key", "status", "reason"])
+        table = read_columns(home, part["path"], ["survey", "key", "sha256", "status", "reason", "item"])
         for batch in table.to_batches(max_chunksize=8192):
-            yield from (((row["survey"], row["key"]), row) for row in batch.to_pylist())
+            yield from batch.to_pylist()
 
 
 def _add_leftovers(found: Found, stores: tuple[Store, ...], before: datetime) -> None:
@@ -139,9 +152,9 @@ def _add_leftovers(found: Found, stores: tuple[Store, ...], before: datetime) ->
 def sweep(store: Store, name: str, found: Found, lock: Lock) -> None:
     """Retires, then deletes. Raises infra.lock.Lost as soon as the lock is no longer held."""
     home = versions.home(store, name)
-    for version, images in found.retired.items():
+    for version, parts in found.retired.items():
         lock.confirm()
-        why = f"it held {images} images that had to leave by version {found.kept[-1]}"
+        why = f"{parts} of its parts hold images that had to leave by version {found.kept[-1]}"
         versions.retire(home, versions.read(home, version), why, lock.fence)
     for where, entries in ((receipts(store, name), found.receipts), (home, found.parts)):
         for start in range(0, len(entries), BATCH):
@@ -155,8 +168,8 @@ def told(dataset: str, found: Found, older_than: str, grace: timedelta, dry: boo
     """What went, what stays and why."""
     retires, frees = ("would be retired", "would free") if dry else ("retired", "freed")
     lines = [
-        f"dataset {dataset} version {version}: {retires}, {images} of its images had to leave"
-        for version, images in found.retired.items()
+        f"dataset {dataset} version {version}: {retires}, {parts} of its parts hold images that had to leave"
+        for version, parts in found.retired.items()
     ]
     kinds = {"parts": found.parts, "receipts": found.receipts, "leftovers": found.leftovers}
     counted = ", ".join(f"{len(some):,} {kind}" for kind, some in kinds.items())

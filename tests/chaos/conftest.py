@@ -178,5 +178,5 @@ def ray_world(s3_world: World, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
     environment = s3_world.environment | {"PYTHONPATH": str(REPOSITORY)}
     with local_ray(2, tmp_path_factory.mktemp("ray"), environment=environment) as address:
-        token = {name: value for name, value in os.environ.items() if name.startswith("RAY_")}
+        token = {"RAY_AUTH_TOKEN": os.environ["RAY_AUTH_TOKEN"]}  # the mode, set after `import ray`, would go unnoticed
         yield World(s3_world.victims, s3_world.url, s3_world.environment | token, address, s3_world)

@@ -172,7 +172,10 @@ def test_a_dry_run_says_it_and_does_nothing(archive: Store, root: Store) -> None
     before = contents(root)
     dry = xmodal("gc", "tiny", "--root", root.url, "--dry-run")
     assert dry.code == 0 and contents(root) == before, dry.err
-    assert "version 1: would be retired, 1 of its images had to leave" in dry.out and "would free" in dry.out
+    assert (
+        "version 1: would be retired, 1 of its parts hold images that had to leave" in dry.out
+        and "would free" in dry.out
+    )
     done = xmodal("gc", "tiny", "--root", root.url)
     assert done.out == dry.out.replace("would be retired", "retired").replace("would free", "freed")
     young = xmodal("gc", "tiny", "--root", root.url)
