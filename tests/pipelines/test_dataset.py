@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from functools import partial
 
 import pyarrow as pa
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from infra.storage import Store, open_store
 from pipelines.dataset import Dataset, _with_new_columns, versions
 from pipelines.errors import NotFound
-from pipelines.prepare import flow
+from pipelines.prepare import flow, items
 from pipelines.prepare import versions as documents
 from pipelines.prepare.parts import LEDGER, PIXELS, RECORDS
 from tests.pipelines.surveys import IMAGE, IN_PROCESS, TEXT, settings, write_survey
@@ -144,3 +145,19 @@ def test_another_encoder_leaves_what_is_there(dataset: Dataset, archive: Store) 
     before = Dataset.open(dataset.store, "tiny")
     after = flow.prepare(settings(archive.url), dataset.store, IMAGE, TEXT, workers=IN_PROCESS, lease=2.0)
     assert after.version == before.version
+
+
+def test_features_follow_bytes_that_become_another_item(
+    dataset: Dataset, archive: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Code that reads pixels anew gives items new names; where the bytes come out equal, so are their features."""
+    prepared = partial(flow.prepare, settings(archive.url), dataset.store, workers=IN_PROCESS, lease=2.0)
+    before = prepared(VISION, LANGUAGE)
+    monkeypatch.setattr(items, "PIXELS_VERSION", 99)
+    after = prepared(VISION, LANGUAGE)
+    assert after.version == before.version + 1 and after.check(read_data=True) == []
+    names = [{one["item"] for one in of.document["pixels"]} for of in (before, after)]
+    paths = [{one["path"] for each in of.document["features"] for one in each["parts"]} for of in (before, after)]
+    assert not names[0] & names[1] and paths[0] == paths[1]
+    monkeypatch.setattr(items, "PIXELS_VERSION", 100)
+    assert prepared(IMAGE, TEXT).check(read_data=True) == []

@@ -35,11 +35,12 @@ def picture(number: int) -> bytes:
 
 
 def write_seasons(archive: Store, places: int = 10, days: int = 6, copies: bool = True) -> None:
-    """A COCO archive: at each place and day a burst before midnight and one across it, and some exact copies."""
+    """A COCO archive: at each place and day a burst before midnight and one across it, and some exact copies. No two
+    places share a time, which would say that their cards were mixed up."""
     images = []
     for place in range(places):
         for day in range(days):
-            evening = datetime(2026, 5, 1, 23, 59, 50) + timedelta(day)
+            evening = datetime(2026, 5, 1, 23, 59, 45 + place) + timedelta(day)
             for burst, seconds in ((0, -36000), (1, 0)):
                 for frame in range(2):
                     name = f"{place}/{day}-{burst}-{frame}"

@@ -82,7 +82,7 @@ def test_a_file_taken_down_leaves_the_next_version(
     first = takedown(survey, root)
     counted.clear()
     second = takedown(survey, root, sha256(survey, "1/2.jpg").upper() if name == "sha256" else name)
-    assert images_read(counted) == {"1/0.jpg", "1/1.jpg", "1/3.jpg"}
+    assert not images_read(counted), "the other frames of its item are copied"
     assert "1/2.jpg" in stored(first) and stored(second) == stored(first) - {"1/2.jpg"}
     assert statuses(second) == {"1/2.jpg": "withdrawn"}
     assert second.document["surveys"][0]["counts"]["withdrawn/taken_down"] == 1
@@ -204,7 +204,7 @@ def test_a_correction_that_names_a_person_makes_one_item_again(
     counted.clear()
     dataset = prepare(with_overlays(survey, {"kind": "corrections", "path": "review.csv"}), root)
     assert statuses(dataset, "withheld") == {"1/2.jpg": "rejected"}
-    assert images_read(counted) == {"1/0.jpg", "1/1.jpg", "1/3.jpg"}
+    assert not images_read(counted)
 
 
 def test_speciesnet_labels_what_nobody_labelled_and_is_quoted_everywhere(
@@ -218,9 +218,7 @@ def test_speciesnet_labels_what_nobody_labelled_and_is_quoted_everywhere(
     survey.put("sn.json", json.dumps({"predictions": [*entries, old("3/1.jpg", HUMAN)]}).encode())
     counted.clear()
     dataset = prepare(with_overlays(survey, {"kind": "speciesnet", "path": "sn.json"}), root)
-    assert images_read(counted) == {"3/0.jpg", "3/2.jpg", "3/3.jpg"} and statuses(dataset, "withheld").keys() == {
-        "3/1.jpg"
-    }
+    assert not images_read(counted) and statuses(dataset, "withheld").keys() == {"3/1.jpg"}
     rows = {row["media_id"]: row for row in dataset.records(["media_id", "taxon", "facts", "incumbents"]).to_pylist()}
     assert rows["1-2"]["taxon"] == "Vulpes vulpes"
     assert json.loads(rows["1-2"]["facts"])["taxon"]["source"] == "speciesnet/machine"
