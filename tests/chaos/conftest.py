@@ -85,7 +85,7 @@ def _kills(operations: dict[str, list[tuple[str, str]]]) -> Iterator[Kill]:
     """Every moment of every story, on both kinds of store, of drivers and of Ray workers."""
     for story, done in operations.items():
         for number, (method, key) in enumerate(done):
-            large = any(folder in key for folder in PARTS)
+            large = method == "put" and "/datasets/" in key and any(folder in key for folder in PARTS)
             phases = [phase for phase in PHASES[method] if phase != "unfinished"]
             yield from (Kill(where, story, number, phase) for phase in phases for where in ("s3", "local"))
             yield from [Kill("s3", story, number, "unfinished")] if large else []

@@ -44,7 +44,9 @@ class Victims:
         """Exit status of the child that did `job`."""
         assert self.process.stdin is not None and self.process.stdout is not None
         print(json.dumps(job), file=self.process.stdin, flush=True)
-        return int(self.process.stdout.readline())
+        answer = self.process.stdout.readline()
+        assert answer, f"the process that forks ended ({self.process.wait()}): {self.log.read_text()[-3000:]}"
+        return int(answer)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
