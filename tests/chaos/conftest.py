@@ -6,7 +6,6 @@ same; the summary says how many of how many that is.
 
 import hashlib
 import json
-import os
 import random
 import tempfile
 import time
@@ -85,7 +84,7 @@ def _kills(operations: dict[str, list[tuple[str, str]]]) -> Iterator[Kill]:
     """Every moment of every story, on both kinds of store, of drivers and of Ray workers."""
     for story, done in operations.items():
         for number, (method, key) in enumerate(done):
-            large = any(folder in key for folder in PARTS)
+            large = method == "put" and "/datasets/" in key and any(folder in key for folder in PARTS)
             phases = [phase for phase in PHASES[method] if phase != "unfinished"]
             yield from (Kill(where, story, number, phase) for phase in phases for where in ("s3", "local"))
             yield from [Kill("s3", story, number, "unfinished")] if large else []
@@ -176,7 +175,9 @@ def ray_world(s3_world: World, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """The same, with a Ray cluster of its own."""
     from infra.cluster import local_ray
 
-    environment = s3_world.environment | {"PYTHONPATH": str(REPOSITORY)}
-    with local_ray(2, tmp_path_factory.mktemp("ray"), environment=environment) as address:
-        token = {"RAY_AUTH_TOKEN": os.environ["RAY_AUTH_TOKEN"]}  # the mode, set after `import ray`, would go unnoticed
-        yield World(s3_world.victims, s3_world.url, s3_world.environment | token, address, s3_world)
+    victims, environment = s3_world.victims, s3_world.environment
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_TOKEN", victims.token)
+        seen = environment | {"PYTHONPATH": str(REPOSITORY)}
+        with local_ray(2, tmp_path_factory.mktemp("ray"), environment=seen) as address:
+            yield World(victims, s3_world.url, environment, address, s3_world)

@@ -1,6 +1,7 @@
 """A store of one kind with the survey in it, and what each story leaves there when nothing is killed."""
 
 import json
+import os
 import secrets
 import subprocess
 import sys
@@ -28,23 +29,34 @@ class Kill(NamedTuple):
 
 
 class Victims:
-    """The process whose forked children run stories (victim.py); its output goes to `log`."""
+    """The process whose forked children run stories (victim.py); its output goes to `log`. `token`: of the Ray cluster
+    that they may join, known from the start because Ray notes on import whether there is one."""
 
     def __init__(self, log: Path) -> None:
-        self.log = log
+        self.log, self.token = log, secrets.token_hex(32)
 
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "tests.chaos.victim"]
-        pipe = subprocess.PIPE
+        ray = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
         with self.log.open("w") as log:
-            self.process = subprocess.Popen(command, cwd=REPOSITORY, stdin=pipe, stdout=pipe, stderr=log, text=True)
+            self.process = subprocess.Popen(
+                command,
+                cwd=REPOSITORY,
+                env=os.environ | ray,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
         return self
 
     def run(self, job: dict[str, Any]) -> int:
         """Exit status of the child that did `job`."""
         assert self.process.stdin is not None and self.process.stdout is not None
         print(json.dumps(job), file=self.process.stdin, flush=True)
-        return int(self.process.stdout.readline())
+        answer = self.process.stdout.readline()
+        assert answer, f"the process that forks ended ({self.process.wait()}): {self.log.read_text()[-3000:]}"
+        return int(answer)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
