@@ -74,6 +74,12 @@ INTENDED = (
     "Finding and sorting images of surveys like these, with a person looking at what matters.",
     "Comparing training runs on the same dataset version.",
 )
+APART = {
+    "place": "Test places are places that no training image comes from; seen places would look better.",
+    "time": "Test images were taken after the training images, at the same places too; new places would look worse.",
+    "published": "The split is the set's own: test places may be ones that training images come from.",
+}
+"""What keeps test and training apart, by the policy of the split."""
 LIMITS = (
     "Labels come from the archive; a wrong label counts against the model.",
     "A figure for few images says little: look at its interval.",
@@ -86,7 +92,4 @@ def _limits(subject: Subject) -> list[str]:
         return ["No places are known: intervals resample images."]
     unseen = {record["taxon"] for record in subject.records if record["taxon"]} - set(subject.train_taxa)
     asked = f"{len(unseen)} taxa of the test images occur in no training image and are not asked for."
-    return [
-        "Test places are places that no training image comes from; seen places would look better.",
-        *([asked] if unseen else []),
-    ]
+    return [APART[subject.dataset.document["split"]["policy"]], *([asked] if unseen else [])]
