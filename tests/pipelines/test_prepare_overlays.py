@@ -5,6 +5,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from infra.storage import Store, open_store
 from pipelines.dataset import Dataset
+from pipelines.gc import free
 from pipelines.prepare import items, listing
 from pipelines.prepare.facts import FACTS_VERSION
 from pipelines.prepare.records import RECORDS_VERSION
@@ -244,3 +246,19 @@ def test_parts_made_before_these_columns_and_rules_are_made_again_without_readin
     assert {part["records_id"] for part in second.document["records"]}.isdisjoint(
         part["records_id"] for part in first.document["records"]
     )
+
+
+def test_after_gc_a_file_taken_down_is_in_no_object(survey: Store, root: Store) -> None:
+    """Also where the bytes under the key had changed before, so that only their hash tells the oldest version's."""
+    survey.put("2/3.jpg", survey.read("1/2.jpg"))
+    first = takedown(survey, root)
+    rows = [row for item in first.items for row in first.read_group(item.index, 0, "pixels").to_pylist()]
+    image = next(row["image"] for row in rows if row["key"] == "1/2.jpg")
+    survey.put("1/2.jpg", survey.read("0/0.jpg") + b"changed")
+    takedown(survey, root)
+    third = takedown(survey, root, "2/3.jpg")
+    assert statuses(third) == {"2/3.jpg": "withdrawn"}
+    assert any(image in root.read(entry.key) for entry in root.list())
+    assert free(root, "coco", timedelta(0), lease=5.0).kept == [3]
+    assert not [entry.key for entry in root.list() if image in root.read(entry.key)]
+    assert third.check(read_data=True) == []
