@@ -1,5 +1,6 @@
 """The training loop of one worker (Ray Train calls `work` in every process of the group)."""
 
+import itertools
 import json
 import math
 import tempfile
@@ -86,6 +87,7 @@ class Worker:
         self.optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate, betas=self.settings.betas)
         self.validation = Validation(dataset, job.plan.reader, self.recipe.train.validation_rows)
         self.step, self.history = 0, []
+        self.taken = {saved.directory for saved in job.run.saved()}
         self._restore()
         options = {"forward_sync_buffers": False}
         self.parallel = ray.train.torch.prepare_model(self.model, parallel_strategy_kwargs=options)
@@ -192,7 +194,14 @@ class Worker:
                     rng=generators,
                 )
                 saved = ray.train.Checkpoint.from_directory(directory)
-            ray.train.report(report, checkpoint=saved, checkpoint_dir_name=f"checkpoint-{self.step:010d}")
+            ray.train.report(report, checkpoint=saved, checkpoint_dir_name=self._directory())
+
+    def _directory(self) -> str:
+        """A name that no earlier checkpoint of the run has: one that was passed over as damaged keeps its own, and Ray
+        deletes by name."""
+        name = f"checkpoint-{self.step:010d}"
+        again = (f"{name}-{number}" for number in itertools.count(1))
+        return next(one for one in itertools.chain([name], again) if one not in self.taken)
 
     def _state(self) -> dict[str, Any]:
         """What a checkpoint says of itself beside the tensors."""

@@ -59,7 +59,7 @@ class Run:
         snapshot = self.read(SNAPSHOT)
         named = [] if snapshot is None else snapshot["checkpoint_results"]
         found = [Saved(one["checkpoint_dir_name"], one["metrics"]["step"], one["metrics"]) for one in named]
-        return sorted(found, key=lambda one: one.step, reverse=True)
+        return sorted(reversed(found), key=lambda one: one.step, reverse=True)  # of one step the last that was saved
 
     def best(self) -> list[Saved]:
         """The same, best validation score first."""
