@@ -58,8 +58,8 @@ class Run:
         """The checkpoints that count as far as Ray's snapshot says, newest first."""
         snapshot = self.read(SNAPSHOT)
         named = [] if snapshot is None else snapshot["checkpoint_results"]
-        found = [Saved(one["checkpoint_dir_name"], one["metrics"]["step"], one["metrics"]) for one in named]
-        return sorted(reversed(found), key=lambda one: one.step, reverse=True)  # of one step the last that was saved
+        found = [Saved(one["checkpoint_dir_name"], one["metrics"]["step"], one["metrics"]) for one in reversed(named)]
+        return sorted(found, key=lambda one: one.step, reverse=True)  # of one step the last that was saved comes first
 
     def best(self) -> list[Saved]:
         """The same, best validation score first."""
