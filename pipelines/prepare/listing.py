@@ -14,6 +14,7 @@ from pipelines.errors import DataRefused
 from pipelines.prepare import links
 from pipelines.prepare.events import with_events
 from pipelines.prepare.facts import Medium
+from pipelines.prepare.precedence import TYPES
 from pipelines.prepare.settings import DataSettings, SurveySettings
 from pipelines.prepare.versions import listing_digest
 from pipelines.sources.archive import Archive
@@ -23,6 +24,8 @@ from pipelines.sources.schema import Survey
 
 TAKEN_DOWN = "taken_down"
 """Reason of a file that a takedown list withdraws (pipelines/prepare/withdrawal.py)."""
+_LABEL = pc.field("type").isin(TYPES)
+"""Observations that say what a frame shows."""
 
 
 class ReadKeys:
@@ -90,16 +93,13 @@ class Known:
     @cached_property
     def labelled(self) -> set[str]:
         """Keys of the media that a label or caption could give a text."""
-        says = pc.field("caption").is_valid() | pc.field("type").isin(["animal", "blank", "human", "vehicle"])
-        return self._keys_of(self.survey.observations.filter(says))
+        return self._keys_of(self.survey.observations.filter(pc.field("caption").is_valid() | _LABEL))
 
     @cached_property
     def undetected(self) -> set[str]:
         """Keys of the labelled media that only a label of their event names, and that no detector ran on."""
         of_event = pc.field("caption").is_null() & (pc.field("level") == "event") & (pc.field("type") == "animal")
-        of_frame = pc.field("caption").is_valid() | (
-            (pc.field("level") == "media") & pc.field("type").isin(["animal", "blank", "human", "vehicle"])
-        )
+        of_frame = pc.field("caption").is_valid() | ((pc.field("level") == "media") & _LABEL)
         observations = self.survey.observations
         found = self._keys_of(observations.filter(of_event)) - self._keys_of(observations.filter(of_frame))
         return found - self._detection_of.keys()
