@@ -13,7 +13,7 @@ install: $(VENV)/installed
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check "torch>=2.11,<2.14"
-	$(RUN) -m pip install --quiet --disable-pip-version-check -e ".[embedded,pretrained,fast,dev]"
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e ".[embedded,pretrained,fast,dev,bench]"
 	touch $@
 
 demo: install            ## the main job on an embedded S3 server, Ray and MLflow; ends by telling what to open

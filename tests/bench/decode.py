@@ -2,9 +2,7 @@
 
 The sides: Pillow's full decode, copy to RGB and bicubic resize (what open_clip's loader does before ToTensor); OpenCV's
 full decode with INTER_AREA, with and without the second JPEG that img2dataset writes; and libjpeg-turbo at scale 1/8
-and nothing else, below which no decoder of whole JPEGs gets. OpenCV is no dependency: without it its sides are left
-out.
-"""
+and nothing else, below which no decoder of whole JPEGs gets."""
 
 import io
 import statistics
@@ -12,14 +10,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 
+import cv2
 import numpy as np
 import psutil
 import torch
 from PIL import Image
+from simplejpeg import decode_jpeg
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -52,15 +51,14 @@ def comparisons() -> Iterator[Comparison | Note]:
     for camera in CAMERAS:
         files = photographs(camera, FILES)
         yield Note(f"{camera.name}: {FILES} of {camera.width} x {camera.height}, {camera.bits(files):.2f} bits a pixel")
-        yield from _notes(files)
+        yield _quality(files)
         yield from _compared(camera, files)
     yield worker_memory(CAMERAS[0])
 
 
 def _compared(camera: Camera, files: list[bytes]) -> Iterator[Comparison | Note]:
-    ours = [("Pillow", PixelSettings(size=SIDE))]
-    ours += [("simplejpeg", PixelSettings(size=SIDE, decoder="simplejpeg"))] if find_spec("simplejpeg") else []
-    for name, settings in ours:
+    ours = {"Pillow": PixelSettings(size=SIDE), "simplejpeg": PixelSettings(size=SIDE, decoder="simplejpeg")}
+    for name, settings in ours.items():
         small, stored = _small(settings), _stored(settings)
         for theirs, reference, mine in references(small, stored):
             title = f"{camera.name}, ours by {name}, against {theirs}"
@@ -75,11 +73,9 @@ Reference = tuple[str, Callable[[bytes], object], Callable[[bytes], object]]
 def references(small: Callable[[bytes], object], stored: Callable[[bytes], object]) -> Iterator[Reference]:
     """What is compared with, and which of our two it is compared with: pixels, or the stored JPEG."""
     yield "Pillow full, bicubic", pillow_full, small
-    if find_spec("cv2"):
-        yield "OpenCV full, INTER_AREA", opencv_area, small
-        yield "img2dataset's way (OpenCV, second JPEG)", opencv_stored, stored
-    if find_spec("simplejpeg"):
-        yield "scale 1/8 decode alone", floor, small
+    yield "OpenCV full, INTER_AREA", opencv_area, small
+    yield "img2dataset's way (OpenCV, second JPEG)", opencv_stored, stored
+    yield "scale 1/8 decode alone", floor, small
 
 
 def _side(name: str, act: Callable[[bytes], object], files: list[bytes]) -> Side:
@@ -104,8 +100,6 @@ def pillow_full(data: bytes) -> np.ndarray:
 
 
 def opencv_area(data: bytes) -> np.ndarray:
-    import cv2
-
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     assert image is not None
     return cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
@@ -113,14 +107,10 @@ def opencv_area(data: bytes) -> np.ndarray:
 
 def opencv_stored(data: bytes) -> np.ndarray:
     """At img2dataset's default quality."""
-    import cv2
-
     return cv2.imencode(".jpg", opencv_area(data), [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
 
 
 def floor(data: bytes) -> np.ndarray:
-    from simplejpeg import decode_jpeg
-
     return decode_jpeg(data, min_height=1, min_width=1)
 
 
@@ -136,14 +126,14 @@ def psnr(pixels: Tensor, data: bytes) -> float:
     return 10 * float(np.log10(255**2 / error))
 
 
-def _notes(files: list[bytes]) -> Iterator[Note]:
-    ways = {"ours": _small(PixelSettings(size=SIDE)), "Pillow full": lambda data: _chw(pillow_full(data))}
-    if find_spec("cv2"):
-        ways["OpenCV full, INTER_AREA"] = lambda data: _chw(opencv_area(data)[:, :, ::-1].copy())
-    else:
-        yield Note("  OpenCV is not installed (pip install opencv-python-headless): its sides are left out")
+def _quality(files: list[bytes]) -> Note:
+    ways = {
+        "ours": _small(PixelSettings(size=SIDE)),
+        "Pillow full": lambda data: _chw(pillow_full(data)),
+        "OpenCV full, INTER_AREA": lambda data: _chw(opencv_area(data)[:, :, ::-1].copy()),
+    }
     told = ", ".join(f"{name} {statistics.median(psnr(way(d), d) for d in files):.1f} dB" for name, way in ways.items())
-    yield Note(f"  PSNR against an antialiased resize of the whole image in floating point: {told}")
+    return Note(f"  PSNR against an antialiased resize of the whole image in floating point: {told}")
 
 
 def _chw(pixels: np.ndarray) -> Tensor:
