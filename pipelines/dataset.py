@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from infra.storage import Store
 from pipelines.errors import NotFound
 from pipelines.prepare import versions as documents
-from pipelines.prepare.parts import LEDGER, PIXELS, RECORDS
+from pipelines.prepare.parts import LEDGER, PIXELS, RECORDS, with_new_columns
 from xmodal.wordpiece import WordPiece
 
 OPEN_FILES = 256
@@ -145,7 +145,7 @@ class Dataset:
 
     def _located(self, item: Item, columns: list[str]) -> pa.Table:
         file = self._file(item.records.path)
-        table = _with_new_columns(
+        table = with_new_columns(
             file.read([name for name in columns if name in file.schema_arrow.names]), columns, RECORDS
         )
         table = table.append_column("item", pa.array([item.index] * len(table), pa.int32()))
@@ -163,7 +163,7 @@ class Dataset:
         schema = {"pixels": PIXELS, "records": RECORDS}.get(kind, file.schema_arrow)
         wanted = columns or schema.names
         there = [name for name in wanted if name in file.schema_arrow.names]
-        return _with_new_columns(file.read_row_group(group, there), wanted, schema)
+        return with_new_columns(file.read_row_group(group, there), wanted, schema)
 
     def _file(self, path: str) -> pq.ParquetFile:
         system, root = self._files
@@ -185,7 +185,7 @@ class Dataset:
 
     def _ledger_part(self, path: str, columns: list[str]) -> pa.Table:
         file = self._file(path)
-        return _with_new_columns(
+        return with_new_columns(
             file.read([name for name in columns if name in file.schema_arrow.names]), columns, LEDGER
         )
 
@@ -204,14 +204,6 @@ class Dataset:
     def check(self, read_data: bool = False) -> list[str]:
         """Every problem found, one line each; with `read_data` every byte is read and hashed."""
         return check(self, self._home, read_data)
-
-
-def _with_new_columns(table: pa.Table, wanted: list[str], schema: pa.Schema) -> pa.Table:
-    """`table` with nulls in the columns that were not known yet when it was written."""
-    for name in wanted:
-        if name not in table.column_names:
-            table = table.append_column(schema.field(name), pa.nulls(len(table), schema.field(name).type))
-    return table.select(wanted)
 
 
 def check(dataset: Dataset, home: Store, read_data: bool) -> list[str]:

@@ -22,7 +22,7 @@ from infra.storage import Denied, Entry, Store
 from pipelines.errors import NotFound
 from pipelines.places import root_store
 from pipelines.prepare import ledger, versions
-from pipelines.prepare.parts import read_columns
+from pipelines.prepare.parts import LEDGER, read_columns
 from pipelines.prepare.run import receipts
 from pipelines.prepare.settings import NAME
 from xmodal.settings import SettingsError
@@ -135,7 +135,7 @@ def outlived(home: Store, documents: list[versions.Document]) -> dict[int, int]:
 def _rows(home: Store, parts: list[ledger.Row]) -> Iterator[ledger.Row]:
     """What ledger parts say of each file, a few thousand rows in memory at once."""
     for part in parts:
-        table = read_columns(home, part["path"], ["survey", "key", "sha256", "status", "reason", "item"])
+        table = read_columns(home, part["path"], ["survey", "key", "sha256", "status", "reason", "item"], LEDGER)
         for batch in table.to_batches(max_chunksize=8192):
             yield from batch.to_pylist()
 

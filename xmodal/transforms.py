@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xmodal.decoding import BadImage, Decoded, decode, pixel_reader
+from xmodal.look import difference_hash
 from xmodal.settings import Settings
 
 INFRARED_CHROMA = 6.0
@@ -36,6 +37,8 @@ TURNS = {
     8: (1, False),
 }
 """EXIF orientation: quarter turns to the left, then whether to mirror left and right."""
+FRAME = (0.0, 0.0, 1.0, 1.0)
+"""The whole of a frame: left, top, width, height."""
 
 
 class PixelSettings(Settings):
@@ -76,6 +79,8 @@ class PreparedImage(NamedTuple):
     """EXIF orientation 1..8 that was applied; 1 where the header states none."""
     format: str
     """Detected from the bytes: one of FORMATS, or MPO."""
+    look: int
+    """`difference_hash` of the frame."""
 
 
 def prepare_image(data: bytes | None, settings: PixelSettings) -> PreparedImage:
@@ -85,16 +90,13 @@ def prepare_image(data: bytes | None, settings: PixelSettings) -> PreparedImage:
     ignored. `data` None stands for a file that is listed and not there. Raises BadImage, and SettingsError where the
     decoder is not installed.
     """
-    if data is None:
-        raise BadImage("missing", "the file is not there")
-    if not data:
-        raise BadImage("empty", "the file has no bytes")
-    draft_side = None if settings.exact else 2 * settings.size
-    read = pixel_reader(settings.decoder)
-    decoded = decode(data, draft_side, settings.min_side, settings.max_megapixels, read)
+    return prepared_frame(decoded_file(data, settings, 2 * settings.size), settings)
+
+
+def prepared_frame(decoded: Decoded, settings: PixelSettings) -> PreparedImage:
+    """The whole of a decoded file."""
     small = turn(resized(decoded, settings), decoded.pending_turn)
-    sideways = decoded.pending_turn >= 5
-    width, height = (decoded.height, decoded.width) if sideways else (decoded.width, decoded.height)
+    width, height = upright_size(decoded)
     return PreparedImage(
         jpeg=encode_jpeg(small, settings.quality),
         width=width,
@@ -102,15 +104,34 @@ def prepare_image(data: bytes | None, settings: PixelSettings) -> PreparedImage:
         infrared=is_infrared(small),
         exif_turn=decoded.stated_turn,
         format=decoded.format,
+        look=difference_hash(small),
     )
 
 
-def resized(decoded: Decoded, settings: PixelSettings) -> Tensor:
-    """(3, size, size) uint8: antialiased bicubic of the window that `settings.resize` takes of the frame. The window
-    begins at a whole pixel and ends where it ends."""
-    width, height = decoded.extent
+def decoded_file(data: bytes | None, settings: PixelSettings, side: int) -> Decoded:
+    """A file's pixels, at a scale that keeps `side` pixels of either side of the frame. Raises as `prepare_image`."""
+    if data is None:
+        raise BadImage("missing", "the file is not there")
+    if not data:
+        raise BadImage("empty", "the file has no bytes")
+    read = pixel_reader(settings.decoder)
+    return decode(data, None if settings.exact else side, settings.min_side, settings.max_megapixels, read)
+
+
+def upright_size(decoded: Decoded) -> tuple[int, int]:
+    """Width and height of the file at full scale after the turn still to be made."""
+    sideways = decoded.pending_turn >= 5
+    return (decoded.height, decoded.width) if sideways else (decoded.width, decoded.height)
+
+
+def resized(decoded: Decoded, settings: PixelSettings, within: tuple[float, float, float, float] = FRAME) -> Tensor:
+    """(3, size, size) uint8: antialiased bicubic of the window that `settings.resize` takes of the part `within` (left,
+    top, width, height, relative to the frame before its turn). The window begins at a whole pixel and ends where it
+    ends."""
+    width, height = within[2] * decoded.extent[0], within[3] * decoded.extent[1]
     left, top, share_x, share_y = window(settings, width, height)
-    x, y, seen_x, seen_y = int(left * width), int(top * height), share_x * width, share_y * height
+    x, y = int(within[0] * decoded.extent[0] + left * width), int(within[1] * decoded.extent[1] + top * height)
+    seen_x, seen_y = share_x * width, share_y * height
     seen = decoded.pixels[:, y : y + _whole(seen_y), x : x + _whole(seen_x)]
     scale = (_factor(settings.size, seen_y), _factor(settings.size, seen_x))
     return F.interpolate(seen[None], scale_factor=scale, mode="bicubic", antialias=True)[0, :3]

@@ -17,6 +17,7 @@ Reason = Literal[
     "no_caption",  # its facts gave no text
     "event_label_without_box",  # only a label of its event names it, and the detector found no animal in it
     "event_label_without_detector",  # only a label of its event names it, and no detector ran on it
+    "near_duplicate",  # it looks like another training frame of its event (data.thin)
     "blank_beyond_share",  # a blank training frame that captions.blank_share leaves out
 ]
 LEDGER_REASONS: tuple[Reason, ...] = ("cross_split_duplicate", "untrusted_clock")

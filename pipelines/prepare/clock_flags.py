@@ -9,7 +9,7 @@ import numpy as np
 from infra.storage import Store
 from pipelines.prepare import clocks
 from pipelines.prepare.listing import SurveyListing
-from pipelines.prepare.parts import read_columns
+from pipelines.prepare.parts import PIXELS, read_columns
 from pipelines.prepare.plan import Held, Item
 from pipelines.prepare.run import Run
 
@@ -38,7 +38,7 @@ def measure(home: Store, items: Iterable[Item], held: Held) -> None:
     """Completes the outcomes of files read before outcomes told infrared, from the pixel parts' own column."""
     lacking = {item.identity: part for item in items for part in _lacking(item, held)}
     with ThreadPoolExecutor(READERS) as pool:
-        tables = pool.map(lambda part: read_columns(home, part["path"], ["key", "infrared"]), lacking.values())
+        tables = pool.map(lambda part: read_columns(home, part["path"], ["key", "infrared"], PIXELS), lacking.values())
         for part, table in zip(lacking.values(), tables, strict=True):
             for key, infrared in zip(table["key"].to_pylist(), table["infrared"].to_pylist(), strict=True):
                 held.outcomes[part["survey"], key]["infrared"] = infrared

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import torch
 
 from infra.storage import Store
-from pipelines.prepare.parts import GROUP_ROWS, TEXT_FEATURES, parquet, put_part, read_columns
+from pipelines.prepare.parts import GROUP_ROWS, RECORDS, TEXT_FEATURES, parquet, put_part, read_columns
 from xmodal.encoders import ImageEncoderSettings, TextEncoderSettings
 from xmodal.transforms import decode_pixels
 from xmodal.wordpiece import WordPiece
@@ -82,7 +82,7 @@ class TextFeatures:
         self._shape = list(longest.shape[1:])
 
     def __call__(self, task: FeatureTask) -> bytes:
-        rows = read_columns(task.home, task.part["path"], ["sample_id", "captions"])
+        rows = read_columns(task.home, task.part["path"], ["sample_id", "captions"], RECORDS)
         texts = [[one["text"] for one in json.loads(row)] for row in rows["captions"].to_pylist()]
         features, lengths = self._encoded([text for row in texts for text in row])
         ends = np.cumsum([len(row) for row in texts])

@@ -26,7 +26,7 @@ from pipelines.prepare.attributes import Vocabulary
 from pipelines.prepare.clock_flags import ClockFlags, clock_flags
 from pipelines.prepare.derived import derive
 from pipelines.prepare.document import describe, split_counts, unused
-from pipelines.prepare.images import PixelReceipt, PixelTask, ReadPixels
+from pipelines.prepare.images import File, PixelReceipt, PixelTask, ReadPixels
 from pipelines.prepare.lexicon import Lexicon
 from pipelines.prepare.placed import placed
 from pipelines.prepare.plan import Held, Item, cut_items, inherited, ledger_rows, unchanged
@@ -35,6 +35,7 @@ from pipelines.prepare.records import RecordsTask, WriteRecords, records_id
 from pipelines.prepare.run import Run
 from pipelines.prepare.settings import DataSettings, SplitSettings
 from pipelines.prepare.splits import Split, assign, check_counts
+from pipelines.prepare.thinning import near_duplicates
 from pipelines.prepare.withdrawal import Withdrawn, count_unmatched, found_by_reading, withdraw
 from pipelines.prepare.workers import RayWorkers, Workers
 from pipelines.progress import Progress
@@ -113,8 +114,8 @@ def take(run: Run, withdrawn: Withdrawn) -> tuple[list[Item], Held]:
     """Every item and what is held of it, after reading those that the parent lacks. Where withdrawn bytes came to light
     the items that held them are cut again without them; no other is read twice."""
     while True:
-        items = [item for listing in run.listings for item in cut_items(listing, run.data.pixels)]
-        held = inherited(items, run.before, run.inherited("pixels"))
+        items = [item for listing in run.listings for item in cut_items(listing, run.data)]
+        held = inherited(items, run.before, run.inherited("pixels"), run.needed)
         read_pixels(run, [item for item in items if item.identity not in held.parts], held)
         if not found_by_reading(run.listings, held, withdrawn):
             return items, held
@@ -124,7 +125,7 @@ def account(run: Run, held: Held, clocks: ClockFlags) -> list[ledger.Row]:
     """Ledger rows of every file of every survey. Raises DataRefused where too many are bad."""
     rows: list[ledger.Row] = []
     for listing in run.listings:
-        own = ledger_rows(listing, held, run.data.pixels, clocks[listing.name])
+        own = ledger_rows(listing, held, clocks[listing.name])
         ledger.check_quality(listing.name, own, run.data.max_bad_share)
         rows += own
     ledger.check_complete(rows, {listing.name: len(listing.entries) for listing in run.listings})
@@ -134,10 +135,29 @@ def account(run: Run, held: Held, clocks: ClockFlags) -> list[ledger.Row]:
 def split(run: Run, rows: list[ledger.Row]) -> Split:
     """The split of every readable file; a row that would link two splits gets its reason in the ledger."""
     found = assign(run.data.split, placed(run.listings, rows, run.before), pinned(run))
+    found.of.update(dict.fromkeys(thinned(run, rows, found.of), ("none", "near_duplicate")))
     for row in rows:
         _, reason = found.of.get((row["survey"], row["key"]), ("none", None))
         if reason in LEDGER_REASONS:
             row["reason"] = reason
+    return found
+
+
+def thinned(run: Run, rows: list[ledger.Row], splits: Splits) -> list[tuple[str, str]]:
+    """Survey and key of the training frames that are left out for looking like another one of their event."""
+    if run.data.thin is None:
+        return []
+    looks: dict[str, dict[str, int]] = {listing.name: {} for listing in run.listings}
+    for row in rows:
+        if row["look"] is not None and splits.get((row["survey"], row["key"]), ("none", None))[0] == "train":
+            looks[row["survey"]][row["key"]] = row["look"]
+    found = []
+    for listing in run.listings:
+        own = looks[listing.name]
+        frames = [
+            (key, own[key], one) for key, one in listing.known.media(own).items() if one.media and one.media["event_id"]
+        ]
+        found += [(listing.name, key) for key in near_duplicates(frames, run.data.thin, run.data.detector_threshold)]
     return found
 
 
@@ -152,18 +172,22 @@ def read_pixels(run: Run, items: list[Item], held: Held) -> None:
             archive=item.listing.settings.store(),
             home=run.home,
             receipt=receipts,
-            files=[(item.listing.entries[key], item.listing.known.media_id(key)) for key in item.keys],
+            files=[
+                File(item.listing.entries[key], item.listing.known.media_id(key), item.boxes.get(key, ()))
+                for key in item.keys
+            ],
             settings=run.data.pixels,
-            unchanged=unchanged(item, run.read_before, parts, run.data.pixels),
+            unchanged=unchanged(item, run.read_before, parts, run.data, run.needed),
+            margin=run.data.crops.margin if run.data.crops else 0.0,
         )
         for item in items
     }
-    surveys = {item.identity: item.survey for item in items}
+    by_name = {item.identity: item for item in items}
     outcomes = Counter[str]()
     with run.progress("prepare", total=sum(len(item.keys) for item in items), unit="images") as progress:
         for data in run.perform("pixels", ReadPixels, (), tasks, lambda data: PixelReceipt.from_bytes(data).part):
             receipt = PixelReceipt.from_bytes(data)
-            held.add(surveys[receipt.item], receipt)
+            held.add(by_name[receipt.item], receipt, run.data)
             outcomes.update(reason or "ok" for reason in receipt.outcomes["reason"].to_pylist())
             progress.update(outcomes.total(), **outcomes)
 
@@ -211,6 +235,7 @@ def write_records(
             lexicon=known_names,
             captions=run.data.captions,
             pixels=run.data.pixels,
+            crops=run.data.crops,
             threshold=run.data.detector_threshold,
             undetected=run.data.event_labels == "always",
         )

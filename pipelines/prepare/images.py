@@ -8,19 +8,21 @@ not read the item again.
 import hashlib
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.storage import Store, Unreadable
+from pipelines.prepare.crops import box_name
 from pipelines.prepare.items import sample_id
 from pipelines.prepare.parts import PIXELS, parquet, put_part
 from pipelines.sources.archive import Archive, is_streamed
 from pipelines.sources.members import ArchiveEntry, Content
+from xmodal.crops import Box, prepare_crops
 from xmodal.transforms import BadImage, PixelSettings, PreparedImage, prepare_image
 
 READERS = 16
@@ -37,6 +39,7 @@ OUTCOMES = pa.schema(
         ("magic", pa.string()),
         ("exif_turn", pa.int32()),
         ("infrared", pa.bool_()),  # measured from the pixels
+        ("look", pa.int64()),
     ]
 )
 In = TypeVar("In")
@@ -51,29 +54,41 @@ class Unchanged:
     outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
     parts: list[dict[str, Any]] = field(default_factory=list)
 
-    def rows(self, home: Store) -> dict[str, dict[str, Any]]:
+    def rows(self, home: Store) -> dict[str, list[dict[str, Any]]]:
         """PIXELS rows by key. A part that is not what its entry says gives none: its files are read again."""
-        found = {}
+        found: dict[str, list[dict[str, Any]]] = {}
         for part in self.parts:
             data = home.read(part["path"]) if home.head(part["path"]) else b""
             if hashlib.sha256(data).hexdigest() == part["sha256"]:
                 table = pq.read_table(pa.BufferReader(data), schema=PIXELS)
-                found |= {row["key"]: row for row in table.to_pylist() if row["key"] in self.outcomes}
+                for row in table.to_pylist():
+                    if row["key"] in self.outcomes:
+                        found.setdefault(row["key"], []).append(row)
         return found
+
+
+class File(NamedTuple):
+    """A file to read: where it lies, the id of its medium, the boxes to cut crops around (none: the whole frame)."""
+
+    entry: ArchiveEntry
+    media_id: str
+    boxes: tuple[Box, ...] = ()
 
 
 @dataclass(frozen=True)
 class PixelTask:
-    """One item to read: its files with their media ids, sorted by key, and those that need no reading."""
+    """One item to read: its files, sorted by key, and those that need no reading."""
 
     item: str
     survey: str
     archive: Store
     home: Store
     receipt: Store
-    files: list[tuple[ArchiveEntry, str]]
+    files: list[File]
     settings: PixelSettings
     unchanged: Unchanged = Unchanged()
+    margin: float = 0.0
+    """Of crops."""
 
 
 @dataclass(frozen=True)
@@ -103,25 +118,27 @@ class ReadPixels:
     def __call__(self, task: PixelTask) -> bytes:
         outcomes: list[dict[str, Any]] = []
         rows: list[dict[str, Any]] = []
-        for media_id, outcome, row in self._files(task):
+        for media_id, outcome, own in self._files(task):
             outcomes.append(outcome)
-            rows += [row | {"sample_id": sample_id(task.survey, media_id)}] if row else []
+            rows += [row | {"sample_id": sample_id(task.survey, media_id, row["crop"] or "")} for row in own]
         outcomes, rows = (sorted(some, key=lambda row: row["key"]) for some in (outcomes, rows))
         receipt = PixelReceipt(task.item, self._put(task, rows), pa.Table.from_pylist(outcomes, OUTCOMES))
         data = receipt.to_bytes()
         task.receipt.put(f"{task.item}.parquet", data)
         return data
 
-    def _files(self, task: PixelTask) -> Iterator[tuple[str, dict[str, Any], dict[str, Any] | None]]:
-        """Media id, outcome, and the row of an image, of every file; those that the parent knows are not read."""
-        media_ids = {entry.key: media_id for entry, media_id in task.files}
+    def _files(self, task: PixelTask) -> Iterator[tuple[str, dict[str, Any], list[dict[str, Any]]]]:
+        """Media id, outcome, and the rows of an image, of every file; those that the parent knows are not read."""
+        files = {file.entry.key: file for file in task.files}
         copied = task.unchanged.rows(task.home)
         known = {key: one for key, one in task.unchanged.outcomes.items() if one["reason"] or key in copied}
-        yield from ((media_ids[key], outcome, copied.get(key)) for key, outcome in known.items())
-        new = [entry for entry, _ in task.files if entry.key not in known]
+        yield from ((files[key].media_id, outcome, copied.get(key, [])) for key, outcome in known.items())
+        new = [file.entry for key, file in files.items() if key not in known]
         for entry, data in self._contents(Archive(task.archive), new):
-            outcome, image = prepared(entry.key, data, task.settings)
-            yield media_ids[entry.key], outcome, _row(outcome, image) if image else None
+            file = files[entry.key]
+            outcome, images = prepared(entry.key, data, file.boxes, task.margin, task.settings)
+            crops = [box_name(box) for box in file.boxes] or [None]
+            yield file.media_id, outcome, [_row(outcome, *one) for one in zip(images, crops, strict=False)]
 
     def _contents(self, archive: Archive, entries: list[ArchiveEntry]) -> Iterator[tuple[ArchiveEntry, Content]]:
         """Every file's content; members of compressed tars come last, in the order of their tar."""
@@ -139,19 +156,23 @@ class ReadPixels:
         )
 
 
-def prepared(key: str, data: Content, settings: PixelSettings) -> tuple[dict[str, Any], PreparedImage | None]:
-    """An OUTCOMES row for a file's content, and its pixels where it is an image."""
+def prepared(
+    key: str, data: Content, boxes: Sequence[Box], margin: float, settings: PixelSettings
+) -> tuple[dict[str, Any], list[PreparedImage]]:
+    """An OUTCOMES row for a file's content, and where it is an image its pixels, or those of its crops."""
     if isinstance(data, Unreadable):
-        return {"key": key, "reason": data.reason, "detail": str(data)[:200]}, None
+        return {"key": key, "reason": data.reason, "detail": str(data)[:200]}, []
     outcome: dict[str, Any] = {"key": key, "sha256": hashlib.sha256(data).digest() if data is not None else None}
     try:
-        image = prepare_image(data, settings)
+        images = prepare_crops(data, boxes, margin, settings) if boxes else [prepare_image(data, settings)]
     except BadImage as bad:
-        return outcome | {"reason": bad.reason, "detail": bad.detail[:200]}, None
-    return outcome | {"magic": image.format, "exif_turn": image.exif_turn, "infrared": image.infrared}, image
+        return outcome | {"reason": bad.reason, "detail": bad.detail[:200]}, []
+    image = images[0]
+    seen = {"magic": image.format, "exif_turn": image.exif_turn, "infrared": image.infrared, "look": image.look}
+    return outcome | seen, images
 
 
-def _row(outcome: dict[str, Any], image: PreparedImage) -> dict[str, Any]:
+def _row(outcome: dict[str, Any], image: PreparedImage, crop: str | None) -> dict[str, Any]:
     return {
         "key": outcome["key"],
         "image": image.jpeg,
@@ -159,6 +180,7 @@ def _row(outcome: dict[str, Any], image: PreparedImage) -> dict[str, Any]:
         "height": image.height,
         "infrared": image.infrared,
         "source_sha256": outcome["sha256"],
+        "crop": crop,
     }
 
 

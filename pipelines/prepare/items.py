@@ -55,13 +55,15 @@ def _gather(children: dict[str, list[str]], position: int, most: int) -> Iterato
         yield from _gather(half, position + 1, most)
 
 
-def item_id(survey: str, files: Sequence[tuple[str, str, int, str]], pixels: PixelSettings) -> str:
+def item_id(
+    survey: str, files: Sequence[tuple[str, str, int, str]], pixels: PixelSettings, crops: Sequence[Any] = ()
+) -> str:
     """16 hex digits of an item of `files` (key, etag, size, media_id), known before anything of them is read.
 
-    The media id counts because sample ids are made of it.
+    The media id counts because sample ids are made of it; `crops` is all that decides what is cut out of the frames.
     """
     listed: list[Any] = sorted(files)
-    return digest(survey, listed, settings_digest(pixels), PIXELS_VERSION)[:16]
+    return digest(survey, listed, settings_digest(pixels), PIXELS_VERSION, *crops)[:16]
 
 
 def sample_id(survey: str, media_id: str, crop: str = "") -> str:

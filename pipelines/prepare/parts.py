@@ -20,10 +20,14 @@ PIXELS = pa.schema(
         ("sample_id", pa.string()),
         ("key", pa.string()),  # path in the survey's archive
         ("image", pa.binary()),  # JPEG without EXIF
-        ("width", pa.int32()),  # of the original, after the EXIF turn
+        ("width", pa.int32()),  # of the original file, after the EXIF turn
         ("height", pa.int32()),
         ("infrared", pa.bool_()),  # measured from the pixels
         ("source_sha256", pa.binary(32)),  # of the original file
+        (
+            "crop",
+            pa.string(),
+        ),  # x,y,width,height of the box it was cut around; null = all of the frame
     ]
 )
 
@@ -53,6 +57,7 @@ RECORDS = pa.schema(
         ("licence", pa.string()),
         ("rights_holder", pa.string()),
         ("incumbents", pa.binary()),  # UTF-8 JSON, what machines said: see pipelines/prepare/incumbents.py; null = none
+        ("crop", pa.string()),  # as the pixels have it
     ]
 )
 BOX_CLASSES = ("animal", "human", "vehicle")
@@ -77,6 +82,10 @@ LEDGER = pa.schema(
         ("exif_turn", pa.int32()),  # EXIF orientation 1-8
         ("clock_flags", pa.string()),  # a|b, as the table in clocks says
         ("infrared", pa.bool_()),  # measured from the pixels; null = they were not read
+        (
+            "look",
+            pa.int64(),
+        ),  # difference hash, see xmodal/look.py; null = not read, or before it was kept
     ]
 )
 
@@ -110,8 +119,19 @@ def entry_of(name: str, kind: str, data: bytes) -> dict[str, Any]:
     return {"path": f"{name}-{sha256[:16]}.{kind}", "sha256": sha256, "bytes": len(data)}
 
 
-def read_columns(home: Store, path: str, columns: list[str]) -> pa.Table:
-    """Some columns of a part; the bytes of the others are not read."""
+def read_columns(home: Store, path: str, columns: list[str], schema: pa.Schema) -> pa.Table:
+    """Some columns of a part; the bytes of the others are not read. Those of `schema` that were not known yet when it
+    was written hold nulls."""
     system, root = home.filesystem()
-    with system.open_input_file(f"{root}/{path}") as file:
-        return pq.ParquetFile(file).read(columns)
+    with system.open_input_file(f"{root}/{path}") as stream:
+        file = pq.ParquetFile(stream)
+        table = file.read([name for name in columns if name in file.schema_arrow.names])
+    return with_new_columns(table, columns, schema)
+
+
+def with_new_columns(table: pa.Table, wanted: list[str], schema: pa.Schema) -> pa.Table:
+    """`table` with nulls in the columns that were not known yet when it was written."""
+    for name in wanted:
+        if name not in table.column_names:
+            table = table.append_column(schema.field(name), pa.nulls(len(table), schema.field(name).type))
+    return table.select(wanted)

@@ -13,16 +13,18 @@ from pipelines.prepare import captions
 from pipelines.prepare.assigned import Assigned
 from pipelines.prepare.attributes import Coder, Vocabulary, values
 from pipelines.prepare.clocks import trusts
+from pipelines.prepare.crops import CropSettings, about_crop, named_box
 from pipelines.prepare.digests import digest, settings_digest, share
 from pipelines.prepare.event_labels import kept_back
 from pipelines.prepare.facts import FACTS_VERSION, Medium, facts
 from pipelines.prepare.incumbents import incumbents
 from pipelines.prepare.language import version
 from pipelines.prepare.lexicon import Lexicon
-from pipelines.prepare.parts import BOX_CLASSES, RECORDS, parquet, put_part, read_columns
+from pipelines.prepare.parts import BOX_CLASSES, PIXELS, RECORDS, parquet, put_part, read_columns
 from pipelines.prepare.settings import CaptionSettings, DataSettings
 from pipelines.prepare.units import place_hash
-from xmodal.transforms import PixelSettings, boxes_after
+from xmodal.crops import crop_window, within_window
+from xmodal.transforms import FRAME, PixelSettings, boxes_after
 
 RECORDS_VERSION = 2
 """Raised when the same facts and settings give other records."""
@@ -47,6 +49,7 @@ class RecordsTask:
     lexicon: Lexicon
     captions: CaptionSettings
     pixels: PixelSettings
+    crops: CropSettings | None
     threshold: float
     undetected: bool
     """Whether labels of events reach frames that no detector ran on."""
@@ -72,6 +75,7 @@ def records_id(
         data.detector_threshold,
         data.event_labels,
     ]
+    settings += [settings_digest(data.crops)] if data.crops else []
     settings += [one.places_of for one in data.surveys if one.name == part["survey"] and one.places_of is not None]
     return digest(part["item"], part["sha256"], known, settings, versions)[:16]
 
@@ -81,7 +85,7 @@ class WriteRecords:
 
     def __call__(self, task: RecordsTask) -> bytes:
         pixels = read_columns(
-            task.home, task.pixel_part, ["sample_id", "key", "width", "height", "infrared"]
+            task.home, task.pixel_part, ["sample_id", "key", "width", "height", "infrared", "crop"], PIXELS
         ).to_pylist()
         coder = Coder(task.vocabulary)
         rows = [record(row, task, coder) for row in pixels]
@@ -98,6 +102,7 @@ class WriteRecords:
 def record(pixel: dict[str, Any], task: RecordsTask, coder: Coder) -> dict[str, Any]:
     """One RECORDS row; `pixel` holds what the pixel part says of the image beside its bytes."""
     medium = task.media[pixel["key"]]
+    medium = about_crop(medium, pixel["crop"]) if pixel["crop"] else medium
     media = medium.media or {"media_id": pixel["key"]}
     trusted = media.get("captured_at") is not None and trusts(task.clock_flags[pixel["key"]])
     known = facts(medium, pixel["infrared"], trusted, task.threshold, task.undetected)
@@ -110,7 +115,7 @@ def record(pixel: dict[str, Any], task: RecordsTask, coder: Coder) -> dict[str, 
     copied = ("media_id", "event_id", "deployment_id", "captured_at", "utc_offset", "licence", "rights_holder")
     return {
         **{name: media.get(name) for name in copied},
-        **boxes(medium.detection, pixel["width"], pixel["height"], task.pixels),
+        **boxes(medium.detection, pixel, task),
         "sample_id": pixel["sample_id"],
         "survey": task.survey,
         "place": place_hash(task.place_names, media["place"]) if media.get("place") is not None else None,
@@ -123,6 +128,7 @@ def record(pixel: dict[str, Any], task: RecordsTask, coder: Coder) -> dict[str, 
         "captions": json.dumps(texts, ensure_ascii=False).encode() if texts else b"[]",
         "facts": json.dumps(known, ensure_ascii=False, sort_keys=True).encode(),
         "incumbents": incumbents(medium, task.threshold),
+        "crop": pixel["crop"],
     }
 
 
@@ -144,12 +150,15 @@ def _used(task: RecordsTask, pixel: dict[str, Any], known: dict[str, Any], texts
     return split, reason
 
 
-def boxes(detection: dict[str, Any] | None, width: int, height: int, pixels: PixelSettings) -> dict[str, Any]:
+def boxes(detection: dict[str, Any] | None, pixel: dict[str, Any], task: RecordsTask) -> dict[str, Any]:
     """The box columns, in the geometry of the stored image; all null where no detector ran."""
     if detection is None:
         return {}
-    found = np.array(detection["boxes"] or [], np.float32).reshape(-1, 4)
-    placed, kept = boxes_after(pixels, found, width, height)
+    shown, width, height = FRAME, pixel["width"], pixel["height"]
+    if pixel["crop"] and task.crops:
+        shown = crop_window(named_box(pixel["crop"]), task.crops.margin, task.pixels.min_side, width, height)
+    found = within_window(np.array(detection["boxes"] or [], np.float32), shown)
+    placed, kept = boxes_after(task.pixels, found, round(shown[2] * width), round(shown[3] * height))
     order = {name: code for code, name in enumerate(BOX_CLASSES)}
     classes = [order.get(name, -1) for name in detection["classes"] or []]
     return {

@@ -54,6 +54,11 @@ class Run:
         return self.data.model_copy(update={"version": None})
 
     @property
+    def needed(self) -> tuple[str, ...]:
+        """Ledger columns that must be known of every image, which versions made by older code may lack."""
+        return ("look",) if self.data.thin else ()
+
+    @property
     def fingerprint(self) -> str:
         return fingerprint({"data": self.settings})
 

@@ -9,8 +9,10 @@ from pydantic import Field, field_validator, model_validator
 from infra.storage import Linked, Store, Web, host_of, open_store
 from pipelines.prepare.by_place import PlaceSplit
 from pipelines.prepare.by_time import TimeSplit
+from pipelines.prepare.crops import CropSettings
 from pipelines.prepare.language import available
 from pipelines.prepare.published import PublishedSplit
+from pipelines.prepare.thinning import ThinSettings
 from pipelines.sources import OverlaySettings, SourceSettings
 from xmodal.settings import Settings
 from xmodal.transforms import PixelSettings
@@ -131,6 +133,11 @@ class DataSettings(Settings):
     """Size and quality of the stored images."""
     captions: CaptionSettings = CaptionSettings()
     """Generated texts."""
+    crops: CropSettings | None = None
+    """Crops around the animals that a detector (or a label with a box) found, in place of the frames they stand in; a
+    frame without such a box stays whole. Without it every frame stays whole."""
+    thin: ThinSettings | None = None
+    """Training frames that look like another one of their event are left out; without it none."""
     split: SplitSettings = PlaceSplit(kind="place")
     """Which rows train, validate and test."""
     privacy: PrivacySettings = PrivacySettings()

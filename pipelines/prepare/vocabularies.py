@@ -11,7 +11,7 @@ from infra.storage import Store
 from pipelines.prepare.attributes import Vocabulary, extend, values
 from pipelines.prepare.facts import animal_facts
 from pipelines.prepare.lexicon import Lexicon, lexicon
-from pipelines.prepare.parts import entry_of, read_columns
+from pipelines.prepare.parts import RECORDS, entry_of, read_columns
 from pipelines.sources.schema import Survey
 from xmodal.wordpiece import WordPiece
 
@@ -57,6 +57,6 @@ def train_wordpiece(home: Store, records: list[dict[str, Any]], size: int) -> st
 
 def _train_texts(home: Store, records: list[dict[str, Any]]) -> Iterator[str]:
     for part in records:
-        table = read_columns(home, part["path"], ["split", "captions"])
+        table = read_columns(home, part["path"], ["split", "captions"], RECORDS)
         for captions in table.filter(pc.field("split") == "train")["captions"].to_pylist():
             yield from (one["text"] for one in json.loads(captions))

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from infra.storage import open_store
-from pipelines.prepare.images import PixelTask, ReadPixels
+from pipelines.prepare.images import File, PixelTask, ReadPixels
 from pipelines.sources.archive import ArchiveEntry
 from tests.bench.frame import Comparison, Side, compare
 from tests.bench.photographs import CAMERAS, Camera, photographs
@@ -163,13 +163,13 @@ def grown_by_an_item(folder: str) -> int:
     writing 5 to clear_refs forgets the peak so far."""
     torch.set_num_threads(1)
     store = open_store(folder)
-    entries = [(ArchiveEntry(entry.key, entry.size, entry.etag), entry.key) for entry in store.list()]
+    files = [File(ArchiveEntry(entry.key, entry.size, entry.etag), entry.key) for entry in store.list()]
     worker, settings = ReadPixels(), PixelSettings(size=SIDE)
     with tempfile.TemporaryDirectory() as target:
         home = open_store(target)
-        worker(PixelTask("warm", "survey", store, home, home, entries[:1], settings))
+        worker(PixelTask("warm", "survey", store, home, home, files[:1], settings))
         before = psutil.Process().memory_info().rss
         Path("/proc/self/clear_refs").write_text("5")
-        worker(PixelTask("item", "survey", store, home, home, entries, settings))
+        worker(PixelTask("item", "survey", store, home, home, files, settings))
     peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(peak.split()[1]) * 1024 - before

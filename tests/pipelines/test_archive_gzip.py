@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.storage import NotFound, Store, Unreadable, open_store
-from pipelines.prepare.images import PixelReceipt, PixelTask, ReadPixels
+from pipelines.prepare.images import File, PixelReceipt, PixelTask, ReadPixels
 from pipelines.sources import gzip_members
 from pipelines.sources.archive import Archive, is_streamed
 from pipelines.sources.members import ArchiveEntry
@@ -204,7 +204,7 @@ def test_an_item_reads_loose_files_and_all_kinds_of_members_in_the_order_of_thei
     store.put("d.tar", tar_of({"x.jpg": jpeg}))
     entries: list[ArchiveEntry] = list(Archive(store).entries())
     home = open_store(str(tmp_path / "home"))
-    files = [(entry, entry.key) for entry in entries]
+    files = [File(entry, entry.key) for entry in entries]
     task = PixelTask("item", "survey", store, home, home, files, PixelSettings(size=16, min_side=4))
     receipt = PixelReceipt.from_bytes(ReadPixels()(task))
     outcomes = dict(zip(receipt.outcomes["key"].to_pylist(), receipt.outcomes["reason"].to_pylist(), strict=True))

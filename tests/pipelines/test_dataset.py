@@ -8,11 +8,11 @@ import pyarrow as pa
 import pytest
 
 from infra.storage import Store, open_store
-from pipelines.dataset import Dataset, _with_new_columns, versions
+from pipelines.dataset import Dataset, versions
 from pipelines.errors import NotFound
 from pipelines.prepare import flow, items
 from pipelines.prepare import versions as documents
-from pipelines.prepare.parts import LEDGER, PIXELS, RECORDS
+from pipelines.prepare.parts import LEDGER, PIXELS, RECORDS, with_new_columns
 from tests.pipelines.surveys import IMAGE, IN_PROCESS, TEXT, settings, write_survey
 from xmodal.encoders.hugging_face import HuggingFaceVision
 from xmodal.encoders.hugging_face_text import HuggingFaceText
@@ -59,7 +59,7 @@ def test_records_say_where_each_row_stands(dataset: Dataset) -> None:
 
 def test_a_column_that_an_old_part_lacks_reads_as_null() -> None:
     old = pa.table({"sample_id": ["a"]})
-    assert _with_new_columns(old, ["licence", "sample_id"], RECORDS).to_pylist() == [
+    assert with_new_columns(old, ["licence", "sample_id"], RECORDS).to_pylist() == [
         {"licence": None, "sample_id": "a"}
     ]
 
