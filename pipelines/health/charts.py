@@ -77,7 +77,7 @@ def tail(frames: Sequence[int], few: int) -> Chart:
     """Frames of each species, the most frequent first; both axes logarithmic, a rule at `few`."""
 
     def paint(figure: Figure, theme: Theme) -> None:
-        axes = figure.add_axes((0.1, 0.17, 0.86, 0.78))
+        axes = figure.add_axes((0.14, 0.17, 0.83, 0.78))
         axes.set_facecolor("none")
         axes.spines[:].set_visible(False)
         axes.set_xscale("log")
@@ -100,4 +100,4 @@ def tail(frames: Sequence[int], few: int) -> Chart:
         f"Long tail: {len(frames)} species, {frames[0]} frames of the most frequent, {frames[-1]} of the rarest; "
         f"{rare} have fewer than {few}"
     )
-    return draw(paint, (6.4, 2.4), alt)
+    return draw(paint, (3.9, 2.4), alt)

@@ -156,7 +156,7 @@ def _timeline(known: pa.Table) -> Timeline | None:
     years = len(_months({month for _, month, _ in counts})) > MOST_COLUMNS
     period = (lambda month: month[:4]) if years else (lambda month: month)
     named = {period(month) for _, month, _ in counts}
-    periods = sorted(named) if years else _months(named)
+    periods = [str(year) for year in range(int(min(named)), int(max(named)) + 1)] if years else _months(named)
     sizes = Counter[str]()
     for (place, _, _), count in counts.items():
         sizes[place or charts.NOWHERE] += count

@@ -65,7 +65,7 @@ class HealthContent:
         """One sentence of what a run would make of the archive."""
         if self.files.obstacles:
             return f"A run would stop: {self.files.obstacles[0]}."
-        start = f"Of {count(self.files.listed)} files {count(self.files.taken)} would be taken, and "
+        start = f"Of {count(self.files.listed)} files listed, {count(self.files.taken)} would be taken, and "
         start += f"{count(self.files.used)} of them would train, validate or test a model"
         if not self.testable:
             return f"{start}."
@@ -89,14 +89,18 @@ class HealthContent:
         if not read:
             return Card("Bad files", "—", "no file was read", "give --sample a number")
         low, high = others.span
-        span = "every file was read" if others.whole else f"{count(low)} to {count(high)} of the others to expect, 95 %"
+        span = (
+            "every file was read"
+            if others.whole
+            else f"{count(low)} to {count(high)} of all {count(others.unread)} to expect, 95 %"
+        )
         return Card("Bad files among those read", count(bad), f"of {count(read)} read", span, percent(bad, read))
 
     def _clock_card(self) -> Card:
         beside = f"of {count(self.clocks.files)} files"
         note = f"at {count(self.clocks.faulty)} of {count(self.clocks.every)} cameras"
         share = percent(self.clocks.distrusted, self.clocks.files)
-        return Card("Clocks not believed", count(self.clocks.distrusted), beside, note, share)
+        return Card("Files without a trusted time", count(self.clocks.distrusted), beside, note, share)
 
     def _species_card(self) -> list[Card]:
         if not self.testable:

@@ -126,7 +126,9 @@ def _advice(rows: Sequence[Row], obstacles: Sequence[str], refused: bool) -> lis
     for row in [row for row in worst if words.reason(row.name).remedy][:MOST_ADVICE]:
         found.append(f"{some(row.files, 'file')} ({row.meaning}): {words.reason(row.name).remedy}")
     if refused:
-        found.append("Metadata rows not taken as written: docs/formats.md explains the reasons; correct the tables.")
+        found.append(
+            "Rows not taken as written: docs/formats.md says what becomes of them; correct the unexpected ones."
+        )
     return found or ["Nothing: run xmodal prepare."]
 
 

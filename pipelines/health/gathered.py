@@ -134,41 +134,40 @@ def _files(
     media = listing.known.survey.media
     camera = dict(zip(media["key"].to_pylist(), cameras.names(media).to_pylist(), strict=True))
     keys = sorted(listing.entries.keys() | listing.rejected.keys())
-    ids: dict[tuple[str, str], str] = {}
     for start in range(0, len(keys), BATCH):
         for key, medium in listing.known.media(keys[start : start + BATCH]).items():
             entry, reason = listing.entries.get(key), listing.rejected.get(key)
             row = {"survey": listing.name, "key": key, "listed": entry is not None, "reason": reason}
-            if entry is not None:
-                row |= {"size": entry.size, "mark": f"{entry.etag} {entry.size}"}
+            row |= {"size": entry.size, "mark": f"{entry.etag} {entry.size}"} if entry else {}
             if reason == "withheld":
-                row["withheld"] = _withheld(medium, data.detector_threshold)
+                row["withheld"] = _withheld(medium, data)
             elif reason is None:
-                about = medium.media or {}
-                place, name = about.get("place"), camera.get(key)
-                row["clock_flags"] = clocks.get(key)
-                row["month"] = about["captured_at"][:7] if about.get("captured_at") else None
-                row["licence"] = about.get("licence")
-                if place is not None:
-                    place_of = listing.settings.place_names
-                    row["place"] = ids.setdefault(("place", place), place_hash(place_of, place)[:ID])
-                if name is not None:
-                    row["camera"] = ids.setdefault(("camera", name), digest("camera", listing.name, name)[:ID])
-                row |= _subject(medium, data, row["clock_flags"])
+                row |= _where(listing, medium, camera.get(key)) | {"clock_flags": clocks.get(key)}
+                row |= _subject(medium, data, clocks.get(key))
             yield row, medium.media["media_id"] if medium.media else key
 
 
-def _withheld(medium: Medium, threshold: float) -> str:
+def _where(listing: SurveyListing, medium: Medium, camera: str | None) -> dict[str, Any]:
+    """Place and camera as ids, month and licence."""
+    known = medium.media or {}
+    place, time = known.get("place"), known.get("captured_at")
+    return {
+        "place": place_hash(listing.settings.place_names, place)[:ID] if place is not None else None,
+        "camera": digest("camera", listing.name, camera)[:ID] if camera is not None else None,
+        "month": time[:7] if time else None,
+        "licence": known.get("licence"),
+    }
+
+
+def _withheld(medium: Medium, data: DataSettings) -> str:
     """Why a file is withheld; one that no metadata name is the copy of such a file."""
-    if medium.media is None and medium.detection is None:
-        return "copy"
-    if medium.media is not None and medium.media["public"] is False:
-        return "not_public"
-    found = {row["type"] for row in medium.observations}
     boxes = medium.detection or {"classes": [], "confidences": []}
     pairs = zip(boxes["classes"] or [], boxes["confidences"] or [], strict=True)
-    found |= {name for name, confidence in pairs if confidence >= threshold}
-    return "human" if "human" in found else "vehicle"
+    shown = {row["type"] for row in medium.observations}
+    shown |= {name for name, confidence in pairs if confidence >= data.detector_threshold}
+    closed = {"human": not data.privacy.people, "vehicle": not data.privacy.vehicles}
+    kind = next((name for name, out in closed.items() if out and name in shown), None)
+    return kind or ("copy" if medium.media is None else "not_public")
 
 
 def _subject(medium: Medium, data: DataSettings, flags: str | None) -> dict[str, Any]:

@@ -71,12 +71,14 @@ def _where(listing: SurveyListing) -> Iterator[tuple[str, str]]:
 def read(run: Run, names: Sequence[Name]) -> Outcomes:
     """Reads these files as prepare would, and keeps nothing but what came of it."""
     outcomes: Outcomes = {}
+    bad = 0
     with run.progress("sample", total=len(names), unit="images") as progress:
         for listing in run.listings:
             entries = [listing.entries[key] for survey, key in names if survey == listing.name]
             for outcome in _read(Archive(listing.settings.store()), entries, run.data.pixels):
                 outcomes[listing.name, outcome["key"]] = outcome
-                progress.update(len(outcomes), bad=sum(one["reason"] is not None for one in outcomes.values()))
+                bad += outcome["reason"] is not None
+                progress.update(len(outcomes), bad=bad)
     return outcomes
 
 

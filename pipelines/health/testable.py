@@ -13,6 +13,8 @@ from pipelines.health.section import HealthSection
 from pipelines.health.species import MOST_ROWS, SpeciesCount
 from pipelines.prepare.assigned import SPLITS
 
+OF_SPECIES = ("species", "subspecies", None)
+"""Ranks of what is counted as a species; a label of which nothing but a common name is known is taken for one."""
 GROUPS = ((1, "1 place"), (2, "2 places"), (3, "3 to 5 places"), (6, "6 and more places"))
 """Fewest places, and what a species with as many is counted under."""
 
@@ -75,6 +77,8 @@ class Testable(HealthSection):
     """Policy of the split."""
     splits: Sequence[SplitCount] = ()
     species: Sequence[SpeciesCount] = ()
+    higher: int
+    """Frames of animals named at a higher rank."""
     obstacles: Sequence[str] = ()
 
     def __bool__(self) -> bool:
@@ -115,14 +119,21 @@ def testable_section(files: pa.Table, species: Sequence[SpeciesCount], kind: str
     """Of FILES and their `counts_of`."""
     used = taken(files).filter(pc.field("split").isin(SPLITS))
     names = [name for name in SPLITS if by(used, "split")[name]]
-    splits, known = [_split(used, name) for name in names], species if names else ()
-    section = Testable(kind=kind, splits=splits, species=known, obstacles=obstacles)
+    known = [one for one in species if one.rank in OF_SPECIES] if names else []
+    section = Testable(
+        kind=kind,
+        splits=[_split(used, name) for name in names],
+        species=known,
+        higher=sum(one.frames for one in species if one.rank not in OF_SPECIES),
+        obstacles=obstacles,
+    )
     return replace(section, advice=_advice(section))
 
 
 def _split(used: pa.Table, name: str) -> SplitCount:
     own = used.filter(pc.field("split") == name)
-    animals = own.filter(pc.field("kind") == "animal")
+    named = pc.field("rank").is_null() | pc.field("rank").isin([rank for rank in OF_SPECIES if rank])
+    animals = own.filter((pc.field("kind") == "animal") & named)
     return SplitCount(name, len(own), *(len(set(by(*one)) - {None}) for one in ((own, "place"), (animals, "label"))))
 
 

@@ -45,7 +45,7 @@ REASONS = {
     "event_label_without_detector": Words(
         "labelled by their event alone, and no detector ran on them", "Add MegaDetector’s results as an overlay."
     ),
-    "blank_beyond_share": Words("empty training frames beyond the share that is used", "See captions.blank_share."),
+    "blank_beyond_share": Words("empty training frames beyond captions.blank_share"),
     "cross_split_duplicate": Words("the same bytes, event or day stand in another split", "Nothing: one copy stays."),
     "untrusted_clock": Words("their clock cannot tell on which side of the cut they are", "Correct the clocks."),
     "no_published_split": Words("the published split does not name them"),
