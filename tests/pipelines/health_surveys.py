@@ -16,10 +16,10 @@ FOX, LYNX, PERSON = 1, 2, 3
 NAMES = ("Vulpes vulpes", "Lynx lynx", "human")
 
 
-def frame(key: str, category: int | None = FOX, **fields: Any) -> dict[str, Any]:
+def frame(key: str, category: int = FOX, **fields: Any) -> dict[str, Any]:
     """A COCO image row of the place that its folder names."""
-    labelled = {} if category is None else {"category": category}
-    return {"id": key, "file_name": key, "location": f"valley {key.partition('/')[0]}"} | labelled | fields
+    place = f"valley {key.partition('/')[0]}"
+    return {"id": key, "file_name": key, "location": place, "category": category} | fields
 
 
 def write(store: Store, names: tuple[str, ...] = NAMES) -> None:
@@ -34,14 +34,11 @@ def write(store: Store, names: tuple[str, ...] = NAMES) -> None:
         for place in range(6)
         for n in range(4)
     ]  # fmt: skip
-    free: dict[str, Any] = {"license": "CC BY 4.0", "datetime": "2024-06-20 10:00:20"}
+    free = {"license": "CC BY 4.0", "datetime": "2024-06-20 10:00:20"}
     every += [
-        frame("0/default.jpg", **free | {"datetime": "2000-01-01 00:00:10"}),
-        frame("1/half.jpg", **free),
-        frame("2/copy.jpg", **free),
-        frame("3/same.jpg", **free),
-        frame("4/person.jpg", PERSON, **free),
-        frame("4/lost.jpg", **free),
+        frame("0/default.jpg") | free | {"datetime": "2000-01-01 00:00:10"},
+        *(frame(f"{name}.jpg") | free for name in ("1/half", "2/copy", "3/same", "4/lost")),
+        frame("4/person.jpg", PERSON) | free,
         frame("5/lynx0.jpg", LYNX, datetime="2024-06-21 10:00:20"),
         frame("5/lynx1.jpg", LYNX, datetime="2024-06-22 10:00:20"),
     ]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from infra.storage import Store, open_store
 from pipelines.demo.files import PLANTED_LATITUDE, PLANTED_LONGITUDE, PLANTED_NAME
+from pipelines.errors import DataRefused
 from pipelines.health.bad import Estimate
 from pipelines.health.content import HealthContent
 from pipelines.health.gathered import FILES
@@ -27,9 +28,10 @@ from pipelines.prepare.assigned import SPLITS
 from pipelines.recipe import Recipe
 from pipelines.report import render
 from pipelines.report.page import LIMIT
-from tests.pipelines.health_surveys import LISTED, NAMES, TAKEN, health, recipe_of, write
+from tests.pipelines.health_surveys import LISTED, TAKEN, frame, health, recipe_of, write
 from tests.pipelines.road import contents, document, write_recipe, xmodal
-from tests.pipelines.surveys import prepare, settings, write_survey
+from tests.pipelines.surveys import prepare, settings, write_coco
+from tests.pipelines.test_prepare_flow import image
 from tests.pipelines.test_report import ATTACK, LOADING, Page, chromium, requested
 from xmodal.metrics.intervals import wilson
 from xmodal.settings import parse
@@ -56,6 +58,13 @@ def fates(page: HealthContent) -> dict[str, int]:
 
 def uses(page: HealthContent) -> dict[str, int]:
     return {row.name: row.files for row in page.files.uses}
+
+
+def forecast(page: HealthContent) -> tuple[dict[str, int], dict[str, int]]:
+    """Images by split, and why in none, as a version document counts them."""
+    counts = uses(page)
+    unused = {name: counts.pop(name) for name in counts.keys() - set(SPLITS)}
+    return counts | ({"none": sum(unused.values())} if unused else {}), unused
 
 
 def tiny(archive: Store, root: Store) -> Recipe:
@@ -191,8 +200,7 @@ def test_what_is_prepared_is_told_from_the_ledger(archive: Store, root: Store, c
     assert {name: count for name, count in survey["counts"].items() if name in ledger} == {
         name: count for name, count in ledger.items() if name != "rejected/taken"
     }
-    assert {name: count for name, count in uses(page).items() if name in SPLITS} == dataset.counts
-    assert {name: count for name, count in uses(page).items() if name not in SPLITS} == survey["unused"]
+    assert forecast(page) == (dataset.counts, survey["unused"])
     assert {row.name: row.files for row in page.clocks.rows}.items() <= survey["clock_flags"].items()
 
 
@@ -213,22 +221,19 @@ def test_the_forecast_of_an_unprepared_archive_is_what_prepare_does(written: Sto
     recipe = recipe_of(written, root)
     page = health(recipe, sample=0)
     dataset = prepare(recipe.data, root)
-    assert {name: count for name, count in uses(page).items() if name in SPLITS} == dataset.counts
-    assert {name: count for name, count in uses(page).items() if name not in SPLITS} == dataset.document["surveys"][0][
-        "unused"
-    ]
+    assert forecast(page) == (dataset.counts, dataset.document["surveys"][0]["unused"])
 
 
 def test_what_stands_in_the_way_is_said(tmp_path: Path, root: Store) -> None:
     archive = open_store(str(tmp_path / "one"))
-    write(archive)
-    for key in [entry.key for entry in archive.list() if entry.key[0] in "12345"]:
-        archive.delete([key])
-    page = health(recipe_of(archive, root))
-    assert page.files.obstacles and "no image with a text in val" in page.files.obstacles[0]
-    assert page.verdict.startswith("A run would stop: ") and "A run would stop." in render(page)
-    with pytest.raises(Exception, match="no image with a text in val|gave no image"):
-        prepare(recipe_of(archive, root).data, root)
+    every = [frame(f"0/{n}.jpg") for n in range(4)]
+    write_coco(archive, every, {one["file_name"]: image(n) for n, one in enumerate(every)})
+    recipe = recipe_of(archive, root)
+    page = health(recipe)
+    with pytest.raises(DataRefused) as refused:
+        prepare(recipe.data, root)
+    assert page.files.obstacles == (str(refused.value),)
+    assert page.verdict == f"A run would stop: {refused.value}." and "A run would stop." in render(page)
 
 
 def secrets_of(archive: Store, root: Store) -> Iterator[str]:
@@ -346,7 +351,12 @@ def test_mistakes_end_before_the_work_begins(archive: Store, tmp_path: Path, roo
 def test_the_real_frames(data_dir: Path, root: Store) -> None:
     overlay = {"kind": "megadetector", "path": "detections.megadetector.json", "images_prefix": "images"}
     source = {"kind": "coco_camera_traps", "metadata": "annotations.cct.json", "images_prefix": "images"}
-    survey = {"name": "real", "archive": str(data_dir / "cameratraps"), "source": source, "overlays": [overlay]}
+    survey = {
+        "name": "public-frames",
+        "archive": str(data_dir / "cameratraps"),
+        "source": source,
+        "overlays": [overlay],
+    }
     split = {"kind": "place", "val": 0.15, "test": 0.3, "seed": 40}
     data = {"name": "real", "surveys": [survey], "split": split}
     page = health(parse(Recipe, document("", root.url, data=data)), sample=40)
