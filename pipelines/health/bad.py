@@ -111,7 +111,7 @@ class Bad(HealthSection):
 
 def bad_section(files: pa.Table, limit: float, seed: int) -> Bad:
     """Of FILES."""
-    read = files.filter(pc.field("read").is_valid())
+    read = files.filter(pc.field("read").isin(["before", "now"]))
     before, now = (read.filter(pc.field("read") == when) for when in ("before", "now"))
     names = Counter(read["bad"].drop_null().to_pylist())
     known, found = by(before, "bad"), by(now, "bad")
@@ -132,8 +132,8 @@ def bad_section(files: pa.Table, limit: float, seed: int) -> Bad:
 
 def _estimate(files: pa.Table) -> Estimate:
     """Of the FILES that would be taken and that the ledger does not know."""
-    unread = taken(files).filter(pc.field("read").is_null() | (pc.field("read") == "now"))
-    sampled = unread.filter(pc.field("read").is_valid())
+    unread = taken(files).filter(pc.field("read").is_null() | (pc.field("read") != "before"))
+    sampled = unread.filter(pc.field("read") == "now")
     return Estimate(len(unread), len(sampled), len(sampled["bad"].drop_null()))
 
 

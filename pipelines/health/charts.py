@@ -33,8 +33,8 @@ def heat(
     def paint(figure: Figure, theme: Theme) -> None:
         width, height = figure.get_size_inches()
         axes = figure.add_axes((room / width, 0.08 / height, wide / width, high / height))
-        # A count of one is told from none: the palest shade lies a fifth of the way to the accent.
-        pale = [p + 0.2 * (a - p) for p, a in zip(to_rgb(theme.paper), to_rgb(theme.accent), strict=True)]
+        # A count of one is told from none: the palest shade lies well on the way to the accent.
+        pale = [p + 0.3 * (a - p) for p, a in zip(to_rgb(theme.paper), to_rgb(theme.accent), strict=True)]
         ramp = LinearSegmentedColormap.from_list("accent", [pale, theme.accent])
         shades = np.ma.masked_equal(np.where(counts > 0, np.log10(np.maximum(counts, 1)), -1), -1)
         axes.pcolormesh(shades[::-1], cmap=ramp, vmin=0, vmax=most, edgecolor=theme.paper, linewidth=1.2)

@@ -8,7 +8,7 @@ from typing import ClassVar
 from pipelines.health.bad import Bad, bad_section
 from pipelines.health.clocks import Clocks, clocks_section
 from pipelines.health.copies import Copies, copies_section
-from pipelines.health.counting import percent
+from pipelines.health.counting import by, percent
 from pipelines.health.files import Files, Withheld, files_section, withheld_section
 from pipelines.health.gathered import Gathered
 from pipelines.health.licences import Licences, licences_section
@@ -138,6 +138,7 @@ def content(recipe: Recipe, run: Run, found: Gathered) -> HealthContent:
 
 
 def _about(run: Run, found: Gathered) -> About:
+    read = by(found.files, "read")
     parent = f"{run.data.name}, version {run.parent['version']}" if run.parent else "none yet"
     return About(
         intended_use=(
@@ -151,5 +152,10 @@ def _about(run: Run, found: Gathered) -> About:
             "them: look at them before you pass the page on.",
             "Nothing was written to any store.",
         ),
-        versions={"xmodal": version("xmodal"), "dataset": parent, "files read now": f"{found.sampled:,}"},
+        versions={
+            "xmodal": version("xmodal"),
+            "dataset": parent,
+            "files read now": f"{read['now']:,}",
+            "hashed to find copies": f"{read['hashed']:,}",
+        },
     )

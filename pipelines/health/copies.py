@@ -8,8 +8,9 @@ from typing import ClassVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.health.counting import some, taken
+from pipelines.health.counting import by, some, taken
 from pipelines.health.section import HealthSection
+from xmodal.metrics.intervals import Interval, wilson
 
 MOST = 12
 
@@ -59,6 +60,14 @@ class Copies(HealthSection):
     """Equal etag and size, of all files."""
     unread: int
     """Files whose bytes are not known."""
+    compared: int
+    """Drawn files that were compared with all of their size; `copied` of them have a copy."""
+    copied: int
+
+    @property
+    def interval(self) -> Interval | None:
+        """Of the share of files that have a copy; None where all bytes are known, or none were compared."""
+        return wilson(self.copied, self.compared) if self.unread else None
 
     @property
     def shown(self) -> Sequence[Group]:
@@ -73,7 +82,15 @@ def copies_section(files: pa.Table) -> Copies:
     good = own.filter(pc.field("sha256").is_valid() & pc.field("bad").is_null())
     by_bytes, by_listing = _kind(good, "sha256"), _kind(own.filter(pc.field("size") > 0), "mark")
     unread = own["sha256"].null_count
-    return Copies(by_bytes=by_bytes, by_listing=by_listing, unread=unread, advice=_advice(by_bytes, by_listing, unread))
+    compared, files_of = good.filter(pc.field("compared"))["sha256"].to_pylist(), by(good, "sha256")
+    return Copies(
+        by_bytes=by_bytes,
+        by_listing=by_listing,
+        unread=unread,
+        compared=len(compared),
+        copied=sum(files_of[one] > 1 for one in compared),
+        advice=_advice(by_bytes, by_listing, unread),
+    )
 
 
 def _kind(files: pa.Table, column: str) -> Kind:
@@ -99,7 +116,5 @@ def _advice(by_bytes: Kind, by_listing: Kind, unread: int) -> list[str]:
         twice = f"{some(within, 'picture')} more than once at one place"
         found.append(f"{twice}: harmless for splits; delete the copies to count each animal once.")
     if unread:
-        found.append(
-            "A sample seldom holds both copies of a pair, so none found says little: prepare compares all bytes."
-        )
+        found.append("Not every copy is known yet: prepare compares the bytes of all files.")
     return found or ["Nothing: no two files are the same."]

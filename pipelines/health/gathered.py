@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.errors import DataRefused
-from pipelines.health.sample import SEED, Outcomes, drawn, known_before, read
+from pipelines.health.sample import SEED, Outcomes, alike, drawn, hashed, known_before, read
 from pipelines.prepare import cameras, event_labels, flow
 from pipelines.prepare.assigned import Assigned
 from pipelines.prepare.clock_flags import ClockFlags, clock_flags
@@ -50,7 +50,8 @@ FILES = pa.schema(
         ("split", pa.string()),  # as in RECORDS; null = not taken, or no split can be made
         ("unused", pa.string()),  # why it would be in no split
         ("licence", pa.string()),
-        ("read", pa.string()),  # before (ledger) | now (sample); null = its bytes are not known
+        ("read", pa.string()),  # before (ledger) | now (sample) | hashed (as large as a drawn one); null = not read
+        ("compared", pa.bool_()),  # True = drawn, and compared with every file of its size
         ("bad", pa.string()),  # why its bytes gave no image
         ("sha256", pa.binary(32)),
         ("magic", pa.string()),
@@ -67,18 +68,18 @@ class Gathered:
 
     files: pa.Table
     """FILES."""
-    sampled: int
-    """Files read now."""
     obstacles: tuple[str, ...]
     """What a run would end with, in its own words."""
 
 
 def gather(run: Run, sample: int, seed: int = SEED) -> Gathered:
-    """Reads at most `sample` files whose bytes no ledger knows."""
+    """Reads at most `sample` files whose bytes no ledger knows, and hashes as many again to find their copies."""
     withdraw(run.listings, run.before)
     before = known_before(run)
     now = read(run, drawn(run.listings, before, sample, seed))
-    outcomes = before | now
+    twins = alike(run.listings, sorted(now), before.keys() | now.keys(), sample)
+    others = hashed(run, twins.others)
+    outcomes = before | now | others
     clocks = clock_flags(run, [], Held({}, outcomes))
     splits, obstacles = proposed(run, before, outcomes, clocks)
     rows = Rows(FILES)
@@ -86,11 +87,12 @@ def gather(run: Run, sample: int, seed: int = SEED) -> Gathered:
         for listing in run.listings:
             for row, media_id in _files(listing, run.data, clocks[listing.name]):
                 name = (listing.name, row["key"])
-                row |= _of_bytes(outcomes.get(name), "now" if name in now else "before")
+                when = "now" if name in now else "hashed" if name in others else "before"
+                row |= _of_bytes(outcomes.get(name), when) | {"compared": name in twins.compared}
                 rows.add(**row | _of_split(row, splits.get(name), sample_id(listing.name, media_id), run.data))
                 progress.update(len(rows))
     files = rows.table()
-    return Gathered(files, len(now), (*obstacles, *_empty_splits(files, run.data, obstacles)))
+    return Gathered(files, (*obstacles, *_empty_splits(files, run.data, obstacles)))
 
 
 def proposed(

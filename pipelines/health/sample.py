@@ -4,10 +4,16 @@ Files that the newest version has read and that have not changed since are known
 is drawn: they are put in the order of survey, place (folder where no place is known) and a hash, and every N/n-th is
 taken from a start that the seed draws. Each file has the same chance, and places count by their size (systematic
 sampling, Cochran, Sampling Techniques, 1977, chapter 8). Nothing is written anywhere.
+
+Two copies are seldom both in a sample. So every drawn file is compared with all others of its size, which are read and
+hashed for it: then its copies are known, and the share of drawn files with one is an estimate for the archive.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import hashlib
+from collections import defaultdict
+from collections.abc import Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from pipelines.prepare.digests import share
@@ -25,6 +31,16 @@ Name = tuple[str, str]
 """Survey and key."""
 Outcomes = dict[Name, dict[str, Any]]
 """What reading gave: the columns of images.OUTCOMES."""
+UNKNOWN: dict[str, Any] = dict.fromkeys(("reason", "sha256", "magic", "exif_turn", "infrared"))
+"""Of a file of which nothing is known."""
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Drawn files that can be compared with every file of their size, and what has to be read for that."""
+
+    compared: set[Name]
+    others: list[Name]
 
 
 def known_before(run: Run) -> Outcomes:
@@ -82,11 +98,46 @@ def read(run: Run, names: Sequence[Name]) -> Outcomes:
     return outcomes
 
 
+def alike(listings: Sequence[SurveyListing], names: Sequence[Name], known: Container[Name], most: int) -> Alike:
+    """The files to read so that `names` are compared with every file of their size, `most` of them at most; those whose
+    bytes are `known` need no reading. Empty files are compared with none."""
+    sizes = {name: _size(listings, name) for name in names}
+    wanted = set(sizes.values()) - {0}
+    of_size = defaultdict[int, list[Name]](list)
+    for listing in listings:
+        for key in listing.taken(listing.entries):
+            if (size := listing.entries[key].size) in wanted:
+                of_size[size].append((listing.name, key))
+    compared, others = set[Name](), set[Name]()
+    for name in names:
+        new = {other for other in of_size[sizes[name]] if other not in known and other not in others}
+        if sizes[name] and len(others) + len(new) <= most:
+            others |= new
+            compared.add(name)
+    return Alike(compared, sorted(others))
+
+
+def _size(listings: Sequence[SurveyListing], name: Name) -> int:
+    return next(listing.entries[name[1]].size for listing in listings if listing.name == name[0])
+
+
+def hashed(run: Run, names: Sequence[Name]) -> Outcomes:
+    """The hashes of these files, which are not decoded; nothing of those that cannot be read."""
+    found: Outcomes = {}
+    with run.progress("compare", total=len(names), unit="files") as progress:
+        for listing in run.listings:
+            entries = [listing.entries[key] for survey, key in names if survey == listing.name]
+            for entry, data in _contents(Archive(listing.settings.store()), entries):
+                if isinstance(data, bytes):
+                    found[listing.name, entry.key] = UNKNOWN | {"sha256": hashlib.sha256(data).digest()}
+                progress.update(len(found))
+    return found
+
+
 def _read(archive: Archive, entries: list[ArchiveEntry], settings: PixelSettings) -> Iterator[dict[str, Any]]:
-    empty = dict.fromkeys(("reason", "sha256", "magic", "exif_turn", "infrared"))
     for entry, data in _contents(archive, entries):
         outcome, _ = prepared(entry.key, data, settings)
-        yield empty | outcome
+        yield UNKNOWN | outcome
 
 
 def _contents(archive: Archive, entries: list[ArchiveEntry]) -> Iterator[tuple[ArchiveEntry, Content]]:

@@ -147,13 +147,13 @@ def _coverage_advice(species: Sequence[SpeciesCount], nowhere: int) -> list[str]
     found = []
     if single:
         frames = sum(one.frames for one in single)
-        told = f"{len(single):,} species with {some(frames, 'frame')} at one place only"
+        told = f"{len(single):,} of them with {some(frames, 'frame')} at one place only"
         found.append(f"{told}: look for them in the frames of other cameras first.")
     if nowhere:
         told = f"{some(nowhere, 'frame')} without a place"
         found.append(f"{told}: state it in the metadata, or a split by place promises nothing about them.")
     few = sum(one.frames < FEW for one in species)
     if few:
-        told = f"{few:,} of {len(species):,} species have fewer than {FEW} frames"
+        told = f"{few:,} of {len(species):,} have fewer than {FEW} frames"
         found.append(f"{told}: expect no figure of them to be trusted. train.class_power draws rare ones more often.")
     return found or ["Nothing: every species stands at several places."]

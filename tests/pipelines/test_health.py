@@ -1,5 +1,6 @@
 """Archive health: what a dry run says of an archive adds up, is what prepare then does, and shows nobody."""
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from pipelines.health.bad import Estimate
 from pipelines.health.content import HealthContent
 from pipelines.health.gathered import FILES
 from pipelines.health.queue import queue_section
-from pipelines.health.sample import drawn, known_before
+from pipelines.health.sample import alike, drawn, hashed, known_before
 from pipelines.health.species import MOST_PLACES, MOST_SPECIES, counts_of, coverage_section
 from pipelines.health.testable import testable_section
 from pipelines.health.verb import listed
@@ -170,6 +171,37 @@ def test_a_sample_is_drawn_by_seed_and_spread_over_places(archive: Store, root: 
     assert drawn(run.listings, (), 10_000) == [("tiny", key) for key in sorted(taken)]
     assert drawn(run.listings, first, 10_000) == sorted({("tiny", key) for key in taken} - set(first))
     assert drawn(run.listings, (), 0) == []
+
+
+def test_a_drawn_file_is_compared_with_all_of_its_size(written: Store, root: Store) -> None:
+    run = listed(recipe_of(written, root))
+    (listing,) = run.listings
+    size = {("coco", key): listing.entries[key].size for key in listing.taken(listing.entries)}
+    names = drawn(run.listings, (), 6)
+    found = alike(run.listings, names, set(names), 1000)
+    same = {other for other, count in size.items() if count in {size[name] for name in names}}
+    assert found.compared == set(names) and found.others == sorted(same - set(names))
+    assert alike(run.listings, names, same, 0).compared == set(names), "what is known needs no reading"
+    none = alike(run.listings, names, set(names), 0)
+    lonely = {name for name in names if not {one for one in same - set(names) if size[one] == size[name]}}
+    assert none.others == [] and none.compared == lonely
+    (copy,) = hashed(run, [("coco", "2/copy.jpg")]).values()
+    assert copy["sha256"] == hashlib.sha256(written.read("0/0.jpg")).digest()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_copies_of_drawn_files_are_found_outside_of_the_sample(written: Store, root: Store, seed: int) -> None:
+    """Four files have a copy, and every drawn one of these is known to, wherever its copy is."""
+    for n in range(40):  # of a size of its own each, so that the few that are read for comparison suffice
+        written.put(f"more/{n}.jpg", image(n) + bytes(1000 + n))
+    recipe = recipe_of(written, root)
+    page = health(recipe, sample=35, seed=seed)
+    names = {key for _, key in drawn(listed(recipe).listings, (), 35, seed)}
+    copied = names & {"0/0.jpg", "2/copy.jpg", "3/0.jpg", "3/same.jpg"}
+    assert 0 < page.copies.compared <= 35 and page.copies.unread > 0
+    assert page.copies.compared == len(names - {"1/half.jpg"}) and page.copies.copied == len(copied)
+    assert page.copies.interval == wilson(len(copied), page.copies.compared)
+    assert page.bad.others.sampled == 35, "what is only hashed is no part of the estimate"
 
 
 def test_a_sample_says_its_size(archive: Store, root: Store) -> None:
