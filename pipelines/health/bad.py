@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from pipelines.health import words
 from pipelines.health.counting import by, some, taken
 from pipelines.health.section import HealthSection
+from pipelines.report import formats
 from pipelines.sources.formats import mismatched
 from xmodal.metrics.intervals import Interval, wilson
 
@@ -103,9 +104,10 @@ class Bad(HealthSection):
             return "What became of the files when the dataset was made, by its ledger. None was read for this page."
         if self.others.whole:
             return "Every file was read, now or when the dataset was made."
+        part = f"{formats.count(self.others.sampled)} of {formats.count(self.others.unread)} files"
         return (
-            f"A sample: {self.others.sampled:,} of {self.others.unread:,} files whose bytes no ledger knows were read, "
-            f"drawn with seed {self.seed} and spread over places. What it says of the others is an estimate."
+            f"A sample: {part} whose bytes no ledger knows were read, drawn with seed {self.seed} and spread over "
+            "places. What it says of the others is an estimate."
         )
 
 

@@ -43,7 +43,7 @@ def heat(
         for row, column in np.argwhere(marked & (counts > 0)):
             axes.annotate("\u00d7", (column + 0.5, len(rows) - row - 0.5), color=theme.ink, ha="center", va="center")
 
-    return draw(paint, (room + wide + 0.75 * head, high + head + 0.1), alt)
+    return draw(paint, (room + wide + head, high + head + 0.1), alt)
 
 
 def _named(axes: Axes, theme: Theme, rows: list[str], columns: list[str], ticks: Sequence[int]) -> None:
@@ -87,10 +87,17 @@ def tail(frames: Sequence[int], few: int) -> Chart:
         axes.grid(axis="y", color=theme.line, linewidth=0.7)
         axes.axhline(few, color=theme.ink, linewidth=1, linestyle=(0, (4, 2)))
         axes.plot(ranks, np.array(frames)[ranks - 1], color=theme.accent, linewidth=1.4, marker="o", markersize=3)
-        axes.annotate(f"{few} frames", (1, few), (0, 3), textcoords="offset points", color=theme.ink, fontsize=8)
+        axes.annotate(
+            f"{few} frames",
+            (len(frames), few),
+            (0, 3),
+            textcoords="offset points",
+            color=theme.ink,
+            fontsize=8,
+            ha="right",
+        )
         axes.set_ylim(0.8, 1.5 * max(*frames, few))
         axes.set_xlabel("species, the most frequent first", color=theme.muted, fontsize=8)
-        axes.set_ylabel("frames", color=theme.muted, fontsize=8)
         axes.tick_params(which="both", colors=theme.muted, length=0, labelsize=8)
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter("{x:,.0f}")

@@ -17,6 +17,8 @@ from pipelines.report.charts import Chart
 
 MOST_CAMERAS = 20
 MOST_PLACES = 24
+OUTSIDE = "outside"
+"""Name of the column of times that no clock believed shows."""
 MOST_COLUMNS = 48
 """Of the chart over time: beyond as many months it counts by year."""
 
@@ -87,6 +89,7 @@ class Clocks(HealthSection):
     every: int
     """Cameras."""
     timeline: Timeline | None
+    outside: ClassVar[str] = OUTSIDE
 
 
 def clocks_section(files: pa.Table) -> Clocks:
@@ -153,10 +156,9 @@ def _timeline(known: pa.Table) -> Timeline | None:
     counts = counted(known.filter(pc.field("month").is_valid()), "place", "month", "clock_flags")
     if not counts:
         return None
-    years = len(_months({month for _, month, _ in counts})) > MOST_COLUMNS
-    period = (lambda month: month[:4]) if years else (lambda month: month)
-    named = {period(month) for _, month, _ in counts}
-    periods = [str(year) for year in range(int(min(named)), int(max(named)) + 1)] if years else _months(named)
+    named, believed = ({month for _, month, flags in counts if every or trusts(flags)} for every in (True, False))
+    period_of = _periods(named, believed or named)
+    periods = list(dict.fromkeys(period_of.values()))
     sizes = Counter[str]()
     for (place, _, _), count in counts.items():
         sizes[place or charts.NOWHERE] += count
@@ -165,12 +167,20 @@ def _timeline(known: pa.Table) -> Timeline | None:
     row = {place: min(number, len(shown)) for number, place in enumerate(order)}
     cells = np.zeros((2, len(shown) + (len(order) > len(shown)), len(periods)), np.int64)
     for (place, month, flags), count in counts.items():
-        at = row[place or charts.NOWHERE], periods.index(period(month))
+        at = row[place or charts.NOWHERE], periods.index(period_of.get(month, OUTSIDE))
         cells[0][at] += count
         cells[1][at] += 0 if trusts(flags) else count
     others = len(order) - len(shown)
     names = [*shown, *([f"{others} others"] if others else [])]
     return Timeline(names, periods, cells[0], cells[1], others)
+
+
+def _periods(named: set[str], believed: set[str]) -> dict[str, str]:
+    """Every month from the first to the last `believed` one, to the period that it is counted in: itself, or of many
+    months the year. OUTSIDE stands for all others that are `named`, where there are any."""
+    every = _months(believed)
+    found = {month: month[:4] if len(every) > MOST_COLUMNS else month for month in every}
+    return found | ({OUTSIDE: OUTSIDE} if named - found.keys() else {})
 
 
 def _months(named: set[str]) -> list[str]:

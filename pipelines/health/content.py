@@ -155,7 +155,7 @@ def _about(run: Run, found: Gathered) -> About:
         versions={
             "xmodal": version("xmodal"),
             "dataset": parent,
-            "files read now": f"{read['now']:,}",
-            "hashed to find copies": f"{read['hashed']:,}",
+            "files read now": f"{count(read['now'])}",
+            "hashed to find copies": f"{count(read['hashed'])}",
         },
     )

@@ -6,6 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.report import formats
+
 
 def counted(table: pa.Table, *names: str) -> Counter[tuple[Any, ...]]:
     """Rows by the values of these columns."""
@@ -29,5 +31,5 @@ def percent(part: float, whole: float) -> float:
 
 
 def some(count: int, what: str) -> str:
-    """`1 file`, `12,345 files`."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+    """`1 file`, `12 345 files`."""
+    return f"{formats.count(count)} {what}{'' if count == 1 else 's'}"

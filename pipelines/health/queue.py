@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from pipelines.health.counting import counted, taken
 from pipelines.health.section import HealthSection
+from pipelines.report import formats
 
 SIZES = (256, 1024, 4096, 16_384, 65_536)
 MOST = 5
@@ -60,7 +61,7 @@ class Queue(HealthSection):
     def sizes(self) -> list[tuple[str, int, float]]:
         """What is compared with, its entries, false negatives expected among them."""
         own = [("the other samples of the recipe’s batch", self.batch - 1), ("the recipe’s queue", self.size)]
-        others = [(f"a queue of {size:,}", size) for size in SIZES if size != self.size]
+        others = [(f"a queue of {formats.count(size)}", size) for size in SIZES if size != self.size]
         return [(name, entries, self.expected(entries)) for name, entries in (*own, *others)]
 
     @property

@@ -13,6 +13,7 @@ from pipelines.health import charts
 from pipelines.health.counting import by, counted, some, taken
 from pipelines.health.section import HealthSection
 from pipelines.prepare.assigned import SPLITS
+from pipelines.report import formats
 from pipelines.report.charts import Chart
 from pipelines.report.sections import FEW
 
@@ -95,13 +96,19 @@ class Coverage(HealthSection):
         found = []
         for low, high in zip(STEPS, (*STEPS[1:], None), strict=True):
             own = frames[(frames >= low) & (frames < high if high else True)]
-            name = f"{low:,}" if high == low + 1 else f"{low:,} to {high - 1:,}" if high else f"{low:,} and more"
-            found.append((name, len(own), int(own.sum())))
+            found.append((_class(low, high), len(own), int(own.sum())))
         return [row for row in found if row[1]]
 
     @property
     def shown(self) -> Sequence[SpeciesCount]:
         return self.species[:MOST_SPECIES]
+
+
+def _class(low: int, high: int | None) -> str:
+    """`low` up to below `high` in words."""
+    if high is None:
+        return f"{formats.count(low)} and more"
+    return formats.count(low) if high == low + 1 else f"{formats.count(low)} to {formats.count(high - 1)}"
 
 
 def coverage_section(files: pa.Table, species: Sequence[SpeciesCount]) -> Coverage:
@@ -129,9 +136,11 @@ def _matrix(
 ) -> tuple[np.ndarray, list[str], list[str]]:
     """(R, C) frames with the names of rows and columns: the most frequent ones, then all others as one."""
     rest, further = len(species) - MOST_SPECIES, len(columns) - MOST_PLACES
-    rows = [one.label for one in species[:MOST_SPECIES]] + ([f"{rest:,} others"] if rest > 0 else [])
+    rows = [one.label for one in species[:MOST_SPECIES]] + ([f"{formats.count(rest)} others"] if rest > 0 else [])
     shown = {place: number for number, place in enumerate(columns[:MOST_PLACES])}
-    names = [*shown] + ([f"{further:,} others"] if further > 0 else []) + ([charts.NOWHERE] if nowhere else [])
+    names = (
+        [*shown] + ([f"{formats.count(further)} others"] if further > 0 else []) + ([charts.NOWHERE] if nowhere else [])
+    )
     cells = np.zeros((len(rows), len(names)), np.int64)
     for number, one in enumerate(species):
         row = min(number, len(rows) - 1)
@@ -147,13 +156,13 @@ def _coverage_advice(species: Sequence[SpeciesCount], nowhere: int) -> list[str]
     found = []
     if single:
         frames = sum(one.frames for one in single)
-        told = f"{len(single):,} of them with {some(frames, 'frame')} at one place only"
+        told = f"{formats.count(len(single))} of them with {some(frames, 'frame')} at one place only"
         found.append(f"{told}: look for them in the frames of other cameras first.")
     if nowhere:
         told = f"{some(nowhere, 'frame')} without a place"
         found.append(f"{told}: state it in the metadata, or a split by place promises nothing about them.")
     few = sum(one.frames < FEW for one in species)
     if few:
-        told = f"{few:,} of {len(species):,} have fewer than {FEW} frames"
+        told = f"{formats.count(few)} of {formats.count(len(species))} have fewer than {FEW} frames"
         found.append(f"{told}: expect no figure of them to be trusted. train.class_power draws rare ones more often.")
     return found or ["Nothing: every species stands at several places."]

@@ -12,6 +12,7 @@ from pipelines.health.counting import by, taken
 from pipelines.health.section import HealthSection
 from pipelines.health.species import MOST_ROWS, SpeciesCount
 from pipelines.prepare.assigned import SPLITS
+from pipelines.report import formats
 
 OF_SPECIES = ("species", "subspecies", None)
 """Ranks of what is counted as a species; a label of which nothing but a common name is known is taken for one."""
@@ -141,11 +142,11 @@ def _advice(section: Testable) -> list[str]:
     counts = {verdict.name: count for verdict, count, _ in section.fates}
     found = [f"A run would stop here: {text}." for text in section.obstacles]
     if count := counts.get("one_place"):
-        told = f"{count:,} species stand at one place: no split can both train and test them"
+        told = f"{formats.count(count)} species stand at one place: no split can both train and test them"
         found.append(f"{told}. More cameras, or labels of a further survey, would.")
     if count := counts.get("not_in_test"):
-        told = f"{count:,} species stand at several places and are not tested: another seed, a larger test share or"
-        found.append(f"{told} held_out places (data.split) would. Choose by counts alone, never by figures.")
+        told = f"{formats.count(count)} species stand at several places and are not tested"
+        found.append(f"{told}: another seed, test share or held_out place (data.split) would. Choose by counts alone.")
     if count := counts.get("not_in_train"):
-        found.append(f"{count:,} species are tested without training: read their figures as zero-shot.")
+        found.append(f"{formats.count(count)} species are tested without training: read their figures as zero-shot.")
     return found or ["Nothing: every species is trained and tested at different places."]

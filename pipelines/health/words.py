@@ -18,8 +18,8 @@ _LINKS = "Replace the links by the files, or remove them."
 _REPACK = "Pack the container again with another program."
 
 REASONS = {
-    "withheld": Words("withheld: people, vehicles, or media marked as not public", "Nothing: they are never read."),
-    "taken_down": Words("named on a takedown list", "Nothing: they leave the next version."),
+    "withheld": Words("withheld: people, vehicles, or media marked as not public"),
+    "taken_down": Words("named on a takedown list"),
     "metadata": Words("the metadata themselves"),
     "missing": Words("named by the metadata, but not in the archive", "Upload them, or correct the paths."),
     "not_image": Words("not an image", _DELETE),
@@ -46,7 +46,7 @@ REASONS = {
         "labelled by their event alone, and no detector ran on them", "Add MegaDetector’s results as an overlay."
     ),
     "blank_beyond_share": Words("empty training frames beyond captions.blank_share"),
-    "cross_split_duplicate": Words("the same bytes, event or day stand in another split", "Nothing: one copy stays."),
+    "cross_split_duplicate": Words("the same bytes, event or day stand in another split"),
     "untrusted_clock": Words("their clock cannot tell on which side of the cut they are", "Correct the clocks."),
     "no_published_split": Words("the published split does not name them"),
 }

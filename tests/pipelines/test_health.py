@@ -27,7 +27,7 @@ from pipelines.health.testable import testable_section
 from pipelines.health.verb import listed
 from pipelines.prepare.assigned import SPLITS
 from pipelines.recipe import Recipe
-from pipelines.report import render
+from pipelines.report import formats, render
 from pipelines.report.page import LIMIT
 from tests.pipelines.health_surveys import LISTED, TAKEN, frame, health, recipe_of, write
 from tests.pipelines.road import contents, document, write_recipe, xmodal
@@ -103,6 +103,9 @@ def test_clock_faults_by_camera(whole: HealthContent) -> None:
     assert whole.clocks.timeline is not None
     assert whole.clocks.timeline.counts.sum() == TAKEN - 1, "the unnamed file has no time"
     assert whole.clocks.timeline.distrusted.sum() == whole.clocks.distrusted == 1
+    months = [f"2024-0{n}" for n in range(1, 7)]
+    assert whole.clocks.timeline.periods == [*months, "outside"], "one wrong year does not stretch the chart"
+    assert whole.clocks.timeline.counts[:, -1].sum() == 1
 
 
 def test_species_by_place_and_what_can_be_tested(whole: HealthContent) -> None:
@@ -348,7 +351,7 @@ def test_thousands_of_species_and_hundreds_of_places_stay_readable(whole: Health
     single = {one.label for one in counts if len(one.places) == 1}
     assert single <= {one.label for one, _ in testable.untested}
     page = render(replace(whole, coverage=coverage, testable=testable))
-    assert len(page.encode()) < LIMIT / 4 and f"{len(counts) - MOST_SPECIES:,} others" in coverage.named
+    assert len(page.encode()) < LIMIT / 4 and f"{formats.count(len(counts) - MOST_SPECIES)} others" in coverage.named
     assert page.count("<tr>") < 400
 
 
