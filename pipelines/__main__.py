@@ -38,11 +38,19 @@ def show(recipe: tuple[str, ...], whole: bool) -> None:
 @cli.command()
 @RECIPES
 @click.option("--dry-run", is_flag=True, help="List and read the metadata only: what would be taken, and why not.")
-def prepare(recipe: tuple[str, ...], dry_run: bool) -> None:
+@click.option("--report", type=click.Path(path_type=Path), help="With --dry-run: write an HTML page of archive health.")
+@click.option(
+    "--sample", type=click.IntRange(min=0), help="With --report: files to read for it, at most.  [default: 300]"
+)
+def prepare(recipe: tuple[str, ...], dry_run: bool, report: Path | None, sample: int | None) -> None:
     """Archive to dataset version."""
     from pipelines.prepare import verb
 
-    click.echo(verb.prepare(recipe, dry_run))
+    if report is not None and not dry_run:
+        raise click.UsageError("--report belongs to --dry-run; of a dataset that was made it tells by the ledger")
+    if sample is not None and report is None:
+        raise click.UsageError("--sample belongs to --report: files are read for the page alone")
+    click.echo(verb.prepare(recipe, dry_run) if report is None else verb.examined(recipe, report, sample))
 
 
 @cli.command()

@@ -1,6 +1,8 @@
 """`xmodal prepare`: from a recipe to a dataset version, and what is said about it."""
 
 from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
 
 from pipelines.dataset import Dataset
 from pipelines.prepare import flow
@@ -57,10 +59,25 @@ def _misnamed(dataset: Dataset) -> list[str]:
     return [f"  {survey}: {len(of):,} files are not what their name says, as {of[0]}" for survey, of in found.items()]
 
 
+def examined(arguments: tuple[str, ...], page: Path, sample: int | None = None) -> str:
+    """A dry run that also writes the health page (pipelines.health) and reads at most `sample` files for it."""
+    from pipelines.health import verb as health
+
+    health.check_writable(page)
+    recipe = load_recipe(arguments)
+    run = health.listed(recipe)
+    return "\n".join([*would(recipe, run.listings), *health.write(recipe, run, page, sample)])
+
+
 def dry(recipe: Recipe) -> list[str]:
     """What a run would read and what not, from listing and metadata alone."""
+    return would(recipe, (list_survey(recipe.data, survey) for survey in recipe.data.surveys))
+
+
+def would(recipe: Recipe, listings: Iterable[SurveyListing]) -> list[str]:
+    """The lines of a dry run."""
     waits = recipe.data.event_labels == "with_box"
-    return [line for survey in recipe.data.surveys for line in _would(list_survey(recipe.data, survey), waits)]
+    return [line for listing in listings for line in _would(listing, waits)]
 
 
 def _would(listing: SurveyListing, waits: bool) -> list[str]:

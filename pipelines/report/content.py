@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
 
 from pipelines.report.rows import (
     Answer,
@@ -46,6 +47,7 @@ __all__ = [
     "LedgerRow",
     "Map",
     "Measures",
+    "PageContent",
     "Picture",
     "PlaceRow",
     "Places",
@@ -58,9 +60,32 @@ __all__ = [
 ]
 
 
+class PageContent(Protocol):
+    """What any page of ours is laid out from: a first screen, then sections in their order."""
+
+    kicker: ClassVar[str]
+    """What kind of page it is."""
+    cards: ClassVar[str]
+    """Template of the few figures of the first screen."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def subtitle(self) -> str: ...
+    @property
+    def verdict(self) -> str: ...
+    @property
+    def generated(self) -> bool: ...
+    @property
+    def sections(self) -> Sequence[Section]: ...
+
+
 @dataclass(frozen=True)
 class ReportContent:
     """A whole report. Sections without data stay at their defaults and are left out."""
+
+    kicker: ClassVar[str] = "Evaluation report"
+    cards: ClassVar[str] = "headline.html.j2"
 
     title: str
     verdict: str

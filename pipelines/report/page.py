@@ -1,4 +1,4 @@
-"""ReportContent -> one HTML page that loads nothing: styles inline, charts and thumbnails as data addresses."""
+"""PageContent -> one HTML page that loads nothing: styles inline, charts and thumbnails as data addresses."""
 
 from functools import partial
 from pathlib import Path
@@ -6,16 +6,17 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipelines.report import charts, embedding_map, formats
-from pipelines.report.content import ReportContent
+from pipelines.report.content import PageContent
 from pipelines.report.pictures import webp
 
 LIMIT = 5_000_000
 """Bytes of a page: what still passes by mail and opens on a phone."""
+FOLDER = Path(__file__).parent
 THUMBNAILS = ((320, 72), (224, 60), (160, 50), (96, 40))
 """(pixels, WebP quality), tried from the best until the page fits."""
 
 
-def render(content: ReportContent) -> str:
+def render(content: PageContent) -> str:
     """The page. The same content gives the same text.
 
     Raises ValueError where it does not fit into 5 MB even with the smallest thumbnails.
@@ -29,7 +30,7 @@ def render(content: ReportContent) -> str:
 
 def _environment(side: int, quality: int) -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([FOLDER, FOLDER.parent]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -36,6 +36,11 @@ class Section:
     title: ClassVar[str]
     lead: ClassVar[str] = ""
 
+    @property
+    def template(self) -> str:
+        """Name of the template, below this folder or `pipelines/`."""
+        return f"{self.anchor}.html.j2"
+
     def __bool__(self) -> bool:
         raise NotImplementedError
 

@@ -1,0 +1,43 @@
+"""`xmodal prepare RECIPE --dry-run --report PAGE`: the health page of a recipe's archives."""
+
+from pathlib import Path
+
+from pipelines.health.content import content
+from pipelines.health.gathered import gather
+from pipelines.prepare.run import Run
+from pipelines.prepare.workers import InProcess
+from pipelines.progress import Progress
+from pipelines.recipe import Recipe
+from pipelines.report import render
+from xmodal.settings import SettingsError
+
+SAMPLE = 300
+"""Files read by default: with none bad among them, fewer than 1.3 % of the others are."""
+
+
+def listed(recipe: Recipe) -> Run:
+    """The recipe's archives listed beside the newest version's ledger. Nothing is written."""
+    return Run.begin(recipe.data, recipe.compute.store(), InProcess(), Progress)
+
+
+def write(recipe: Recipe, run: Run, page: Path, sample: int | None) -> list[str]:
+    """Reads at most `sample` files, writes the page, and returns what to print."""
+    found = content(recipe, run, gather(run, SAMPLE if sample is None else sample))
+    page.write_text(render(found), encoding="utf-8")
+    return [found.verdict.replace("\u202f", ","), f"report: {page}"]
+
+
+def check_writable(page: Path) -> None:
+    """Raises SettingsError for a page that cannot be written; makes its folder where there is none."""
+    if page.is_dir():
+        raise SettingsError(
+            f"--report {page}: a directory is there; give the name of a file, as {page / 'health.html'}"
+        )
+    there = page.exists()
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.open("ab").close()
+    except OSError as error:
+        raise SettingsError(f"--report {page}: cannot be written: {error.strerror}") from None
+    if not there:
+        page.unlink()
