@@ -91,10 +91,57 @@ class PlaceRow:
 
 
 @dataclass(frozen=True)
+class NewSpeciesRow:
+    """A species that no training image shows. Shares are 0..1."""
+
+    name: str
+    n: int
+    right: float
+    interval: Interval | None
+    """Places resampled."""
+    usual: str
+    """The species that the model calls it most often."""
+
+
+@dataclass(frozen=True)
+class BesideRow:
+    """A species or a place, by the model and by what was there before. Shares are 0..1."""
+
+    name: str
+    n: int
+    model: float
+    incumbent: float
+    interval: Interval | None
+    """Of model - incumbent, places resampled; None at one place."""
+    trained: bool = True
+    """Whether the model was trained on a species that is asked for here."""
+
+    @property
+    def ahead(self) -> str:
+        """Who is: model | incumbent | neither, by the shares alone."""
+        return "neither" if self.model == self.incumbent else "model" if self.model > self.incumbent else "incumbent"
+
+
+@dataclass(frozen=True)
 class FigureGroup:
     title: str
     figures: Sequence[Figure]
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Incumbent:
+    """One machine that the archive had before, beside the model on the same frames."""
+
+    who: str
+    ahead: Figure | None
+    """Model minus incumbent; None where the model gives no such answer."""
+    group: FigureGroup
+    species: Sequence[BesideRow] = ()
+    """Where the incumbent is furthest ahead first."""
+    places: Sequence[BesideRow] = ()
+    least: int = 0
+    """Frames from which on a species or a place has a row."""
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,8 @@ class Places(Section):
     rows: Sequence[PlaceRow] = ()
     worst_count: int = 5
     least_images: int = 5
+    note: str = ""
+    """Said where there is only one kind of place."""
 
     def __bool__(self) -> bool:
         return bool(self.figures or self.rows)
