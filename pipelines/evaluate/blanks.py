@@ -3,6 +3,7 @@
 A frame is called blank where the texts of an empty frame fit it better than those of every species.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,9 @@ from pipelines.prepare.language import language
 from pipelines.report.content import FigureGroup
 from xmodal.metrics import tables
 from xmodal.metrics.figure import Figure
+
+MISSES = ("Animal frames called blank", "Blank frames called animal")
+"""The two kinds of mistake, in the order of `misses`."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,12 @@ class Blanks:
     called: NDArray[np.bool_] | None
     """Called blank by the model; None where no training image is blank, so that it cannot say so."""
     groups: list[str]
+
+    def part(self, rows: Sequence[int]) -> "Blanks":
+        """Some of the frames."""
+        kept = np.array(rows, dtype=np.int64)
+        called = None if self.called is None else self.called[kept]
+        return Blanks(self.images[kept], self.blank[kept], called, [self.groups[n] for n in rows])
 
 
 def blanks(subject: Subject, found: Named) -> Blanks:
@@ -58,9 +68,9 @@ def misses(prefix: str, who: str, asked: Blanks, called: NDArray[np.bool_], cand
     guess = None if candidates is None else 1 / (candidates + 1)
     rest = None if guess is None else 1 - guess
     return [
-        tables.share(f"{prefix}/animals_missed", f"{who}: animal frames called blank", wrong * animal, guess,
+        tables.share(f"{prefix}/animals_missed", f"{who}: {MISSES[0].lower()}", wrong * animal, guess,
                      asked.groups, note="lower is better: these animals would be lost"),
-        tables.share(f"{prefix}/blanks_kept", f"{who}: blank frames called animal", wrong * blank, rest,
+        tables.share(f"{prefix}/blanks_kept", f"{who}: {MISSES[1].lower()}", wrong * blank, rest,
                      asked.groups, note="lower is better: these frames would still be looked at"),
     ]  # fmt: skip
 

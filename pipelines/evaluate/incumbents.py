@@ -6,26 +6,23 @@ would find that machine right by definition.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.evaluate.blanks import Blanks, misses
+from pipelines.evaluate.blanks import Blanks
+from pipelines.evaluate.machines import by_machine, name_of, surest
 from pipelines.evaluate.species import Named, lineages
 from pipelines.evaluate.subject import Subject
-from pipelines.prepare.incumbents import DETECTOR
-from pipelines.report.content import BesideRow, FigureGroup, Incumbent, Incumbents
+from pipelines.evaluate.verdicts import verdicts
+from pipelines.report.content import BesideRow, Incumbent, Incumbents, Pair
 from xmodal.metrics import baselines, survey_tables, tables
 from xmodal.metrics.classification import RANKS, Lineages, rank_chance, rank_hits
-from xmodal.metrics.figure import Figure
 from xmodal.metrics.paired import paired
 
-NAMES = {"speciesnet": "SpeciesNet", DETECTOR: "MegaDetector"}
 LEAST = 10
 """Frames of a species or a place from which on it gets a row."""
 Array = NDArray[np.float64]
-Entry = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -53,32 +50,11 @@ class Beside:
 
 
 def incumbents(subject: Subject, found: Named, asked: Blanks) -> Incumbents:
-    """The section: a part for each machine that named species, and one for each that told animals from blanks."""
+    """The section: a part for each machine that named species, then one for each that told animals from blanks."""
     origins = sorted({one["origin"] for said in subject.incumbents for one in said})
-    parts = [part for origin in origins for part in _parts(subject, found, asked, origin)]
-    return Incumbents(parts)
-
-
-def _parts(subject: Subject, found: Named, asked: Blanks, origin: str) -> list[Incumbent]:
-    named, told = beside(subject, found, origin), _verdicts(subject, found, asked, origin)
-    parts = [_species_part(named)] if named else []
-    return [*parts, told] if told else parts
-
-
-def name_of(origin: str) -> str:
-    """What a reader calls it."""
-    return NAMES.get(origin, f"Machine labels of the archive ({origin})")
-
-
-def surest(said: Sequence[Entry], origin: str) -> Entry | None:
-    """The one answer of a machine to a frame: its most confident entry, the first of equals."""
-    own = [one for one in said if one["origin"] == origin]
-    return max(own, key=lambda one: one["confidence"] or 0) if own else None
-
-
-def by_machine(facts: dict[str, Any], name: str) -> bool:
-    """Whether a recorded fact is a machine's word."""
-    return "/machine" in facts[name]["source"]
+    named = [beside(subject, found, origin) for origin in origins]
+    told = [verdicts(subject, len(found.candidates), asked, origin) for origin in origins]
+    return Incumbents([*(_species_part(one) for one in named if one), *(one for one in told if one)])
 
 
 def beside(subject: Subject, found: Named, origin: str) -> Beside | None:
@@ -112,51 +88,54 @@ def beside(subject: Subject, found: Named, origin: str) -> Beside | None:
 
 def _species_part(own: Beside) -> Incumbent:
     trained = np.flatnonzero(own.trained)
-    rows = [*_compared(own, "all", "all species", np.arange(len(own.truth)))]
+    pairs = [*_compared(own, "all", "All species", np.arange(len(own.truth)))]
     if 0 < len(trained) < len(own.truth):
-        rows += _compared(own, "trained", "trained species", trained)
-    rows += [row for rank in RANKS[1:] for row in _at_rank(own, rank)]
-    label = f"Species, beside {own.who}"
+        pairs += _compared(own, "trained", "Species that the model was trained on", trained)
+    pairs += [pair for rank in RANKS[1:] for pair in _at_rank(own, rank)]
     note = (
         f"The same {len(own.truth)} frames for both. {own.who} names a species of its own list or a higher taxon, "
         "which counts as right at that rank; the model names one of its training species."
     )
     species = _rows(own, own.truth, np.array(own.truth, dtype=object))
     places = _rows(own, sorted(set(own.places) - {""}), np.array(own.places, dtype=object))
-    ahead = next(row for row in rows if row.name.endswith("ahead/all/micro"))
-    return Incumbent(own.who, ahead, FigureGroup(label, rows, note), species, places, LEAST)
+    title, what = f"Species, beside {own.who}", "naming the species"
+    return Incumbent(own.who, what, title, pairs[0].ahead, pairs, note, species, places, LEAST)
 
 
-def _compared(own: Beside, key: str, words: str, kept: NDArray[np.int64]) -> list[Figure]:
+def _compared(own: Beside, key: str, words: str, kept: NDArray[np.int64]) -> list[Pair]:
     """Micro and macro accuracy of both, and the paired difference, on some of the frames."""
+    answers = [own.right(of)[kept] for of in (own.model, own.machine, own.place_only)]
     truth, groups = ([of[n] for n in kept] for of in (own.truth, own.groups))
-    model, machine, known = (own.right(of)[kept] for of in (own.model, own.machine, own.place_only))
-    guess, rows = own.trained[kept] / len(own.candidates), []  # what it has no name for is never guessed
-    for average, classes, how in (("micro", None, "of all images"), ("macro", truth, "species weighted equally")):
-        told = f"{words}, {how}"
-        rows += [
-            tables.share(f"{own.prefix}/model/{key}/{average}", f"The model: {told}", model, guess, groups, classes,
-                         baseline=known),
-            tables.share(f"{own.prefix}/incumbent/{key}/{average}", f"{own.who}: {told}", machine, None, groups,
-                         classes, baseline=known),
-            survey_tables.over(f"{own.prefix}/ahead/{key}/{average}", f"Model minus {own.who}: {told}",
-                               paired(model, machine, groups, classes)),
-        ]  # fmt: skip
-    return rows
-
-
-def _at_rank(own: Beside, rank: str) -> list[Figure]:
-    model, machine, known = (own.right(of, rank) for of in (own.model, own.machine, own.place_only))
-    if np.isnan(model).all():
-        return []
-    guess, where = rank_chance(own.truth, own.candidates, own.lineages, rank), f"right at the rank of {rank}"
+    guess = own.trained[kept] / len(own.candidates)  # what it has no name for is never guessed
     return [
-        tables.share(f"{own.prefix}/model/{rank}", f"The model: {where}", model, guess, own.groups, baseline=known),
-        tables.share(f"{own.prefix}/incumbent/{rank}", f"{own.who}: {where}", machine, None, own.groups,
+        _pair(own, f"{key}/micro", f"{words}, of all images", answers, guess, groups),
+        _pair(own, f"{key}/macro", f"{words}, weighted equally", answers, guess, groups, truth),
+    ]
+
+
+def _at_rank(own: Beside, rank: str) -> list[Pair]:
+    """Accuracy of both at a rank; empty where no true species has a name there."""
+    answers = [own.right(of, rank) for of in (own.model, own.machine, own.place_only)]
+    guess = rank_chance(own.truth, own.candidates, own.lineages, rank)
+    pair = _pair(own, rank, f"Right at the rank of {rank}", answers, guess, own.groups)
+    return [pair] if pair.incumbent.n else []
+
+
+def _pair(
+    own: Beside, key: str, label: str, answers: Sequence[Array], guess: Array, groups: Sequence[str],
+    classes: Sequence[str] | None = None,
+) -> Pair:  # fmt: skip
+    """`answers`: what the model, the machine and the place-only baseline get right, (n,) each."""
+    model, machine, known = answers
+    apart = paired(model, machine, groups, classes)
+    return Pair(
+        label,
+        tables.share(f"{own.prefix}/incumbent/{key}", f"{own.who}: {label}", machine, None, groups, classes,
                      baseline=known),
-        survey_tables.over(f"{own.prefix}/ahead/{rank}", f"Model minus {own.who}: {where}",
-                           paired(model, machine, own.groups)),
-    ]  # fmt: skip
+        tables.share(f"{own.prefix}/model/{key}", f"The model: {label}", model, guess, groups, classes, baseline=known),
+        survey_tables.over(f"{own.prefix}/ahead/{key}", f"Model minus {own.who}: {label}", apart),
+        apart.better,
+    )  # fmt: skip
 
 
 def _rows(own: Beside, names: Sequence[str], of: NDArray) -> list[BesideRow]:
@@ -170,34 +149,3 @@ def _rows(own: Beside, names: Sequence[str], of: NDArray) -> list[BesideRow]:
             shares = (float(model[kept].mean()), float(machine[kept].mean()))
             found.append(BesideRow(name, len(kept), *shares, apart.interval, bool(own.trained[kept].any())))
     return sorted(found, key=lambda row: (row.model - row.incumbent, -row.n, row.name))
-
-
-def _verdicts(subject: Subject, found: Named, asked: Blanks, origin: str) -> Incumbent | None:
-    """Animal or blank, by a machine and by the model, on the frames that the machine answered for."""
-    said = [surest(subject.incumbents[n], origin) for n in asked.images]
-    kept = np.array(
-        [one is not None and not by_machine(subject.facts[n], "type")
-         for n, one in zip(asked.images, said, strict=True)], dtype=bool
-    )  # fmt: skip
-    if not (asked.blank & kept).any() or not (~asked.blank & kept).any():
-        return None
-    rows = np.flatnonzero(kept)
-    called = np.array([one["type"] == "blank" for n in rows if (one := said[n]) is not None])
-    own = Blanks(asked.images[kept], asked.blank[kept], None if asked.called is None else asked.called[kept],
-                 [asked.groups[n] for n in rows])  # fmt: skip
-    who, prefix = name_of(origin), f"{subject.split}/{origin}/blank"
-    theirs = misses(f"{prefix}/incumbent", who, own, called, None)
-    note = (
-        f"The same {len(rows)} frames for both. Where labels of whole events reach only frames in which a detector "
-        "found an animal, that detector can miss none of them: its own misses are then larger than they look."
-    )
-    if own.called is None:
-        told = f"{note} The model has learnt no word for a blank, so it has no verdict to set beside."
-        return Incumbent(who, None, FigureGroup(f"Animal or blank, beside {who}", theirs, told))
-    ours = misses(f"{prefix}/model", "The model", own, own.called, len(found.candidates))
-    kinds = ["blank" if one else "animal" for one in own.blank]
-    model, machine = ((of == own.blank).astype(np.float64) for of in (own.called, called))
-    apart = paired(model, machine, own.groups, kinds)
-    ahead = survey_tables.over(f"{prefix}/ahead", f"Model minus {who}: animal or blank right, both weighted equally",
-                               apart)  # fmt: skip
-    return Incumbent(who, ahead, FigureGroup(f"Animal or blank, beside {who}", [*ours, *theirs, ahead], note))

@@ -8,7 +8,7 @@ from xmodal.metrics.intervals import Interval
 THIN = "\u202f"
 DASH = "\u2013"
 NONE = "\u2014"
-_UNITS = {"%": f"{THIN}%", "points": f"{THIN}points"}
+_UNITS = {"%": f"{THIN}%", "points": ""}
 
 
 def clip(value: float) -> float:
@@ -22,8 +22,8 @@ def count(value: int | None) -> str:
 
 
 def number(value: float | None, unit: str = "%") -> str:
-    """A value in its unit: percent, points and ranks with at most one decimal, plain numbers with three significant
-    digits."""
+    """A value in its unit: percent, points (which the words beside must name) and ranks with at most one decimal, plain
+    numbers with three significant digits."""
     if value is None or math.isnan(value):
         return NONE
     return f"{_digits(value, unit)}{_UNITS.get(unit, '')}"

@@ -130,13 +130,35 @@ class FigureGroup:
 
 
 @dataclass(frozen=True)
+class Pair:
+    """One measure of the model and of what was there before, on the same frames."""
+
+    label: str
+    incumbent: Figure
+    model: Figure | None = None
+    """None where the model gives no such answer."""
+    ahead: Figure | None = None
+    """Model minus incumbent, paired; None where it is not asked for."""
+    better: float | None = None
+    """Share of the resamples in which the model is better, 0..1; None without an interval."""
+
+    @property
+    def figures(self) -> list[Figure]:
+        return [figure for figure in (self.model, self.incumbent, self.ahead) if figure]
+
+
+@dataclass(frozen=True)
 class Incumbent:
     """One machine that the archive had before, beside the model on the same frames."""
 
     who: str
+    what: str
+    """What both do, e.g. "naming the species"."""
+    title: str
     ahead: Figure | None
     """Model minus incumbent; None where the model gives no such answer."""
-    group: FigureGroup
+    pairs: Sequence[Pair]
+    note: str = ""
     species: Sequence[BesideRow] = ()
     """Where the incumbent is furthest ahead first."""
     places: Sequence[BesideRow] = ()

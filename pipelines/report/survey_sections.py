@@ -28,7 +28,7 @@ class Incumbents(Section):
 
     @property
     def figures(self) -> list[Figure]:
-        return [figure for part in self.parts for figure in part.group.figures]
+        return [figure for part in self.parts for pair in part.pairs for figure in pair.figures]
 
 
 @dataclass(frozen=True)

@@ -27,14 +27,14 @@ def sentence(main: Figure, chance_is: str = "guessing") -> str:
     return f"{bounds}, which cannot be told from {against}."
 
 
-def beside(ahead: Figure, who: str) -> str:
-    """What the paired difference model - `who` (points) says on the same frames."""
-    start = f"On the same {count(ahead.n)} frames"
-    far = number(abs(ahead.value), ahead.unit)
+def beside(ahead: Figure, who: str, what: str) -> str:
+    """What the paired difference model - `who` (points) says of both at doing `what` on the same frames."""
+    start = f"At {what}, on the same {count(ahead.n)} frames,"
+    far = f"{number(abs(ahead.value), ahead.unit)} percentage points"
     if ahead.low is None or ahead.high is None:
         side = "ahead of" if ahead.value > 0 else "behind"
         return f"{start} the model is {far} {side} {who}; too few places for an interval."
-    bounds = f"95{THIN}% interval of the difference {span(ahead)}"
+    bounds = f"95{THIN}% interval {span(ahead)}"
     if ahead.low > 0:
         return f"{start} the model is better than {who}, by {far} ({bounds})."
     if ahead.high < 0:
@@ -45,7 +45,7 @@ def beside(ahead: Figure, who: str) -> str:
 def where_not(rows: Sequence[BesideRow], who: str, kind: str, least: int) -> str:
     """On how many species or places (`kind`) the machine that was there before is ahead."""
     if not rows:
-        return f"No {kind} has {least} such frames."
+        return f"No {kind} with {least} such frames."
     behind = [row for row in rows if row.ahead == "incumbent"]
     sure = sum(row.interval is not None and row.interval.high < 0 for row in behind)
     told = f"{who} is ahead for {len(behind)} of {len(rows)} {kind} with at least {least} frames"

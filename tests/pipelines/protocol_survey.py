@@ -61,7 +61,13 @@ def shots() -> list[Shot]:
 
 def split() -> dict[str, Any]:
     """Six places test, and a share of the days of the others."""
-    return {"kind": "place", "val": 0.2, "test": 0, "cis_test": 0.3, "held_out": [f"p{n:02d}" for n in range(TEST_PLACES)]}
+    return {
+        "kind": "place",
+        "val": 0.2,
+        "test": 0,
+        "cis_test": 0.3,
+        "held_out": [f"p{n:02d}" for n in range(TEST_PLACES)],
+    }
 
 
 def survey(archive: str) -> dict[str, Any]:

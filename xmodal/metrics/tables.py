@@ -119,7 +119,8 @@ def per_rank(
     for rank in RANKS:
         right = rank_hits(truth, predicted, lineages, rank)
         chance = rank_chance(truth, candidates, lineages, rank)
-        note = f"{int(np.isnan(right).sum())} images without a name at this rank left out"
+        lacking = int(np.isnan(right).sum())
+        note = f"{lacking} images without a name at this rank left out" if lacking else ""
         known = None if place_only is None else rank_hits(truth, place_only, lineages, rank)
         label = f"Right at the rank of {rank}"
         rows.append(share(f"{prefix}/species/{rank}", label, right, chance, groups, None, note, known))
