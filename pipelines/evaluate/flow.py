@@ -89,8 +89,9 @@ def _headline(species_figures: Any, measures: Any) -> list[Figure]:
 
 def every_figure(content: ReportContent) -> list[Figure]:
     """All figures of a report, each once."""
-    sections = (content.species, content.incumbents, content.events, content.places, content.conditions)
-    rows = [*content.headline, *(figure for part in sections for figure in part.figures), *content.confidence.figures]
+    sections = (content.species, content.incumbents, content.events, content.conditions, content.confidence)
+    rows = [*content.headline, *(figure for part in sections for figure in part.figures)]
+    rows += content.places.every_figure
     rows += [figure for group in content.measures.groups for figure in group.figures]
     found: dict[str, Figure] = {}
     for figure in rows:

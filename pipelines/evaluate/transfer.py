@@ -11,7 +11,7 @@ import numpy as np
 from pipelines.evaluate.events import event_answers
 from pipelines.evaluate.species import Named, named
 from pipelines.evaluate.subject import Subject
-from pipelines.report.content import PlaceRow, Places
+from pipelines.report.content import PlaceRow, Places, Sides
 from xmodal.metrics import survey_tables
 from xmodal.metrics.classification import hits
 from xmodal.metrics.figure import Figure
@@ -19,6 +19,8 @@ from xmodal.metrics.intervals import mean, wilson
 from xmodal.metrics.worst import worst_tenth
 
 CIS = "cis_test"
+ACCURACY = ("Species right, of all images", "Species right, species weighted equally")
+F1 = ("Macro F1 of single frames", "Macro F1 of events, surest frame")
 ONE_KIND = {
     True: "All test places are ones that training images come from; nothing here tells about a new camera.",
     False: "All test places are unseen. The recipe's `data.split.cis_test` sets days of training places aside, which "
@@ -64,14 +66,11 @@ def places(subject: Subject, found: Named) -> Places:
     other = subject.on(CIS)
     asked = [(subject, found), *([(other, named(other))] if other else [])]
     sides = [side for one, answers in asked if answers and answers.images for side in _sides(one, answers)]
-    every = len(found.candidates)
     unseen, seen = (next((side for side in sides if side.seen is kind), None) for kind in (False, True))
-    rows, note = _worst(subject, found), ""
+    worst, rows = _worst(subject, found), _rows(subject, found)
     if unseen and seen:
-        rows += [*_figures(unseen, every), *_figures(seen, every), _apart(seen, unseen)]
-    elif sides:
-        note = ONE_KIND[sides[0].seen]
-    return Places(rows, _rows(subject, found), note=note)
+        return Places(worst, rows, _beside(unseen, seen, len(found.candidates)))
+    return Places(worst, rows, note=ONE_KIND[sides[0].seen] if sides else "")
 
 
 def _sides(subject: Subject, found: Named) -> list[Side]:
@@ -92,27 +91,33 @@ def _sides(subject: Subject, found: Named) -> list[Side]:
     return sides
 
 
-def _figures(side: Side, candidates: int) -> list[Figure]:
-    """Accuracy and macro F1 of images, macro F1 of events."""
+def _beside(unseen: Side, seen: Side, candidates: int) -> list[Sides]:
+    """Each measure at both kinds of place, and how far accuracy is apart."""
+    measured = [_measures(side, candidates) for side in (unseen, seen)]
+    labels = [label for label in measured[0] if label in measured[1]]
+    note = "the two kinds of place differ in their species too"
+    first, second = ((side.images.right, side.images.groups) for side in (seen, unseen))
+    gap = survey_tables.apart("places/seen_minus_unseen", "Seen minus unseen places", first, second, note)
+    return [
+        Sides(label, *(found[label] for found in measured), gap if label == labels[0] else None) for label in labels
+    ]
+
+
+def _measures(side: Side, candidates: int) -> dict[str, Figure]:
+    """Accuracy and macro F1 of images, macro F1 of events, each by its label."""
     own, prefix = side.images, f"{side.key}/species"
     asked = (own.truth, own.predicted, own.place_only, candidates, own.groups)
-    species = f"{len(set(own.truth))} species at {len(set(own.groups))} places"
-    rows = [
-        survey_tables.answers(f"{prefix}/micro", f"{side.words}: species right, of all images", *asked, note=species),
-        survey_tables.answers(f"{prefix}/macro", f"{side.words}: species weighted equally", *asked, own.truth),
-        survey_tables.f1(f"{prefix}/macro_f1", f"{side.words}: macro F1 of single frames", *asked),
-    ]
+    found = {
+        ACCURACY[0]: survey_tables.answers(f"{prefix}/micro", f"{side.words}: species right, of all images", *asked),
+        ACCURACY[1]: survey_tables.answers(f"{prefix}/macro", f"{side.words}: species weighted equally", *asked,
+                                           own.truth),
+        F1[0]: survey_tables.f1(f"{prefix}/macro_f1", f"{side.words}: macro F1 of single frames", *asked),
+    }  # fmt: skip
     if side.events and side.events.truth:
         of = side.events
         name, label = f"{side.key}/events/max/macro_f1", f"{side.words}: macro F1 of events, surest frame"
-        rows.append(survey_tables.f1(name, label, of.truth, of.predicted, of.place_only, candidates, of.groups))
-    return rows
-
-
-def _apart(seen: Side, unseen: Side) -> Figure:
-    note = "of all images; the two kinds of place differ in their species too"
-    first, second = ((side.images.right, side.images.groups) for side in (seen, unseen))
-    return survey_tables.apart("places/seen_minus_unseen", "Seen minus unseen places", first, second, note)
+        found[F1[1]] = survey_tables.f1(name, label, of.truth, of.predicted, of.place_only, candidates, of.groups)
+    return found
 
 
 def _worst(subject: Subject, found: Named) -> list[Figure]:

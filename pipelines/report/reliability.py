@@ -19,7 +19,8 @@ def chart(bins: Sequence[Bin]) -> Chart:
         quiet(axes, theme)
         axes.set(xlim=(0, 100), ylim=(0, 100), xticks=[], yticks=range(0, 101, 25), ylabel="% right")
         axes.plot([0, 100], [0, 100], color=theme.muted, linewidth=1, linestyle=(0, (4, 3)))
-        axes.annotate("as sure as right", (6, 12), color=theme.muted, rotation=30, fontsize=8)
+        axes.annotate("as sure as right", (1, 3), (4, 4), textcoords="offset points", color=theme.muted, rotation=29,
+                      rotation_mode="anchor", fontsize=8)  # fmt: skip
         axes.vlines(100 * sure, *(100 * spans.T), color=theme.accent, linewidth=1.2, alpha=0.55)
         axes.scatter(100 * sure, 100 * right, s=14 + 90 * n / n.max(), color=theme.accent, linewidths=0)
         below = figure.add_axes((0.12, 0.14, 0.84, 0.16))

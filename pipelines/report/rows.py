@@ -123,6 +123,21 @@ class BesideRow:
 
 
 @dataclass(frozen=True)
+class Sides:
+    """One measure at places that no training image comes from, beside places that some come from."""
+
+    label: str
+    unseen: Figure
+    seen: Figure
+    apart: Figure | None = None
+    """Seen minus unseen; None where it is not asked for."""
+
+    @property
+    def figures(self) -> list[Figure]:
+        return [figure for figure in (self.unseen, self.seen, self.apart) if figure]
+
+
+@dataclass(frozen=True)
 class FigureGroup:
     title: str
     figures: Sequence[Figure]

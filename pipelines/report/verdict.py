@@ -49,4 +49,5 @@ def where_not(rows: Sequence[BesideRow], who: str, kind: str, least: int) -> str
     behind = [row for row in rows if row.ahead == "incumbent"]
     sure = sum(row.interval is not None and row.interval.high < 0 for row in behind)
     told = f"{who} is ahead for {len(behind)} of {len(rows)} {kind} with at least {least} frames"
-    return f"{told}, for {sure} of them beyond chance." if behind else f"{told}."
+    judged = any(row.interval is not None for row in behind)
+    return f"{told}, for {sure} of them beyond chance." if judged else f"{told}."

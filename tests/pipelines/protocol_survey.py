@@ -43,6 +43,11 @@ class Shot:
     def key(self) -> str:
         return f"img/{self.number:04d}.jpg"
 
+    @property
+    def seen_by_people(self) -> bool:
+        """All but one event of the first place: there SpeciesNet's word is the only one."""
+        return self.event != 4
+
 
 def shots() -> list[Shot]:
     """Of each place six events of two frames, on days of their own; the last event of a place is blank."""
@@ -83,7 +88,7 @@ def write(store: Store) -> list[Shot]:
     store.put("datapackage.json", json.dumps(_package()).encode())
     store.put("deployments.csv", _table({"deploymentID": f"d{n}", "locationID": f"p{n:02d}"} for n in range(PLACES)))
     store.put("media.csv", _table(map(_medium, taken)))
-    store.put("observations.csv", _table(map(_observation, taken)))
+    store.put("observations.csv", _table(_observation(shot) for shot in taken if shot.seen_by_people))
     store.put(SPECIESNET, json.dumps({"predictions": [_prediction(shot) for shot in taken]}).encode())
     store.put(MEGADETECTOR, json.dumps(_detections(taken)).encode())
     return taken
@@ -92,7 +97,7 @@ def write(store: Store) -> list[Shot]:
 def speciesnet_label(shot: Shot) -> str:
     """What SpeciesNet says: every fifth frame a family, every seventh a wrong species, blanks as blank but for some."""
     if shot.species is None:
-        return BLANK if shot.number % 4 else _label("Sus scrofa")
+        return BLANK if shot.place % 4 else _label("Sus scrofa")
     if shot.number % 5 == 0:
         order, family = SPECIES[shot.species]
         return f"{UUID};mammalia;{order.lower()};{family.lower()};;;{family.lower()} family"
@@ -100,8 +105,8 @@ def speciesnet_label(shot: Shot) -> str:
 
 
 def detected(shot: Shot) -> bool:
-    """Whether MegaDetector finds an animal: it misses every ninth one, and sees one in every fourth blank."""
-    return shot.number % 9 != 0 if shot.species else shot.number % 4 == 0
+    """Whether MegaDetector finds an animal: it misses every ninth one, and sees one in the blanks of some places."""
+    return shot.number % 9 != 0 if shot.species else shot.place % 3 == 0
 
 
 def _label(name: str) -> str:

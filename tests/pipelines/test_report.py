@@ -104,7 +104,11 @@ def survey(species: str = "Vulpes vulpes") -> ReportContent:
             [rows.ImageExample(picture(2, species), species, [rows.Answer(species, True, 0.5)])],
             17,
         ),
-        places=sections.Places([figure()], [rows.PlaceRow(species, False, 40, 0.2, wilson(8, 40))]),
+        places=sections.Places(
+            [figure()],
+            [rows.PlaceRow(species, False, 40, 0.2, wilson(8, 40))],
+            [rows.Sides(species, figure(), figure(71.3), ahead())],
+        ),
         measures=sections.Measures([rows.FigureGroup(species, [figure(name=species, label="")], species)]),
         confusion=sections.Confusion(classes, counts),
         captions=sections.Captions([rows.CaptionExample(picture(3, species), species, [species])]),
@@ -280,6 +284,7 @@ def test_where_the_incumbent_is_ahead_is_counted_and_shown(page):
     assert where_not([], "SpeciesNet", "places", 10) == "No places with 10 such frames."
     text = " ".join(Page(page).text.split())
     assert told in text and "is ahead for 1 of 1 places with at least 10 frames, for 0 of them beyond chance." in text
+    assert "Unseen beside seen places" in text and "seen minus unseen: 9.8 points, interval 4.1–15.0" in text
     assert (
         "the model has never seen it" in text and "4.1–15.0 better in 99 %" in text and "−35" in text and "+30" in text
     )

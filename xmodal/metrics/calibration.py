@@ -80,11 +80,12 @@ def ece_interval(
     return percentile(np.maximum(drawn - excess, 0)) if every > 1 else None
 
 
-def ece_floor(confidence: Array, count: int = BINS, draws: int = 500, seed: int = 0) -> float:
+def ece_floor(confidence: Array, count: int = BINS, draws: int = 200, seed: int = 0) -> float:
     """ECE that a perfectly calibrated model with these confidences (n,) would show on as many independent images: what
     is left of it by the accident of the sample."""
-    chosen = np.random.default_rng(seed).random((draws, len(confidence))) < confidence
-    return float(np.mean([ece(confidence, row.astype(np.float64), count) for row in chosen]))
+    generator = np.random.default_rng(seed)
+    drawn = (generator.random(len(confidence)) < confidence for _ in range(draws))
+    return float(np.mean([ece(confidence, right.astype(np.float64), count) for right in drawn]))
 
 
 def best_temperature(similarities: Array, truth: NDArray[np.int64]) -> float:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from xmodal.metrics.intervals import DRAWS, Interval, number, percentile, resample
 
 Array = NDArray[np.float64]
+DEALT = 200
+"""Times that the answers are dealt."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ def worst_tenth(
     sizes = np.bincount(own)
     worst = math.ceil(len(enough) / 10)
     one = np.ones((1, len(enough)))
-    shuffled = np.random.default_rng(seed).permuted(np.tile(values, (200, 1)), axis=1)
-    dealt = [_tenth(np.bincount(own, row) / sizes, one, worst)[0] for row in shuffled]
+    generator = np.random.default_rng(seed)
+    dealt = [_tenth(np.bincount(own, generator.permutation(values)) / sizes, one, worst)[0] for _ in range(DEALT)]
     shares = np.bincount(own, values) / sizes
     drawn = _tenth(shares, resample(len(enough), draws, seed), worst)
     found = float(_tenth(shares, one, worst)[0])
