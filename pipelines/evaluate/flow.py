@@ -100,9 +100,9 @@ def every_figure(content: ReportContent) -> list[Figure]:
 
 
 def _table(figures: list[Figure], report: Path) -> str:
-    lines = [f"{'figure':<44} {'value':>12} {'chance':>9} {'place only':>10}  95 % interval"]
+    lines = [f"{'figure':<50} {'value':>12} {'chance':>9} {'place only':>10}  95 % interval"]
     for one in figures:
         chance, known = ("" if of is None else number(of, one.unit) for of in (one.chance, one.baseline))
         interval = "" if one.interval is None else span(one)
-        lines.append(f"{one.name:<44} {number(one.value, one.unit):>12} {chance:>9} {known:>10}  {interval}")
+        lines.append(f"{one.name:<50} {number(one.value, one.unit):>12} {chance:>9} {known:>10}  {interval}")
     return "\n".join([*lines, f"report: {report}"])

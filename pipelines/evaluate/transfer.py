@@ -93,14 +93,12 @@ def _sides(subject: Subject, found: Named) -> list[Side]:
 
 def _beside(unseen: Side, seen: Side, candidates: int) -> list[Sides]:
     """Each measure at both kinds of place, and how far accuracy is apart."""
-    measured = [_measures(side, candidates) for side in (unseen, seen)]
-    labels = [label for label in measured[0] if label in measured[1]]
+    new, known = (_measures(side, candidates) for side in (unseen, seen))
+    labels = [label for label in new if label in known]
     note = "the two kinds of place differ in their species too"
     first, second = ((side.images.right, side.images.groups) for side in (seen, unseen))
     gap = survey_tables.apart("places/seen_minus_unseen", "Seen minus unseen places", first, second, note)
-    return [
-        Sides(label, *(found[label] for found in measured), gap if label == labels[0] else None) for label in labels
-    ]
+    return [Sides(label, new[label], known[label], gap if label == labels[0] else None) for label in labels]
 
 
 def _measures(side: Side, candidates: int) -> dict[str, Figure]:

@@ -84,7 +84,7 @@ def write(store: Store) -> list[Shot]:
     """The whole archive."""
     taken = shots()
     for shot in taken:
-        store.put(shot.key, _jpeg(shot))
+        store.put(shot.key, picture(shot))
     store.put("datapackage.json", json.dumps(_package()).encode())
     store.put("deployments.csv", _table({"deploymentID": f"d{n}", "locationID": f"p{n:02d}"} for n in range(PLACES)))
     store.put("media.csv", _table(map(_medium, taken)))
@@ -128,7 +128,8 @@ def _detections(taken: list[Shot]) -> dict[str, Any]:
     }
 
 
-def _jpeg(shot: Shot) -> bytes:
+def picture(shot: Shot) -> bytes:
+    """A JPEG whose colour tells the species, grey by night."""
     generator = np.random.default_rng(shot.number)
     colour = 40 + 40 * list(SPECIES).index(shot.species) if shot.species else 20
     pixels = np.clip(generator.normal((colour, 255 - colour, 90), 12, (32, 32, 3)), 0, 255).astype(np.uint8)

@@ -65,9 +65,14 @@ def words(page: str) -> str:
 
 def evaluated(folder: Path, **data: Any) -> Evaluated:
     """The archive prepared, an untrained model of it evaluated."""
+    archive = f"{folder / 'root'}/archive"
+    protocol_survey.write(open_store(archive))
+    return evaluated_as(folder, {"surveys": [protocol_survey.survey(archive)], "split": protocol_survey.split()} | data)
+
+
+def evaluated_as(folder: Path, changes: dict[str, Any]) -> Evaluated:
+    """The same of whatever archive stands below `folder`."""
     root = str(folder / "root")
-    protocol_survey.write(open_store(f"{root}/archive"))
-    changes = {"surveys": [protocol_survey.survey(f"{root}/archive")], "split": protocol_survey.split()} | data
     recipe = parse(Recipe, document(f"{root}/archive", root, data=changes))
     store = recipe.compute.store()
     dataset = flow.prepare(recipe.data, store, recipe.model.image, recipe.model.text, workers=InProcess())
@@ -111,7 +116,7 @@ def test_events_pool_their_frames_and_stand_beside_the_place_only_baseline(surve
                 truth += species
                 answers.append(found.candidates[reduce(shares[own], axis=0).argmax()])
         assert survey.figures[f"test/events/{how}/micro_f1"]["n"] == len(truth) == 24
-        expected = f1_score(truth, answers, labels=sorted(set(truth)), average="macro", zero_division=0)
+        expected = f1_score(truth, answers, labels=sorted(set(truth)), average="macro", zero_division=0)  # pyright: ignore[reportArgumentType]
         assert survey.figures[f"test/events/{how}/macro_f1"]["value"] == pytest.approx(100 * expected)
         assert survey.figures[f"test/events/{how}/micro_f1"]["value"] == pytest.approx(
             100 * np.mean([a == b for a, b in zip(truth, answers, strict=True)])
@@ -126,7 +131,9 @@ def test_speciesnet_is_measured_on_frames_that_people_named(survey: Evaluated) -
     right = [shot for shot in own if shot.number % 5 and shot.number % 7]
     right += [shot for shot in own if shot.number % 5 and shot.number % 7 == 0 and shot.species == "Sus scrofa"]
     family = {name: protocol_survey.SPECIES[name][1] for name in protocol_survey.SPECIES}
-    at_family = [shot for shot in own if shot.number % 5 == 0 or shot in right or family[shot.species] == "Suidae"]
+    at_family = [
+        shot for shot in own if shot.number % 5 == 0 or shot in right or family.get(shot.species or "") == "Suidae"
+    ]
     every = survey.figures["test/speciesnet/incumbent/all/micro"]
     assert every["n"] == len(own) == 58 and every["value"] == pytest.approx(100 * len(right) / 58)
     assert survey.figures["test/speciesnet/incumbent/family"]["value"] == pytest.approx(100 * len(at_family) / 58)
@@ -252,3 +259,24 @@ def test_a_dataset_without_test_images_is_refused_in_one_line(tmp_path: Path) ->
     flow.prepare(recipe.data, recipe.compute.store(), recipe.model.image, recipe.model.text, workers=InProcess())
     ended = xmodal("evaluate", untrained_run(recipe).name, "--root", root, "--report", tmp_path / "report.html")
     assert ended.code == 3 and "no image in the test split" in ended.line
+
+
+def test_a_captioned_set_has_none_of_it(tmp_path: Path) -> None:
+    root = str(tmp_path / "root")
+    archive = open_store(f"{root}/archive")
+    pictures = {f"{n:02d}.jpg": protocol_survey.picture(shot) for n, shot in enumerate(protocol_survey.shots()[:24])}
+    for name, data in pictures.items():
+        archive.put(f"images/{name}", data)
+    archive.put("token.txt", "".join(f"{name}#0\ta dog on field {name[:2]}\n" for name in pictures).encode())
+    for split, start in (("train", 0), ("val", 12), ("test", 18)):
+        chosen = list(pictures)[start : start + (12 if split == "train" else 6)]
+        archive.put(f"{split}.txt", "\n".join(chosen).encode())
+    splits = {name: f"{name}.txt" for name in ("train", "val", "test")}
+    source = {"kind": "captioned", "captions": "token.txt", "splits": splits}
+    survey = {"name": "captioned", "archive": f"{root}/archive", "source": source}
+    found = evaluated_as(tmp_path, {"surveys": [survey], "split": {"kind": "published"}})
+    kinds = {name.split("/")[1] for name in found.figures if name.startswith("test/")}
+    assert kinds <= {"i2t", "t2i", "rsum", "caption", "space"} and found.figures["test/rsum"]["baseline"] is None
+    text = words(found.page)
+    assert not [title for title in ("Events", "Confidence", "Beside what", "Night, blanks") if title in text]
+    assert "Place only" not in text and "place only" not in text

@@ -53,7 +53,7 @@ def _counts(truth: Sequence[str], predicted: Sequence[str], groups: NDArray[np.i
     shape = (int(groups.max()) + 1, len(position))
     cells = (groups * shape[1] + own, groups * shape[1] + said)
     there, named, right = (
-        np.bincount(cell, weights, shape[0] * shape[1]).reshape(shape)
+        np.asarray(np.bincount(cell, weights, shape[0] * shape[1]), np.float64).reshape(shape)
         for cell, weights in ((cells[0], np.ones(len(own))), (cells[1], np.ones(len(own))), (cells[0], own == said))
     )
     return right, named, there
