@@ -66,7 +66,7 @@ class Split:
         """The rows of `splits` that have a caption; at most `limit`, evenly spread over the storage order."""
         tables = [dataset.records(["captions"], split=split) for split in splits]
         rows = pa.concat_tables(tables).sort_by([("item", "ascending"), ("row", "ascending")])
-        rows = rows.filter(pa.array([text != b"[]" for text in rows["captions"].to_pylist()]))
+        rows = rows.filter(pa.array([text != b"[]" for text in rows["captions"].to_pylist()], pa.bool_()))
         keep = np.arange(len(rows))
         if limit is not None and len(keep) > limit:
             keep = np.linspace(0, len(keep) - 1, limit).round().astype(np.int64)

@@ -8,7 +8,7 @@ from typing import Any
 from pipelines.dataset import Dataset
 from pipelines.evaluate import language, retrieval
 from pipelines.evaluate.data import about, curves, data_section, embedding_map
-from pipelines.evaluate.species import species
+from pipelines.evaluate.protocol import protocol
 from pipelines.evaluate.subject import Subject
 from pipelines.gallery import embed, gallery
 from pipelines.places import root_store
@@ -48,13 +48,14 @@ def evaluate(checkpoint: str, overrides: tuple[str, ...], root: str | None, repo
 
 def report_content(subject: Subject, recipe: Recipe) -> ReportContent:
     """Everything measured, section by section."""
-    found_species, places, confusion = species(subject)
+    sections = protocol(subject)
     caption_figures, captions = language.captions(subject)
     measures = retrieval.retrieval(subject) + caption_figures + language.space(subject)
     main = retrieval.headline(subject.split, subject.gallery, subject.groups, subject.text_groups)
     untrained = _untrained(subject, recipe)
     measures[0] = replace(measures[0], figures=[*measures[0].figures, untrained])
-    headline = [main, *_headline(found_species.figures, measures)][:4]
+    of_species = sections["species"].figures if "species" in sections else []
+    headline = [main, *_headline(of_species, measures)][:4]
     return ReportContent(
         title=f"{recipe.name}: what the model knows",
         subtitle=f"{recipe.description or recipe.name}; {len(subject.records)} test images",
@@ -62,15 +63,13 @@ def report_content(subject: Subject, recipe: Recipe) -> ReportContent:
         headline=headline,
         generated=recipe.data.generated,
         data=data_section(subject.dataset),
-        species=found_species,
         examples=retrieval.examples(subject),
-        places=places,
         measures=Measures(measures),
-        confusion=confusion,
         captions=captions,
         curves=curves(subject.model.state["history"]),
         map=embedding_map(subject),
         about=about(subject, recipe),
+        **sections,
     )
 
 
@@ -90,15 +89,20 @@ def _headline(species_figures: Any, measures: Any) -> list[Figure]:
 
 def every_figure(content: ReportContent) -> list[Figure]:
     """All figures of a report, each once."""
-    rows = [*content.headline, *content.species.figures, *content.places.figures]
+    sections = (content.species, content.incumbents, content.events, content.conditions, content.confidence)
+    rows = [*content.headline, *(figure for part in sections for figure in part.figures)]
+    rows += content.places.every_figure
     rows += [figure for group in content.measures.groups for figure in group.figures]
-    return list({figure.name: figure for figure in rows}.values())
+    found: dict[str, Figure] = {}
+    for figure in rows:
+        found.setdefault(figure.name, figure)
+    return list(found.values())
 
 
 def _table(figures: list[Figure], report: Path) -> str:
-    lines = [f"{'figure':<34} {'value':>9} {'chance':>9}  95 % interval"]
+    lines = [f"{'figure':<50} {'value':>12} {'chance':>9} {'place only':>10}  95 % interval"]
     for one in figures:
-        chance = "" if one.chance is None else number(one.chance, one.unit)
+        chance, known = ("" if of is None else number(of, one.unit) for of in (one.chance, one.baseline))
         interval = "" if one.interval is None else span(one)
-        lines.append(f"{one.name:<34} {number(one.value, one.unit):>9} {chance:>9}  {interval}")
+        lines.append(f"{one.name:<50} {number(one.value, one.unit):>12} {chance:>9} {known:>10}  {interval}")
     return "\n".join([*lines, f"report: {report}"])

@@ -1,17 +1,18 @@
 """Species accuracy by text: an image is given the species whose text fits it best."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
 from pipelines.evaluate.subject import Subject
 from pipelines.prepare.captions import class_texts
-from pipelines.report.content import Confusion, PlaceRow, Places, Species
-from xmodal.metrics import baselines, tables
-from xmodal.metrics.classification import confusion, hits, per_class
-from xmodal.metrics.intervals import mean, wilson
+from pipelines.report.content import Confusion, Species
+from xmodal.metrics import baselines, survey_tables, tables
+from xmodal.metrics.classification import Lineages, confusion, hits, per_class
+from xmodal.metrics.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -28,75 +29,89 @@ class Named:
     """Candidate -> its facts (lineage, names)."""
     unasked: int
     """Images of species that no training row holds."""
+    place_only: list[str]
+    """The most frequent training label of the place of each image; at unseen places, of all training rows."""
+    groups: list[str]
+    """What is resampled, of each image."""
+    similarities: NDArray[np.float64]
+    """(N, C) of every image of the gallery with every candidate."""
+    vectors: Tensor
+    """(C, D) of the candidates' texts."""
+
+    @property
+    def lineages(self) -> Lineages:
+        """Candidate -> {rank: name}, its own included."""
+        return lineages(self.taxa)
+
+    @property
+    def answers(self) -> list[str]:
+        """(N,) what every image of the gallery is called, whether or not its species is asked for."""
+        return [self.candidates[n] for n in self.similarities.argmax(1)]
 
 
 def named(subject: Subject) -> Named | None:
-    """None where no image of the split, or no training row, names a species."""
+    """None where the training rows name fewer than two species; without `images` where the split shows none of them."""
     taxa = subject.train_taxa
-    labelled = [n for n, record in enumerate(subject.records) if record["taxon_rank"] == "species"]
-    images = [n for n in labelled if subject.records[n]["taxon"] in taxa]
-    if not images or len(taxa) < 2:
+    if len(taxa) < 2:
         return None
     candidates = sorted(taxa)
-    texts = subject.model.class_vectors([class_texts(taxa[name]) for name in candidates])
-    best = (subject.gallery.images[images] @ texts.T).argmax(1).tolist()
+    vectors = subject.model.class_vectors([class_texts(taxa[name]) for name in candidates])
+    similarities = (subject.gallery.images @ vectors.T).double().numpy()
+    labelled = [n for n, record in enumerate(subject.records) if record["taxon_rank"] == "species"]
+    images = [n for n in labelled if subject.records[n]["taxon"] in taxa]
     truth = [subject.records[n]["taxon"] for n in images]
-    return Named(images, truth, [candidates[n] for n in best], candidates, taxa, len(labelled) - len(images))
+    predicted = [candidates[n] for n in similarities[images].argmax(1)]
+    place_only = baselines.place_only(*subject.train_places, [subject.records[n]["place"] for n in images])
+    groups = [subject.groups[n] for n in images]
+    unasked = len(labelled) - len(images)
+    return Named(images, truth, predicted, candidates, taxa, unasked, place_only, groups, similarities, vectors)
 
 
-def species(subject: Subject) -> tuple[Species, Places, Confusion]:
-    """Report sections; empty ones where the set names no species."""
-    found = named(subject)
-    if found is None:
-        return Species(), Places(), Confusion()
-    groups = [subject.groups[n] for n in found.images]
-    lineages = {name: facts["lineage"] | {facts["rank"]: name} for name, facts in found.taxa.items()}
-    rows = tables.species(subject.split, found.truth, found.predicted, found.candidates, groups)
-    rows += tables.per_rank(subject.split, found.truth, found.predicted, found.candidates, lineages, groups)
-    rows += _baselines(subject, found, groups)
-    counts = confusion(found.truth, found.predicted, found.candidates)
-    common = {name: facts["names"].get("eng", "") for name, facts in found.taxa.items()}
-    return (
-        Species(per_class(counts, found.candidates), rows, {name: text for name, text in common.items() if text}),
-        _places(subject, found),
-        Confusion(found.candidates, counts),
+def lineages(taxa: dict[str, dict[str, Any]]) -> Lineages:
+    """Taxon -> {rank: name}, its own included, of taxon facts."""
+    return {name: facts["lineage"] | {facts["rank"]: name} for name, facts in taxa.items()}
+
+
+def species(subject: Subject, found: Named) -> Species:
+    """The species section: figures over all images, and a row a species. Needs images that are asked for."""
+    asked = (found.truth, found.predicted, found.candidates)
+    rows = tables.species(subject.split, *asked, found.groups, found.place_only)
+    rows += [frame_f1(subject, found), *_baselines(subject, found)]
+    rows += tables.per_rank(subject.split, *asked, found.lineages, found.groups, found.place_only)
+    rows += survey_tables.lca(
+        subject.split, found.truth, found.predicted, found.place_only, found.candidates, found.lineages, found.groups
     )
+    common = {name: facts["names"].get("eng", "") for name, facts in found.taxa.items()}
+    counts = confusion(found.truth, found.predicted, found.candidates)
+    return Species(per_class(counts, found.candidates), rows, {name: text for name, text in common.items() if text})
 
 
-def _baselines(subject: Subject, found: Named, groups: list[str]) -> list[Any]:
-    """What needs no image: the largest training class, and the most frequent training label of the place."""
-    places, labels = subject.train_places
-    answers: dict[str, tuple[str, Callable[[], list[str]]]] = {
-        "largest_class": (
-            "Largest training class, for every image",
-            lambda: baselines.largest_class(labels, len(found.truth)),
-        ),
-        "place_only": (
-            "Most frequent training label of the place; the largest class at unseen places",
-            lambda: baselines.place_only(places, labels, [subject.records[n]["place"] for n in found.images]),
-        ),
-    }
-    guess = 1 / len(found.candidates)
-    return [
-        tables.share(
-            f"{subject.split}/species/{name}",
-            label,
-            hits(found.truth, answer()),
-            guess,
-            groups,
-            note="no image is looked at",
-        )
-        for name, (label, answer) in answers.items()
-    ]
+def confused(found: Named) -> Confusion:
+    """Which species is taken for which."""
+    return Confusion(found.candidates, confusion(found.truth, found.predicted, found.candidates))
 
 
-def _places(subject: Subject, found: Named) -> Places:
-    right = hits(found.truth, found.predicted)
-    seen = set(subject.train_places[0])
-    where = np.array([subject.records[n]["place"] or "" for n in found.images], dtype=object)
+def frame_f1(subject: Subject, found: Named) -> Figure:
+    """Macro F1 of single frames."""
+    name, label = f"{subject.split}/species/macro_f1", "Macro F1 of single frames"
+    every = len(found.candidates)
+    return survey_tables.f1(name, label, found.truth, found.predicted, found.place_only, every, found.groups)
+
+
+def _baselines(subject: Subject, found: Named) -> list[Figure]:
+    """What needs no image: the largest training class, the most frequent training label of the place, and how far the
+    model is ahead of the latter."""
+    largest = baselines.largest_class(subject.train_places[1], len(found.truth))
+    told = (
+        ("largest_class", "Largest training class, for every image", largest),
+        ("place_only", "Most frequent training label of the place; the largest class at unseen places",
+         found.place_only),
+    )  # fmt: skip
+    guess, prefix = 1 / len(found.candidates), f"{subject.split}/species"
     rows = [
-        PlaceRow(place, place in seen, int(own.sum()), mean(right[own]), wilson(int(right[own].sum()), int(own.sum())))
-        for place in sorted(set(where.tolist()) - {""})
-        for own in (where == place,)
-    ]
-    return Places(rows=rows)
+        tables.share(f"{prefix}/{name}", label, hits(found.truth, answers), guess, found.groups,
+                     note="no image is looked at")
+        for name, label, answers in told
+    ]  # fmt: skip
+    ahead = survey_tables.over_place_only(subject.split, found.truth, found.predicted, found.place_only, found.groups)
+    return [*rows, ahead]

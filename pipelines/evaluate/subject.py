@@ -1,7 +1,9 @@
 """What is evaluated: a model's embeddings of a split, beside what is recorded of the split and of the training rows."""
 
+import json
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -34,6 +36,8 @@ class Subject:
     """Records of the training rows: place, taxon, captions, facts."""
     temperature: float
     """Fitted on the validation split, for the information bound."""
+    validation: Embedded
+    """Up to 1,000 rows of the validation split."""
 
     @classmethod
     def of(cls, model: Inference, dataset: Dataset, reader: SampleReader, split: str) -> "Subject":
@@ -42,10 +46,9 @@ class Subject:
         if len(rows) == 0:
             raise DataRefused(f"dataset {dataset.name} version {dataset.version}: no image in the {split} split")
         embedded = embed(model.network, rows, model.device)
-        validation = gallery(
-            embed(model.network, Split.of(dataset, reader, ("val",), 1000), model.device), reader.attributes
-        )
-        own = validation.images[validation.owner]
+        validation = embed(model.network, Split.of(dataset, reader, ("val",), 1000), model.device)
+        fitted_on = gallery(validation, reader.attributes)
+        own = fitted_on.images[fitted_on.owner]
         return cls(
             model,
             dataset,
@@ -54,19 +57,29 @@ class Subject:
             embedded,
             gallery(embedded, reader.attributes),
             dataset.records(TRAINED_ON, split="train"),
-            best_temperature(own, validation.texts, 256),
+            best_temperature(own, fitted_on.texts, 256),
+            validation,
         )
+
+    def on(self, split: str) -> "Subject | None":
+        """The same model on another split of the dataset; None where that holds no image with a text."""
+        rows = Split.of(self.dataset, self.rows.reader, (split,))
+        if len(rows) == 0:
+            return None
+        embedded = embed(self.model.network, rows, self.model.device)
+        found = gallery(embedded, self.rows.reader.attributes)
+        return replace(self, split=split, rows=rows, embedded=embedded, gallery=found)
 
     @property
     def records(self) -> list[dict[str, Any]]:
         """One record an image, in the gallery's order."""
         return self.embedded.records
 
-    @property
+    @cached_property
     def groups(self) -> list[str]:
-        """What intervals resample: the place of each image; the image itself where no place is known."""
-        places = [record["place"] for record in self.records]
-        return places if all(places) else [record["sample_id"] for record in self.records]
+        """What intervals resample, the unit that a split by place moves as a whole: the place of each image; its event
+        where no place is known; the image itself where neither is."""
+        return [record["place"] or event_of(record) or record["sample_id"] for record in self.records]
 
     @property
     def text_groups(self) -> list[str]:
@@ -77,7 +90,29 @@ class Subject:
     @property
     def resampled(self) -> str:
         """What `groups` are, in words."""
-        return "places" if all(record["place"] for record in self.records) else "images"
+        first = {"places" if one["place"] else "events" if one["event_id"] else "images" for one in self.records}
+        return ", else ".join(kind for kind in ("places", "events", "images") if kind in first)
+
+    @cached_property
+    def facts(self) -> list[dict[str, Any]]:
+        """The recorded facts of each image (see `pipelines.prepare.facts`), in the gallery's order."""
+        return [json.loads(one["facts"]) for one in self._told]
+
+    @cached_property
+    def incumbents(self) -> list[list[dict[str, Any]]]:
+        """What machines said of each image before (see `pipelines.prepare.incumbents`), in the gallery's order."""
+        return [json.loads(one["incumbents"] or b"[]") for one in self._told]
+
+    @cached_property
+    def _told(self) -> list[dict[str, Any]]:
+        told = self.dataset.records(["facts", "incumbents"], split=self.split).to_pylist()
+        by_row = {(one["item"], one["row"]): one for one in told}
+        return [by_row[where] for where in zip(self.rows.item.tolist(), self.rows.row.tolist(), strict=True)]
+
+    @property
+    def confidence_temperature(self) -> float:
+        """The model's own, which `predict classify` prints its scores with."""
+        return float(self.model.network.temperature.value)
 
     @cached_property
     def train_taxa(self) -> dict[str, dict[str, Any]]:
@@ -85,11 +120,17 @@ class Subject:
         return species_facts(self.train["facts"].to_pylist())
 
     @cached_property
-    def train_places(self) -> tuple[list[str], list[str]]:
-        """Place and species of every training row that has both."""
+    def train_places(self) -> tuple[list[str | None], list[str]]:
+        """Place (None = not known) and species of every training row that names a species."""
         rows = zip(self.train["place"].to_pylist(), self.train["taxon"].to_pylist(), strict=True)
-        pairs = [(place, taxon) for place, taxon in rows if place and taxon in self.train_taxa]
+        pairs = [(place, taxon) for place, taxon in rows if taxon in self.train_taxa]
         return [place for place, _ in pairs], [taxon for _, taxon in pairs]
+
+    @cached_property
+    def trained_blanks(self) -> int:
+        """Training rows that are recorded blank."""
+        counts = Counter(self.train["facts"].to_pylist())
+        return sum(n for text, n in counts.items() if json.loads(text).get("type", {}).get("value") == "blank")
 
     def truth(self, image: int) -> str:
         """What is recorded of an image, in words: its first text."""
@@ -104,3 +145,8 @@ class Subject:
         reader, item, row = self.rows.reader, int(self.rows.item[image]), int(self.rows.row[image])
         part = self.dataset.read_group(item, row // GROUP_ROWS, reader.images.part, [reader.images.column])
         return reader.images.tensor(reader.images.decode(part[reader.images.column][row % GROUP_ROWS].as_py())[None])
+
+
+def event_of(record: dict[str, Any]) -> str | None:
+    """The event of a record, named within its survey; None where it has none."""
+    return f"{record['survey']}\0{record['event_id']}" if record["event_id"] else None

@@ -72,7 +72,7 @@ def _address(paint: Callable[[Figure, Theme], None], size: tuple[float, float], 
     return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
 
 
-def _quiet(axes: Axes, theme: Theme) -> None:
+def quiet(axes: Axes, theme: Theme) -> None:
     """Only what is needed to read a value: two thin rules across and muted numbers."""
     axes.set_facecolor("none")
     axes.spines[:].set_visible(False)
@@ -87,7 +87,7 @@ def curve(title: str, lines: dict[str, list[tuple[float, float]]]) -> Chart:
 
     def paint(figure: Figure, theme: Theme) -> None:
         axes = figure.add_axes((0.15, 0.16, 0.67, 0.74))
-        _quiet(axes, theme)
+        quiet(axes, theme)
         axes.locator_params(nbins=4)
         for name, points in lines.items():
             x, y = np.array(points).T

@@ -6,13 +6,18 @@ from typing import ClassVar, Protocol
 
 from pipelines.report.rows import (
     Answer,
+    BesideRow,
     CaptionExample,
     FigureGroup,
     ImageAnswer,
     ImageExample,
+    Incumbent,
     LedgerRow,
+    NewSpeciesRow,
+    Pair,
     Picture,
     PlaceRow,
+    Sides,
     SplitRow,
     SurveyRow,
     TextExample,
@@ -30,29 +35,39 @@ from pipelines.report.sections import (
     Section,
     Species,
 )
+from pipelines.report.survey_sections import Conditions, Confidence, Events, Incumbents
 from xmodal.metrics.figure import Figure
 
 __all__ = [
     "About",
     "Answer",
+    "BesideRow",
     "CaptionExample",
     "Captions",
+    "Conditions",
+    "Confidence",
     "Confusion",
     "Curves",
     "Data",
+    "Events",
     "Examples",
     "FigureGroup",
     "ImageAnswer",
     "ImageExample",
+    "Incumbent",
+    "Incumbents",
     "LedgerRow",
     "Map",
     "Measures",
+    "NewSpeciesRow",
     "PageContent",
+    "Pair",
     "Picture",
     "PlaceRow",
     "Places",
     "ReportContent",
     "Section",
+    "Sides",
     "Species",
     "SplitRow",
     "SurveyRow",
@@ -97,8 +112,12 @@ class ReportContent:
     """True = the images were generated: a banner says that the figures say nothing about nature."""
     data: Data = field(default_factory=Data)
     species: Species = field(default_factory=Species)
+    incumbents: Incumbents = field(default_factory=Incumbents)
+    events: Events = field(default_factory=Events)
     examples: Examples = field(default_factory=Examples)
     places: Places = field(default_factory=Places)
+    conditions: Conditions = field(default_factory=Conditions)
+    confidence: Confidence = field(default_factory=Confidence)
     measures: Measures = field(default_factory=Measures)
     confusion: Confusion = field(default_factory=Confusion)
     captions: Captions = field(default_factory=Captions)
@@ -109,5 +128,6 @@ class ReportContent:
     @property
     def sections(self) -> list[Section]:
         """What there is to say, in the order in which it is read."""
-        answers = [self.data, self.species, self.examples, self.places, self.measures, self.confusion]
+        answers = [self.data, self.species, self.incumbents, self.events, self.examples, self.places, self.conditions]
+        answers += [self.confidence, self.measures, self.confusion]
         return [part for part in (*answers, self.captions, self.curves, self.map, self.about) if part]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pipelines.report import charts, embedding_map, formats
+from pipelines.report import charts, embedding_map, formats, reliability, verdict
 from pipelines.report.content import PageContent
 from pipelines.report.pictures import webp
 
@@ -36,7 +36,8 @@ def _environment(side: int, quality: int) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    words = ("clip", "count", "number", "span", "share", "share_span")
+    words = ("clip", "count", "number", "span", "share", "share_span", "points", "points_span")
     environment.filters.update({name: getattr(formats, name) for name in words})
     environment.globals.update(webp=partial(webp, side=side, quality=quality), charts=charts, alike=embedding_map.alike)
+    environment.globals.update(reliability=reliability.chart, beside=verdict.beside, where_not=verdict.where_not)
     return environment

@@ -91,10 +91,94 @@ class PlaceRow:
 
 
 @dataclass(frozen=True)
+class NewSpeciesRow:
+    """A species that no training image shows. Shares are 0..1."""
+
+    name: str
+    n: int
+    right: float
+    interval: Interval | None
+    """Places resampled."""
+    usual: str
+    """The species that the model calls it most often."""
+
+
+@dataclass(frozen=True)
+class BesideRow:
+    """A species or a place, by the model and by what was there before. Shares are 0..1."""
+
+    name: str
+    n: int
+    model: float
+    incumbent: float
+    interval: Interval | None
+    """Of model - incumbent, places resampled; None at one place."""
+    trained: bool = True
+    """Whether the model was trained on a species that is asked for here."""
+
+    @property
+    def ahead(self) -> str:
+        """Who is: model | incumbent | neither, by the shares alone."""
+        return "neither" if self.model == self.incumbent else "model" if self.model > self.incumbent else "incumbent"
+
+
+@dataclass(frozen=True)
+class Sides:
+    """One measure at places that no training image comes from, beside places that some come from."""
+
+    label: str
+    unseen: Figure
+    seen: Figure
+    apart: Figure | None = None
+    """Seen minus unseen; None where it is not asked for."""
+
+    @property
+    def figures(self) -> list[Figure]:
+        return [figure for figure in (self.unseen, self.seen, self.apart) if figure]
+
+
+@dataclass(frozen=True)
 class FigureGroup:
     title: str
     figures: Sequence[Figure]
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One measure of the model and of what was there before, on the same frames."""
+
+    label: str
+    incumbent: Figure
+    model: Figure | None = None
+    """None where the model gives no such answer."""
+    ahead: Figure | None = None
+    """Model minus incumbent, paired; None where it is not asked for."""
+    better: float | None = None
+    """Share of the resamples in which the model is better, 0..1; None without an interval."""
+
+    @property
+    def figures(self) -> list[Figure]:
+        return [figure for figure in (self.model, self.incumbent, self.ahead) if figure]
+
+
+@dataclass(frozen=True)
+class Incumbent:
+    """One machine that the archive had before, beside the model on the same frames."""
+
+    who: str
+    what: str
+    """What both do, e.g. "naming the species"."""
+    title: str
+    ahead: Figure | None
+    """Model minus incumbent; None where the model gives no such answer."""
+    pairs: Sequence[Pair]
+    note: str = ""
+    species: Sequence[BesideRow] = ()
+    """Where the incumbent is furthest ahead first."""
+    places: Sequence[BesideRow] = ()
+    least: int = 0
+    """Frames from which on a species or a place has a row."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from pipelines.report.rows import (
     ImageExample,
     LedgerRow,
     PlaceRow,
+    Sides,
     SplitRow,
     SurveyRow,
     TextExample,
@@ -134,11 +135,19 @@ class Places(Section):
 
     figures: Sequence[Figure] = ()
     rows: Sequence[PlaceRow] = ()
+    sides: Sequence[Sides] = ()
+    """Unseen beside seen places, where the dataset tests both."""
     worst_count: int = 5
     least_images: int = 5
+    note: str = ""
+    """Said where there is only one kind of place."""
 
     def __bool__(self) -> bool:
         return bool(self.figures or self.rows)
+
+    @property
+    def every_figure(self) -> list[Figure]:
+        return [*self.figures, *(figure for row in self.sides for figure in row.figures)]
 
     @property
     def worst(self) -> list[PlaceRow]:

@@ -59,9 +59,7 @@ def test_records_say_where_each_row_stands(dataset: Dataset) -> None:
 
 def test_a_column_that_an_old_part_lacks_reads_as_null() -> None:
     old = pa.table({"sample_id": ["a"]})
-    assert with_new_columns(old, ["licence", "sample_id"], RECORDS).to_pylist() == [
-        {"licence": None, "sample_id": "a"}
-    ]
+    assert with_new_columns(old, ["licence", "sample_id"], RECORDS).to_pylist() == [{"licence": None, "sample_id": "a"}]
 
 
 def test_it_pickles_as_its_address(dataset: Dataset) -> None:

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.report import ReportContent, embedding_map, formats, pictures, render, rows, sections
+from pipelines.report import ReportContent, embedding_map, formats, pictures, render, rows, sections, survey_sections
 from pipelines.report.charts import DARK, LIGHT
 from pipelines.report.page import LIMIT
-from pipelines.report.verdict import sentence
-from xmodal.metrics import Figure, classification
-from xmodal.metrics.intervals import wilson
+from pipelines.report.verdict import beside, sentence, where_not
+from xmodal.metrics import Figure, calibration, classification
+from xmodal.metrics.intervals import Interval, wilson
 
 ATTACK = '"><script>alert(1)</script>'
 LOADING = {"src", "href", "srcset", "data", "action", "poster", "background", "formaction", "xlink:href"}
@@ -38,7 +38,42 @@ def picture(seed: int = 0, alt: str = "Camera-trap frame") -> rows.Picture:
 
 
 def figure(value: float = 58.2, name: str = "test/species/micro", label: str = "Species right") -> Figure:
-    return Figure(name, value, 24.0, 51.6, 64.4, 658, label=label, note="9 places resampled")
+    return Figure(name, value, 24.0, 51.6, 64.4, 658, label=label, note="9 places resampled", baseline=31.4)
+
+
+def ahead(value: float = 9.8, low: float | None = 4.1, high: float | None = 15.0) -> Figure:
+    return Figure("test/speciesnet/ahead/all/micro", value, 0.0, low, high, 412, "points", label="Model minus other")
+
+
+def incumbents(species: str) -> survey_sections.Incumbents:
+    named = [
+        rows.BesideRow(species, 40, 0.4, 0.75, Interval(-0.5, -0.2)),
+        rows.BesideRow("Lynx lynx", 16, 0.5, 0.5, None, trained=False),
+        rows.BesideRow("Sus scrofa", 90, 0.9, 0.6, Interval(0.2, 0.4)),
+    ]
+    pair = rows.Pair(species, replace(figure(44.1), chance=None), figure(label=species), ahead(), 0.987)
+    places = [rows.BesideRow("3fa8c1", 30, 0.8, 0.9, Interval(-0.2, 0.1))]
+    silent = rows.Incumbent(
+        "MegaDetector", species, species, None, [rows.Pair("Missed", figure(name="test/blank"))], species
+    )
+    return survey_sections.Incumbents(
+        [rows.Incumbent(species, species, species, ahead(), [pair], species, named, places, 10), silent]
+    )
+
+
+def confidence() -> survey_sections.Confidence:
+    generator = np.random.default_rng(0)
+    sure = generator.uniform(0.2, 1, 400)
+    right = (generator.random(400) < sure - 0.15).astype(float)
+    found = calibration.bins(sure, right)
+    return survey_sections.Confidence([figure(label="Calibration error")], found, 0.6, 0.44)
+
+
+def conditions(species: str) -> survey_sections.Conditions:
+    groups = [rows.FigureGroup("Day and night", [figure(label=species)], species),
+              rows.FigureGroup("Blank frames", [], "No test image is recorded blank.")]  # fmt: skip
+    new = [rows.NewSpeciesRow(species, 31, 0.4, Interval(0.1, 0.6), species)]
+    return survey_sections.Conditions(groups, new)
 
 
 def survey(species: str = "Vulpes vulpes") -> ReportContent:
@@ -60,12 +95,20 @@ def survey(species: str = "Vulpes vulpes") -> ReportContent:
             [rows.SplitRow("test", 52, 4, 2)],
         ),
         species=sections.Species(classification.per_class(counts, classes), [figure()], {species: species}),
+        incumbents=incumbents(species),
+        events=survey_sections.Events([rows.FigureGroup("Events", [figure(label=species)], species)]),
+        conditions=conditions(species),
+        confidence=confidence(),
         examples=sections.Examples(
             [rows.TextExample(species, [rows.ImageAnswer(picture(1, species), species, False)], 7)],
             [rows.ImageExample(picture(2, species), species, [rows.Answer(species, True, 0.5)])],
             17,
         ),
-        places=sections.Places([figure()], [rows.PlaceRow(species, False, 40, 0.2, wilson(8, 40))]),
+        places=sections.Places(
+            [figure()],
+            [rows.PlaceRow(species, False, 40, 0.2, wilson(8, 40))],
+            [rows.Sides(species, figure(), figure(71.3), ahead())],
+        ),
         measures=sections.Measures([rows.FigureGroup(species, [figure(name=species, label="")], species)]),
         confusion=sections.Confusion(classes, counts),
         captions=sections.Captions([rows.CaptionExample(picture(3, species), species, [species])]),
@@ -129,9 +172,9 @@ def test_nothing_is_loaded_from_anywhere(page):
 
 def test_every_image_says_what_it_shows_and_every_chart_has_a_table(page):
     parsed = Page(page)
-    assert len(parsed.all("img")) >= 3 + 1 + 2 + 2
+    assert len(parsed.all("img")) >= 3 + 1 + 2 + 2 + 1
     assert all((image.get("alt") or "").strip() for image in parsed.all("img"))
-    assert len(parsed.all("details")) >= 3
+    assert len(parsed.all("details")) >= 5
     assert len(page.encode()) < LIMIT
 
 
@@ -141,8 +184,8 @@ def test_the_same_content_gives_the_same_bytes(page):
 
 def test_sections_stand_in_reading_order_and_only_where_there_is_something_to_say(page):
     order = [section["id"] for section in Page(page).all("section")]
-    assert order == ["first", "data", "species", "examples", "places", "measures", "confusion", "captions", "training",
-                     "map", "about"]  # fmt: skip
+    assert order == ["first", "data", "species", "incumbents", "events", "examples", "places", "conditions",
+                     "confidence", "measures", "confusion", "captions", "training", "map", "about"]  # fmt: skip
     flickr = Page(render(captioned()))
     assert [section["id"] for section in flickr.all("section")] == ["first", "measures", "captions"]
     assert "Right one first" in flickr.text and "Generated images" not in flickr.text
@@ -153,7 +196,7 @@ def test_sections_stand_in_reading_order_and_only_where_there_is_something_to_sa
 def test_each_figure_stands_beside_interval_and_chance(page):
     text = " ".join(Page(page).text.split())
     assert text.count("51.6–64.4 %") >= 4
-    assert "chance 24.0 %" in text
+    assert "chance 24.0 %" in text and "place only 31.4 %" in text
     assert "What became of 60 files" in text and "not image" in text
 
 
@@ -162,7 +205,8 @@ def test_generated_data_say_so():
 
 
 def test_rare_species_are_marked_in_words_and_untested_ones_named(page):
-    marked = re.findall(r'<tr class="(few|enough)">\s*<th scope="row">([^<]*)<', page)
+    species = page.partition('id="species"')[2].partition("</section>")[0]
+    marked = re.findall(r'<tr class="(few|enough)">\s*<th scope="row">([^<]*)<', species)
     assert marked == [("enough", "Vulpes vulpes"), ("few", "Lynx lynx")]
     assert "few images" in page and "without a test image: Sus scrofa." in page
 
@@ -218,6 +262,38 @@ def test_numbers_read_well():
     assert formats.number(5.0, "rank") == "5" and formats.count(40455) == "40\u202f455"
     assert formats.span(replace(figure(), low=-2.0, high=1.0, unit="")) == "−2.00 to\u202f1.00"
     assert formats.span(replace(figure(), low=None)) == "no interval"
+    assert formats.number(-9.84, "points") == "−9.8" and formats.span(ahead(low=-4.1)) == "−4.1 to\u202f15.0"
+    assert [formats.points(share) for share in (0.304, -0.35, 0.001)] == ["+30", "−35", "0"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(4.1, 15.0, "is better than SpeciesNet, by 9.8 percentage points (95 % interval 4.1–15.0)"),
+     (-3.0, 15.0, "cannot be told from SpeciesNet"),
+     (-20.0, -1.0, "is worse than SpeciesNet, by 9.8 percentage points"),
+     (None, None, "9.8 percentage points ahead of SpeciesNet; too few places for an interval")],
+)  # fmt: skip
+def test_what_was_there_before_is_beaten_only_where_the_interval_says_so(low, high, said):
+    told = beside(ahead(9.8, low, high), "SpeciesNet", "naming the species").replace("\u202f", " ")
+    assert told.startswith("At naming the species, on the same 412 frames, the model") and said in told
+
+
+def test_where_the_incumbent_is_ahead_is_counted_and_shown(page):
+    told = "Vulpes vulpes is ahead for 1 of 3 species with at least 10 frames, for 1 of them beyond chance."
+    assert where_not(incumbents("Vulpes vulpes").parts[0].species, "Vulpes vulpes", "species", 10) == told
+    assert where_not([], "SpeciesNet", "places", 10) == "No places with 10 such frames."
+    text = " ".join(Page(page).text.split())
+    assert told in text and "is ahead for 1 of 1 places with at least 10 frames, for 0 of them beyond chance." in text
+    assert "Unseen beside seen places" in text and "seen minus unseen: 9.8 points, interval 4.1–15.0" in text
+    assert (
+        "the model has never seen it" in text and "4.1–15.0 better in 99 %" in text and "−35" in text and "+30" in text
+    )
+
+
+def test_a_group_without_figures_says_why_and_a_model_that_is_too_sure_is_told_so(page):
+    text = " ".join(Page(page).text.split())
+    assert "No test image is recorded blank." in text
+    assert "gives its answer 60 % and is right in 44 % of the images: too sure by 16 points." in text
 
 
 def luminance(colour: str) -> float:

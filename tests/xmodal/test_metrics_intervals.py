@@ -78,13 +78,6 @@ def test_seed_decides_and_order_does_not():
     assert mean_interval(values, groups, seed=3) != mean_interval(values, groups, seed=4)
 
 
-def test_paired_difference_cancels_what_both_share():
-    generator = np.random.default_rng(2)
-    hard = generator.normal(0, 5, 200)
-    bounds = intervals.difference_interval(hard + 0.2, hard, np.arange(200))
-    assert bounds == pytest.approx((0.2, 0.2))
-
-
 def test_sum_is_resampled_together():
     values, groups = np.random.default_rng(3).random(50), list(range(50))
     once, thrice = mean_interval(values, groups), intervals.sum_interval([(values, groups)] * 3)

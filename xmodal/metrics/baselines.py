@@ -12,13 +12,16 @@ def largest_class(train_labels: Sequence[str], n: int) -> list[str]:
     return [most_frequent(train_labels)] * n
 
 
-def place_only(train_places: Sequence[str], train_labels: Sequence[str], places: Sequence[str]) -> list[str]:
-    """The most frequent training label of each image's place; at a new place, of the whole training set."""
-    at_place: defaultdict[str, list[str]] = defaultdict(list)
+def place_only(
+    train_places: Sequence[str | None], train_labels: Sequence[str], places: Sequence[str | None]
+) -> list[str]:
+    """The most frequent training label of each image's place; at a new or unknown place (None), of the whole training
+    set."""
+    at_place: defaultdict[str | None, list[str]] = defaultdict(list)
     for place, label in zip(train_places, train_labels, strict=True):
         at_place[place].append(label)
-    known = {place: most_frequent(labels) for place, labels in at_place.items()}
     anywhere = most_frequent(train_labels)
+    known = {place: most_frequent(labels) for place, labels in at_place.items()} | {None: anywhere}
     return [known.get(place, anywhere) for place in places]
 
 

@@ -22,11 +22,13 @@ class Figure:
     n: int
     """Queries, images or captions behind the value."""
     unit: str = "%"
-    """"%" (0..100), "rank", or "" for a plain number."""
+    """"%" (0..100), "points" (a difference of two percentages), "rank", or "" for a plain number."""
     note: str = ""
     """What a reader has to know: how it is resampled, which rows are left out."""
     label: str = ""
     """The name in plain words; empty = the log key is shown."""
+    baseline: float | None = None
+    """What the place-only baseline gives on the same data, in `unit`; None where it has no answer to this."""
 
     @property
     def title(self) -> str:
@@ -46,9 +48,12 @@ def figure(
     unit: str = "%",
     note: str = "",
     label: str = "",
+    baseline: float | None = None,
 ) -> Figure:
-    """A Figure from fractions where the unit is "%" (they are multiplied by 100), else from plain values."""
-    scale = 100.0 if unit == "%" else 1.0
+    """A Figure from fractions where the unit is "%" or "points" (they are multiplied by 100), else from plain
+    values."""
+    scale = 100.0 if unit in ("%", "points") else 1.0
     low, high = (None, None) if interval is None else (interval.low * scale, interval.high * scale)
     chance = None if chance is None else chance * scale
-    return Figure(name, value * scale, chance, low, high, n, unit, note, label)
+    baseline = None if baseline is None else baseline * scale
+    return Figure(name, value * scale, chance, low, high, n, unit, note, label, baseline)

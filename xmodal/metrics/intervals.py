@@ -70,6 +70,20 @@ def sum_interval(
     level: float = 0.95,
 ) -> Interval | None:
     """Interval of a sum of means (rsum), its parts resampled together: (values, groups) pairs over common groups."""
+    total = drawn_sums(parts, classes, draws, seed)
+    return None if total is None else percentile(total, level)
+
+
+def drawn_sums(
+    parts: Sequence[tuple[ArrayLike, Sequence[Hashable] | NDArray]],
+    classes: Sequence[Hashable] | NDArray | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> NDArray[np.float64] | None:
+    """(draws,) the sum of means in each resample of the groups that the parts share; None with fewer than two groups.
+
+    `classes` is for a single part.
+    """
     every = [(np.asarray(values, dtype=np.float64), list(groups)) for values, groups in parts]
     numbers = number([label for values, groups in every for label in _kept(values, groups)])
     if len(numbers) == 0 or numbers.max() == 0:
@@ -82,21 +96,7 @@ def sum_interval(
         names = None if classes is None else np.asarray(classes, dtype=object)[kept]
         total += _means(values[kept], numbers[start:stop], names, weights)
         start = stop
-    return percentile(total, level)
-
-
-def difference_interval(
-    first: ArrayLike,
-    second: ArrayLike,
-    groups: Sequence[Hashable] | NDArray,
-    classes: Sequence[Hashable] | NDArray | None = None,
-    draws: int = DRAWS,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Interval | None:
-    """Paired bootstrap of mean(first) - mean(second) on the same rows; rows that are NaN in either are left out."""
-    gap = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    return mean_interval(gap, groups, classes, draws, seed, level)
+    return total
 
 
 def median_interval(

@@ -31,14 +31,18 @@ def share(
     groups: Groups,
     classes: Groups | None = None,
     note: str = "",
+    baseline: ArrayLike | None = None,
 ) -> Figure:
-    """A mean of (n,) fractions in percent; with `classes` (n,) the mean of the class means."""
+    """A mean of (n,) fractions in percent; with `classes` (n,) the mean of the class means. `baseline` (n,) is what the
+    place-only baseline gets right."""
     rows = np.asarray(values, dtype=np.float64)
     guessed = (
         None if chance is None else mean(np.broadcast_to(np.asarray(chance, dtype=np.float64), rows.shape), classes)
     )
     low_high = mean_interval(rows, groups, classes)
-    return figure(name, mean(rows, classes), guessed, low_high, int((~np.isnan(rows)).sum()), "%", note, label)
+    place_only = None if baseline is None else mean(baseline, classes)
+    asked = int((~np.isnan(rows)).sum())
+    return figure(name, mean(rows, classes), guessed, low_high, asked, "%", note, label, place_only)
 
 
 def retrieval(prefix: str, direction: str, found: Ranks, groups: Groups) -> list[Figure]:
@@ -82,16 +86,22 @@ def recall_sum(prefix: str, i2t: Ranks, t2i: Ranks, i2t_groups: Groups, t2i_grou
 
 
 def species(
-    prefix: str, truth: Sequence[str], predicted: Sequence[str], candidates: Sequence[str], groups: Groups
+    prefix: str,
+    truth: Sequence[str],
+    predicted: Sequence[str],
+    candidates: Sequence[str],
+    groups: Groups,
+    place_only: Sequence[str] | None = None,
 ) -> list[Figure]:
-    """Micro and macro accuracy beside a uniform guess among the candidates."""
+    """Micro and macro accuracy beside a uniform guess among the candidates, and beside answers `place_only` (n,)."""
     right, guess = hits(truth, predicted), 1 / len(candidates)
+    known = None if place_only is None else hits(truth, place_only)
     among = f"{len(candidates)} species to choose from"
     macro_note = f"mean over the {len(set(truth))} species present; {among}"
     return [
-        share(f"{prefix}/species/micro", "Species right, of all images", right, guess, groups, note=among),
+        share(f"{prefix}/species/micro", "Species right, of all images", right, guess, groups, None, among, known),
         share(f"{prefix}/species/macro", "Species right, species weighted equally", right, guess, groups, list(truth),
-              macro_note),
+              macro_note, known),
     ]  # fmt: skip
 
 
@@ -102,14 +112,18 @@ def per_rank(
     candidates: Sequence[str],
     lineages: Lineages,
     groups: Groups,
+    place_only: Sequence[str] | None = None,
 ) -> list[Figure]:
-    """Accuracy at each rank that some true label has a name at."""
+    """Accuracy at each rank that some true label has a name at, also of the answers `place_only` (n,)."""
     rows = []
     for rank in RANKS:
         right = rank_hits(truth, predicted, lineages, rank)
         chance = rank_chance(truth, candidates, lineages, rank)
-        note = f"{int(np.isnan(right).sum())} images without a name at this rank left out"
-        rows.append(share(f"{prefix}/species/{rank}", f"Right at the rank of {rank}", right, chance, groups, note=note))
+        lacking = int(np.isnan(right).sum())
+        note = f"{lacking} images without a name at this rank left out" if lacking else ""
+        known = None if place_only is None else rank_hits(truth, place_only, lineages, rank)
+        label = f"Right at the rank of {rank}"
+        rows.append(share(f"{prefix}/species/{rank}", label, right, chance, groups, None, note, known))
     return [row for row in rows if row.n]
 
 

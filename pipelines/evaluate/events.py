@@ -1,0 +1,86 @@
+"""One answer an event: what the frames of a burst say together."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.evaluate.species import Named, frame_f1
+from pipelines.evaluate.subject import Subject, event_of
+from pipelines.report.content import Events, FigureGroup
+from xmodal.metrics import baselines, survey_tables
+from xmodal.metrics.calibration import softmax
+from xmodal.metrics.figure import Figure
+from xmodal.metrics.pooling import POOLINGS
+
+WORDS = {"max": "surest frame", "mean": "mean of the frames"}
+
+
+@dataclass(frozen=True)
+class EventAnswers:
+    """The events of a split that are asked for: those whose frames name one species, which the training side holds."""
+
+    truth: list[str]
+    predicted: dict[str, list[str]]
+    """By pooling."""
+    place_only: list[str]
+    groups: list[str]
+    frames: int
+    """Frames of these events, all of which have a say."""
+    mixed: int
+    """Events of several species, left out."""
+
+
+def event_answers(subject: Subject, found: Named) -> EventAnswers | None:
+    """None where no frame of the split is in an event, or no event is asked for.
+
+    An event's answer draws on all its frames in the split, whatever each shows; a frame without an event is one.
+    """
+    records = subject.records
+    if not any(record["event_id"] for record in records):
+        return None
+    names = [event_of(record) or record["sample_id"] for record in records]
+    position = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    events = np.array([position[name] for name in names])
+    shown: defaultdict[int, set[str]] = defaultdict(set)
+    for event, record in zip(events.tolist(), records, strict=True):
+        if record["taxon_rank"] == "species":
+            shown[event].add(record["taxon"])
+    asked = [event for event in range(len(position)) if len(shown[event]) == 1 and shown[event] <= found.taxa.keys()]
+    if not asked:
+        return None
+    first = np.unique(events, return_index=True)[1][asked]
+    probabilities = softmax(found.similarities, subject.confidence_temperature)
+    answers = {name: pool(probabilities, events)[asked].argmax(1) for name, pool in POOLINGS.items()}
+    return EventAnswers(
+        truth=[next(iter(shown[event])) for event in asked],
+        predicted={name: [found.candidates[n] for n in best] for name, best in answers.items()},
+        place_only=baselines.place_only(*subject.train_places, [records[n]["place"] for n in first]),
+        groups=[subject.groups[n] for n in first],
+        frames=int(np.isin(events, asked).sum()),
+        mixed=sum(len(species) > 1 for species in shown.values()),
+    )
+
+
+def event_figures(subject: Subject, found: EventAnswers, candidates: int) -> list[Figure]:
+    """Macro and micro F1 by both poolings."""
+    rows = []
+    for name, predicted in found.predicted.items():
+        prefix, how = f"{subject.split}/events/{name}", WORDS[name]
+        asked = (found.truth, predicted, found.place_only, candidates, found.groups)
+        rows.append(survey_tables.f1(f"{prefix}/macro_f1", f"Macro F1 of events, {how}", *asked))
+        rows.append(survey_tables.answers(f"{prefix}/micro_f1", f"Micro F1 of events, {how}", *asked,
+                                          note="one answer an event: the share of events that are right"))  # fmt: skip
+    return rows
+
+
+def events(subject: Subject, found: Named) -> Events:
+    """The section, or a sentence on why there is none."""
+    answers = event_answers(subject, found)
+    if answers is None:
+        return Events(note="No test frame belongs to an event of a species that was trained on: nothing to pool.")
+    rows = [*event_figures(subject, answers, len(found.candidates)), frame_f1(subject, found)]
+    n, mixed = len(answers.truth), answers.mixed
+    told = f"{n} events of {answers.frames} frames; a frame without an event counts as one."
+    told += f" {mixed} events of several species are left out." if mixed else ""
+    return Events([FigureGroup("Events", rows, f"{told} Intervals resample {subject.resampled}.")])
