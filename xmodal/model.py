@@ -31,6 +31,9 @@ from xmodal.wordpiece import WordPiece
 class ModelSettings(Settings):
     """Encoders, shared space, momentum, queue and tasks."""
 
+    schema_version = 2
+    """1 had a momentum warm-up of 10 by default."""
+
     embed_dim: int = Field(default=256, ge=1)
     """Dimensions of the shared space (D)."""
     head: HeadSettings = Linear(kind="linear")

@@ -23,8 +23,9 @@ class MomentumSettings(Settings):
 
     coefficient: float = Field(default=0.995, ge=0, le=1)
     """m, share of the old key weights that a step keeps; ALBEF and BLIP 0.995, MoCo and USER 0.999."""
-    warmup: int = Field(default=10, ge=1)
-    """How long the first steps follow faster: m_t = min(m, (1 + t) / (warmup + t)) at optimizer step t; 1 = never."""
+    warmup: int = Field(default=1, ge=1)
+    """How long the first steps follow faster: m_t = min(m, (1 + t) / (warmup + t)) at optimizer step t; 1 = never. A
+    warm-up makes what the queue has stored stale (see docs/method.md)."""
     key_dropout: bool = False
     """Whether the key encoder keeps its dropout while training, as ALBEF and USER do; without it keys are
     deterministic."""
