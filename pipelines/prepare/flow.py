@@ -15,33 +15,38 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 from pydantic import TypeAdapter
 
 from infra.storage import Store
 from pipelines.dataset import Dataset
 from pipelines.errors import Failed
 from pipelines.prepare import event_labels, ledger, versions, vocabularies
-from pipelines.prepare.assigned import LEDGER_REASONS, Assigned
+from pipelines.prepare.assigned import LEDGER_REASONS
 from pipelines.prepare.attributes import Vocabulary
 from pipelines.prepare.clock_flags import ClockFlags, clock_flags
+from pipelines.prepare.columns import at
 from pipelines.prepare.derived import derive
 from pipelines.prepare.document import describe, split_counts, unused
 from pipelines.prepare.images import PixelReceipt, PixelTask, ReadPixels
 from pipelines.prepare.lexicon import Lexicon
-from pipelines.prepare.placed import placed
+from pipelines.prepare.placed import images, placed
 from pipelines.prepare.plan import Held, Item, cut_items, inherited, ledger_rows, unchanged
 from pipelines.prepare.proposal import Pins
 from pipelines.prepare.records import RecordsTask, WriteRecords, records_id
 from pipelines.prepare.run import Run
 from pipelines.prepare.settings import DataSettings, SplitSettings
-from pipelines.prepare.splits import Split, assign, check_counts
+from pipelines.prepare.splits import ASSIGNED, Split, assign, check_counts
+from pipelines.prepare.tasks import Made
 from pipelines.prepare.withdrawal import Withdrawn, count_unmatched, found_by_reading, withdraw
 from pipelines.prepare.workers import RayWorkers, Workers
 from pipelines.progress import Progress
 from xmodal.decoding import pixel_reader
 from xmodal.encoders import ImageEncoderSettings, TextEncoderSettings
 
-Splits = dict[tuple[str, str], Assigned]
+Splits = dict[str, np.ndarray]
+"""Survey to positions in ASSIGNED of its files."""
 
 
 def prepare(
@@ -79,13 +84,14 @@ def build(run: Run, image_encoder: ImageEncoderSettings, text_encoder: TextEncod
     withdrawn = withdraw(run.listings, run.before)
     items, held = take(run, withdrawn)
     clocks = clock_flags(run, items, held)
-    rows = account(run, held, clocks)
+    rows = account(run, items, held, clocks)
     splits = split(run, rows)
+    rows = left_out(rows, splits)
     readable = sorted((one for one in items if held.parts[one.identity]), key=lambda one: (one.survey, one.identity))
     pixels = [part for item in readable if (part := held.parts[item.identity])]
     surveys = [listing.known.survey for listing in run.listings]
     words, names = vocabularies.attributes(parent_attributes(run), surveys, run.data.captions.languages)
-    records = write_records(run, readable, held, splits.of, words, names, clocks)
+    records = write_records(run, readable, held, assigned(run, rows, splits), words, names, clocks)
     event_labels.check_counts(split_counts(records), unused(records))
     check_counts(split_counts(records), run.data.split.kind)
     wordpiece = wordpiece_json(run, records)
@@ -94,7 +100,7 @@ def build(run: Run, image_encoder: ImageEncoderSettings, text_encoder: TextEncod
     stored = [vocabularies.stored(run.home, kind, text, old) for kind, text in documents.items()]
     features = derive(run, pixels, records, wordpiece, image_encoder, text_encoder)
     gone = ledger.gone(rows, run.before, withdrawn.old)
-    whole = ledger.stamped(rows + gone, run.before, datetime.now(UTC), run.prepare_id)
+    whole = ledger.stamped(ledger.together(rows, gone), run.before, datetime.now(UTC), run.prepare_id)
     count_unmatched(run.listings, whole)
     entries = ledger.write(run.home, whole, run.inherited("ledger"))
     parts = {"pixels": pixels, "records": records, "features": features, "ledger": entries}
@@ -104,8 +110,8 @@ def build(run: Run, image_encoder: ImageEncoderSettings, text_encoder: TextEncod
 def check_labels(run: Run) -> None:
     """Raises DataRefused where no label can reach an image."""
     known = [listing.known for listing in run.listings]
-    labelled = sum(len(one.labelled) for one in known)
-    undetected = sum(len(one.undetected) for one in known) if run.data.event_labels == "with_box" else 0
+    labelled = sum(int(one.labelled.sum()) for one in known)
+    undetected = sum(int(one.undetected.sum()) for one in known) if run.data.event_labels == "with_box" else 0
     event_labels.check_labels(labelled, undetected)
 
 
@@ -116,28 +122,44 @@ def take(run: Run, withdrawn: Withdrawn) -> tuple[list[Item], Held]:
         items = [item for listing in run.listings for item in cut_items(listing, run.data.pixels)]
         held = inherited(items, run.before, run.inherited("pixels"))
         read_pixels(run, [item for item in items if item.identity not in held.parts], held)
-        if not found_by_reading(run.listings, held, withdrawn):
+        if not found_by_reading(items, held, withdrawn):
             return items, held
 
 
-def account(run: Run, held: Held, clocks: ClockFlags) -> list[ledger.Row]:
+def account(run: Run, items: list[Item], held: Held, clocks: ClockFlags) -> ledger.Ledger:
     """Ledger rows of every file of every survey. Raises DataRefused where too many are bad."""
-    rows: list[ledger.Row] = []
+    rows: dict[str, pa.Table] = {}
     for listing in run.listings:
-        own = ledger_rows(listing, held, run.data.pixels, clocks[listing.name])
+        planned = [item for item in items if item.survey == listing.name]
+        own = ledger_rows(listing, planned, held, run.data.pixels, clocks[listing.name])
         ledger.check_quality(listing.name, own, run.data.max_bad_share)
-        rows += own
-    ledger.check_complete(rows, {listing.name: len(listing.entries) for listing in run.listings})
+        rows[listing.name] = own
+    ledger.check_complete(rows, {listing.name: int(listing.files.listed.sum()) for listing in run.listings})
     return rows
 
 
-def split(run: Run, rows: list[ledger.Row]) -> Split:
-    """The split of every readable file; a row that would link two splits gets its reason in the ledger."""
-    found = assign(run.data.split, placed(run.listings, rows, run.before), pinned(run))
-    for row in rows:
-        _, reason = found.of.get((row["survey"], row["key"]), ("none", None))
-        if reason in LEDGER_REASONS:
-            row["reason"] = reason
+def split(run: Run, rows: ledger.Ledger) -> Split:
+    """The split of every readable file."""
+    return assign(run.data.split, placed(run.listings, rows, run.before), pinned(run))
+
+
+def left_out(rows: ledger.Ledger, splits: Split) -> ledger.Ledger:
+    """`rows` with the reason of each that would link two splits, or lies on neither side of a cut in time."""
+    found = {}
+    for survey, table in rows.items():
+        reason = np.array(table["reason"].to_pylist(), object)
+        told = [reason if reason in LEDGER_REASONS else None for _, reason in ASSIGNED]
+        reason[images(table)] = np.array(told, object)[splits.of_survey(survey)]
+        found[survey] = table.set_column(table.column_names.index("reason"), "reason", pa.array(reason, pa.string()))
+    return found
+
+
+def assigned(run: Run, rows: ledger.Ledger, splits: Split) -> dict[str, np.ndarray]:
+    """Positions in ASSIGNED of the files of each survey's catalogue; those of files that are no images mean nothing."""
+    found = {}
+    for listing in run.listings:
+        found[listing.name] = np.zeros(len(listing.files), np.int8)
+        found[listing.name][images(rows[listing.name])] = splits.of_survey(listing.name)
     return found
 
 
@@ -145,25 +167,27 @@ def read_pixels(run: Run, items: list[Item], held: Held) -> None:
     """Reads the items that the parent lacks and adds them to `held`."""
     receipts = run.work.child("pixels")
     parts = {(part["survey"], part["item"]): part for part in run.inherited("pixels")}
-    tasks = {
-        f"{item.identity}.parquet": PixelTask(
+
+    def task(item: Item) -> PixelTask:
+        files = item.listing.files.entries(item.files)
+        ids = item.listing.known.media_ids.take(pa.array(item.files)).to_pylist()
+        return PixelTask(
             item=item.identity,
             survey=item.survey,
             archive=item.listing.settings.store(),
             home=run.home,
             receipt=receipts,
-            files=[(item.listing.entries[key], item.listing.known.media_id(key)) for key in item.keys],
+            files=list(zip(files, ids, strict=True)),
             settings=run.data.pixels,
             unchanged=unchanged(item, run.read_before, parts, run.data.pixels),
         )
-        for item in items
-    }
-    surveys = {item.identity: item.survey for item in items}
+
+    tasks = Made(task, {f"{item.identity}.parquet": item for item in items})
     outcomes = Counter[str]()
-    with run.progress("prepare", total=sum(len(item.keys) for item in items), unit="images") as progress:
+    with run.progress("prepare", total=sum(len(item.files) for item in items), unit="images") as progress:
         for data in run.perform("pixels", ReadPixels, (), tasks, lambda data: PixelReceipt.from_bytes(data).part):
             receipt = PixelReceipt.from_bytes(data)
-            held.add(surveys[receipt.item], receipt)
+            held.add(receipt)
             outcomes.update(reason or "ok" for reason in receipt.outcomes["reason"].to_pylist())
             progress.update(outcomes.total(), **outcomes)
 
@@ -185,19 +209,17 @@ def write_records(
     run: Run, items: list[Item], held: Held, splits: Splits, words: Vocabulary, names: Lexicon, clocks: ClockFlags
 ) -> list[dict[str, Any]]:
     """Entries of the record parts, in the order of `items`; those the parent holds under the same id are inherited."""
-    known = {part["records_id"]: part for part in run.inherited("records")}
-    tasks: dict[str, RecordsTask] = {}
-    for item in items:
-        part = held.parts[item.identity]
+
+    def task(item: Item) -> RecordsTask:
+        part, files = held.parts[item.identity], held.ok(item)
         assert part is not None
-        keys = [key for key in item.keys if held.outcomes[item.survey, key]["status"] == "ok"]
-        media = item.listing.known.media(keys)
-        own = {key: splits[item.survey, key] for key in keys}
-        flags = {key: clocks[item.survey].get(key) for key in keys}
+        media = item.listing.known.media(files)
+        flags = at(clocks[item.survey], item.listing.files.media[files], None)
+        own = {key: ASSIGNED[one] for key, one in zip(media, splits[item.survey][files].tolist(), strict=True)}
+        flags = dict(zip(media, flags.tolist(), strict=True))
         known_names = names.about(row for one in media.values() for row in one.observations)
-        identity = records_id(part, media, own, flags, run.data, known_names)
-        tasks[identity] = RecordsTask(
-            identity=identity,
+        return RecordsTask(
+            identity=records_id(part, media, own, flags, run.data, known_names),
             survey=item.survey,
             item=item.identity,
             home=run.home,
@@ -214,10 +236,13 @@ def write_records(
             threshold=run.data.detector_threshold,
             undetected=run.data.event_labels == "always",
         )
-    new = {f"{identity}.json": task for identity, task in tasks.items() if identity not in known}
+
+    known = {part["records_id"]: part for part in run.inherited("records")}
+    planned = {task(item).identity: item for item in items}
+    new = Made(task, {f"{identity}.json": item for identity, item in planned.items() if identity not in known})
     made = [json.loads(receipt) for receipt in run.perform("records", WriteRecords, (), new)]
     known |= {part["records_id"]: part for part in made}
-    return [known[identity] for identity in tasks]
+    return [known[identity] for identity in planned]
 
 
 def wordpiece_json(run: Run, records: list[dict[str, Any]]) -> str:
