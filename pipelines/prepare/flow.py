@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from pydantic import TypeAdapter
 
@@ -23,7 +22,6 @@ from infra.storage import Store
 from pipelines.dataset import Dataset
 from pipelines.errors import Failed
 from pipelines.prepare import event_labels, ledger, versions, vocabularies
-from pipelines.prepare.assigned import LEDGER_REASONS
 from pipelines.prepare.attributes import Vocabulary
 from pipelines.prepare.clock_flags import ClockFlags, clock_flags
 from pipelines.prepare.columns import at
@@ -31,7 +29,7 @@ from pipelines.prepare.derived import derive
 from pipelines.prepare.document import describe, split_counts, unused
 from pipelines.prepare.images import PixelReceipt, PixelTask, ReadPixels
 from pipelines.prepare.lexicon import Lexicon
-from pipelines.prepare.placed import images, placed
+from pipelines.prepare.placed import Codes, left_out, of_files, placed
 from pipelines.prepare.plan import Held, Item, cut_items, inherited, ledger_rows, unchanged
 from pipelines.prepare.proposal import Pins
 from pipelines.prepare.records import RecordsTask, WriteRecords, records_id
@@ -44,9 +42,6 @@ from pipelines.prepare.workers import RayWorkers, Workers
 from pipelines.progress import Progress
 from xmodal.decoding import pixel_reader
 from xmodal.encoders import ImageEncoderSettings, TextEncoderSettings
-
-Splits = dict[str, np.ndarray]
-"""Survey to positions in ASSIGNED of its files."""
 
 
 def prepare(
@@ -86,12 +81,13 @@ def build(run: Run, image_encoder: ImageEncoderSettings, text_encoder: TextEncod
     clocks = clock_flags(run, items, held)
     rows = account(run, items, held, clocks)
     splits = split(run, rows)
-    rows = left_out(rows, splits)
+    codes = of_files(rows, splits)
+    rows = left_out(rows, codes)
     readable = sorted((one for one in items if held.parts[one.identity]), key=lambda one: (one.survey, one.identity))
     pixels = [part for item in readable if (part := held.parts[item.identity])]
     surveys = [listing.known.survey for listing in run.listings]
     words, names = vocabularies.attributes(parent_attributes(run), surveys, run.data.captions.languages)
-    records = write_records(run, readable, held, assigned(run, rows, splits), words, names, clocks)
+    records = write_records(run, readable, held, codes, words, names, clocks)
     event_labels.check_counts(split_counts(records), unused(records))
     check_counts(split_counts(records), run.data.split.kind)
     wordpiece = wordpiece_json(run, records)
@@ -143,26 +139,6 @@ def split(run: Run, rows: ledger.Ledger) -> Split:
     return assign(run.data.split, placed(run.listings, rows, run.before), pinned(run))
 
 
-def left_out(rows: ledger.Ledger, splits: Split) -> ledger.Ledger:
-    """`rows` with the reason of each that would link two splits, or lies on neither side of a cut in time."""
-    found = {}
-    for survey, table in rows.items():
-        reason = np.array(table["reason"].to_pylist(), object)
-        told = [reason if reason in LEDGER_REASONS else None for _, reason in ASSIGNED]
-        reason[images(table)] = np.array(told, object)[splits.of_survey(survey)]
-        found[survey] = table.set_column(table.column_names.index("reason"), "reason", pa.array(reason, pa.string()))
-    return found
-
-
-def assigned(run: Run, rows: ledger.Ledger, splits: Split) -> dict[str, np.ndarray]:
-    """Positions in ASSIGNED of the files of each survey's catalogue; those of files that are no images mean nothing."""
-    found = {}
-    for listing in run.listings:
-        found[listing.name] = np.zeros(len(listing.files), np.int8)
-        found[listing.name][images(rows[listing.name])] = splits.of_survey(listing.name)
-    return found
-
-
 def read_pixels(run: Run, items: list[Item], held: Held) -> None:
     """Reads the items that the parent lacks and adds them to `held`."""
     receipts = run.work.child("pixels")
@@ -206,7 +182,7 @@ def parent_attributes(run: Run) -> Vocabulary:
 
 
 def write_records(
-    run: Run, items: list[Item], held: Held, splits: Splits, words: Vocabulary, names: Lexicon, clocks: ClockFlags
+    run: Run, items: list[Item], held: Held, codes: Codes, words: Vocabulary, names: Lexicon, clocks: ClockFlags
 ) -> list[dict[str, Any]]:
     """Entries of the record parts, in the order of `items`; those the parent holds under the same id are inherited."""
 
@@ -215,7 +191,7 @@ def write_records(
         assert part is not None
         media = item.listing.known.media(files)
         flags = at(clocks[item.survey], item.listing.files.media[files], None)
-        own = {key: ASSIGNED[one] for key, one in zip(media, splits[item.survey][files].tolist(), strict=True)}
+        own = {key: ASSIGNED[one] for key, one in zip(media, codes[item.survey][files].tolist(), strict=True)}
         flags = dict(zip(media, flags.tolist(), strict=True))
         known_names = names.about(row for one in media.values() for row in one.observations)
         return RecordsTask(

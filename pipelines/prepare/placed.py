@@ -1,16 +1,21 @@
-"""The readable files as the split sees them, from ledger and metadata."""
+"""The readable files as the split sees them, from ledger and metadata, and its word on each put back beside them."""
 
 from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
 
+from pipelines.prepare.assigned import LEDGER_REASONS
 from pipelines.prepare.before import Before
 from pipelines.prepare.cameras import pc
-from pipelines.prepare.columns import mask, rows_at
+from pipelines.prepare.columns import NONE, mask, rows_at
 from pipelines.prepare.ledger import Ledger
 from pipelines.prepare.listing import SurveyListing
+from pipelines.prepare.splits import ASSIGNED, Split
 from pipelines.prepare.units import PLACED
+
+Codes = dict[str, np.ndarray]
+"""Survey to positions in ASSIGNED of its files; NONE for those that are no images."""
 
 HOUR_ONLY = frozenset({"date_only", "hour_back"})
 """Clock flags that doubt the time of day and leave the date good."""
@@ -63,3 +68,21 @@ def _days(captured_at: pa.ChunkedArray, clock_flags: pa.ChunkedArray) -> pa.Chun
     trusted = pc.is_in(clock_flags, value_set=pa.array(good, pa.string()))
     dates = pc.utf8_slice_codeunits(captured_at, 0, 10)
     return pc.if_else(trusted, dates, pa.scalar(None, pa.string())).cast(pa.date32())
+
+
+def of_files(ledger: Ledger, splits: Split) -> Codes:
+    """What became of every file."""
+    found = {survey: np.full(len(rows), NONE, np.int8) for survey, rows in ledger.items()}
+    for survey, rows in ledger.items():
+        found[survey][images(rows)] = splits.of_survey(survey)
+    return found
+
+
+def left_out(ledger: Ledger, codes: Codes) -> Ledger:
+    """The rows with the reason of each that would link two splits, or lies on neither side of a cut in time."""
+    told = pa.array([reason if reason in LEDGER_REASONS else None for _, reason in ASSIGNED], pa.string())
+    return {survey: _with_reason(rows, told.take(rows_at(codes[survey]))) for survey, rows in ledger.items()}
+
+
+def _with_reason(rows: pa.Table, reason: pa.Array) -> pa.Table:
+    return rows.set_column(rows.column_names.index("reason"), "reason", pc.coalesce(reason, rows["reason"]))
