@@ -82,7 +82,8 @@ class Known:
 
     def _media_of(self, which: Any) -> np.ndarray:
         """bool (media,): whether an observation for which `which` holds is about it."""
-        about = self.survey.observations.filter(which)["media_id"]
+        columns = self.survey.observations.select(["media_id", "caption", "level", "type"])
+        about = columns.filter(which)["media_id"]
         return mask(pc.is_in(self.survey.media["media_id"], value_set=about))
 
     def _of_files(self, media: np.ndarray) -> np.ndarray:

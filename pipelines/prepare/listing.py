@@ -64,7 +64,7 @@ class SurveyListing:
     @property
     def taken(self) -> np.ndarray:
         """bool (files,): whether a file is read."""
-        return np.equal(self.why, None)
+        return self.why == np.array(None)
 
     @property
     def entries(self) -> Mapping[str, ArchiveEntry]:
@@ -147,7 +147,8 @@ def withheld(survey: Survey, data: DataSettings) -> np.ndarray:
     """
     kinds = {"human": data.privacy.people, "vehicle": data.privacy.vehicles}
     closed = [kind for kind, let_in in kinds.items() if not let_in]
-    shown = survey.observations.filter(pc.field("type").isin(pa.array(closed, pa.string())))["media_id"]
+    said = survey.observations.select(["media_id", "type"])
+    shown = said.filter(pc.field("type").isin(pa.array(closed, pa.string())))["media_id"]
     found = mask(pc.is_in(survey.media["media_id"], value_set=shown))
     if not data.privacy.non_public:
         found |= mask(pc.equal(survey.media["public"], False))

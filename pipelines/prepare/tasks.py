@@ -1,6 +1,7 @@
 """Tasks made when it is their turn: what is known of a million images is not in memory as tasks at once."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import index
 from typing import Any, Generic, TypeVar
 
 Key = TypeVar("Key")
@@ -30,7 +31,7 @@ class Tasks(Sequence[Any]):
         self._tasks, self._names = tasks, names
 
     def __getitem__(self, position: Any) -> Any:
-        return self._tasks[self._names[position]]
+        return self._tasks[self._names[index(position)]]
 
     def __len__(self) -> int:
         return len(self._names)

@@ -78,7 +78,7 @@ def _mark(listing: SurveyListing, before: Before, old: np.ndarray) -> None:
     same = [place for row in own if (place := files.position(row["key"])) != NONE and _is_still(row, listing, place)]
     _withdraw(listing, np.array(same, int))
     marks = set(files.marks(np.flatnonzero(_down(listing))).to_pylist()) | {_mark_of(row) for row in own}
-    _withdraw(listing, _unknown_copies(listing, before, marks - {None}))
+    _withdraw(listing, _unknown_copies(listing, before, {mark for mark in marks if mark is not None}))
     down = np.flatnonzero(_down(listing))
     rows = before.of(listing.name, files, down).select(["key", "sha256"])
     known = zip(down.tolist(), each(rows, rows.column_names), strict=True)
