@@ -13,8 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from infra.storage import open_store
+from pipelines.dataset import Dataset
 from tests.bench import decode as bench_decode
-from tests.bench import plain, step
+from tests.bench import memory, plain, step
 from tests.bench.frame import Comparison, Measured, Side, Timing, compare, measured
 from tests.bench.loader import LoaderBench, drained
 from tests.bench.photographs import Camera
@@ -168,3 +170,12 @@ def test_every_step_takes_the_same_batches() -> None:
     one, two = step._batch(3), step._batch(3)
     assert len(one.image) == step.ROWS and (one.image == two.image).all() and (one.text == two.text).all()
     assert (step._batch(4).image != one.image).any()
+
+
+def test_the_driver_makes_a_version_and_then_finds_nothing_to_do(tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    memory.write_package(tmp_path / "archive", 300)
+    runs = [memory.driven(str(tmp_path), 300) for _ in range(2)]
+    assert [run.version for run in runs] == [1, 1] and all(run.grown > 0 for run in runs)
+    rows = Dataset.open(open_store(str(tmp_path / "root")), "generated").ledger(["status"])["status"].to_pylist()
+    assert Counter(rows) == {"ok": 300, "rejected": 4}

@@ -9,20 +9,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from pipelines.errors import DataRefused
-from pipelines.health.sample import SEED, Outcomes, alike, drawn, hashed, known_before, read
+from pipelines.health.sample import SEED, UNKNOWN, Outcomes, alike, drawn, hashed, known_before, read
 from pipelines.prepare import cameras, event_labels, flow
 from pipelines.prepare.assigned import Assigned
-from pipelines.prepare.clock_flags import ClockFlags, clock_flags
+from pipelines.prepare.clock_flags import clock_flags
 from pipelines.prepare.clocks import trusts
+from pipelines.prepare.columns import at, rows_at
 from pipelines.prepare.digests import digest, share
 from pipelines.prepare.facts import Medium, facts
 from pipelines.prepare.items import sample_id
 from pipelines.prepare.listing import SurveyListing
 from pipelines.prepare.placed import placed
-from pipelines.prepare.plan import Held
+from pipelines.prepare.plan import Held, Item
 from pipelines.prepare.run import Run
 from pipelines.prepare.settings import DataSettings
 from pipelines.prepare.splits import assign, check_counts
@@ -80,10 +82,10 @@ def gather(run: Run, sample: int, seed: int = SEED) -> Gathered:
     twins = alike(run.listings, sorted(now), before.keys() | now.keys(), sample)
     others = hashed(run, twins.others)
     outcomes = before | now | others
-    clocks = clock_flags(run, [], Held({}, outcomes))
+    clocks = _clocks(run, outcomes)
     splits, obstacles = proposed(run, before, outcomes, clocks)
     rows = Rows(FILES)
-    with run.progress("health", total=sum(map(_rows, run.listings)), unit="files") as progress:
+    with run.progress("health", total=sum(len(one.files) for one in run.listings), unit="files") as progress:
         for listing in run.listings:
             for row, media_id in _files(listing, run.data, clocks[listing.name]):
                 name = (listing.name, row["key"])
@@ -95,23 +97,43 @@ def gather(run: Run, sample: int, seed: int = SEED) -> Gathered:
     return Gathered(files, (*obstacles, *_empty_splits(files, run.data, obstacles)))
 
 
+def _clocks(run: Run, outcomes: Outcomes) -> dict[str, np.ndarray]:
+    """The flags of all files of every survey, str or None (files,), as the ledger would have them."""
+    items, held = [], Held({}, {})
+    for one in run.listings:
+        infrared = [outcomes.get((one.name, key), UNKNOWN)["infrared"] for key in one.files.keys.to_pylist()]
+        items.append(Item(one.name, one, np.arange(len(one.files))))
+        held.parts[one.name] = None
+        held.outcomes[one.name] = pa.table({"infrared": pa.chunked_array([infrared], pa.bool_())})
+    flags = clock_flags(run, items, held)
+    return {one.name: at(flags[one.name], one.files.media, None) for one in run.listings}
+
+
 def proposed(
-    run: Run, before: Outcomes, outcomes: Outcomes, clocks: ClockFlags
+    run: Run, before: Outcomes, outcomes: Outcomes, clocks: dict[str, np.ndarray]
 ) -> tuple[dict[tuple[str, str], Assigned], tuple[str, ...]]:
     """Split of every file that would be read and is not known to be bad, or why there is none. What the sample found
     bad stays in, as its like among the files that were not read does."""
-    rows: list[dict[str, Any]] = [
-        {"survey": listing.name, "key": key, "status": "ok", "clock_flags": clocks[listing.name].get(key)}
-        | {"sha256": outcomes.get((listing.name, key), {}).get("sha256")}
-        for listing in run.listings
-        for key in listing.taken(listing.entries)
-        if not before.get((listing.name, key), {}).get("reason")
-    ]
+    rows = {one.name: _ledger(one, before, outcomes, clocks[one.name]) for one in run.listings}
     try:
         flow.check_labels(run)
         return assign(run.data.split, placed(run.listings, rows, run.before), flow.pinned(run)).of, ()
     except DataRefused as refused:
         return {}, (str(refused),)
+
+
+def _ledger(listing: SurveyListing, before: Outcomes, outcomes: Outcomes, flags: np.ndarray) -> pa.Table:
+    """Of the columns of LEDGER what the split asks of each of a survey's files."""
+    names = [(listing.name, key) for key in listing.files.keys.to_pylist()]
+    good = [not before.get(name, UNKNOWN)["reason"] for name in names]
+    return pa.table(
+        {
+            "key": listing.files.keys,
+            "sha256": pa.array([outcomes.get(name, UNKNOWN)["sha256"] for name in names], pa.binary(32)),
+            "clock_flags": pa.array(flags, pa.string()),
+            "status": pa.array(np.where(listing.taken & good, "ok", "rejected"), pa.string()),
+        }
+    )
 
 
 def _empty_splits(files: pa.Table, data: DataSettings, obstacles: tuple[str, ...]) -> tuple[str, ...]:
@@ -125,27 +147,21 @@ def _empty_splits(files: pa.Table, data: DataSettings, obstacles: tuple[str, ...
     return ()
 
 
-def _rows(listing: SurveyListing) -> int:
-    return len(listing.entries.keys() | listing.rejected.keys())
-
-
-def _files(
-    listing: SurveyListing, data: DataSettings, clocks: dict[str, str | None]
-) -> Iterator[tuple[dict[str, Any], str]]:
+def _files(listing: SurveyListing, data: DataSettings, clocks: np.ndarray) -> Iterator[tuple[dict[str, Any], str]]:
     """A FILES row of each file listed or named, without what its bytes and the split say; and its media id."""
-    media = listing.known.survey.media
-    camera = dict(zip(media["key"].to_pylist(), cameras.names(media).to_pylist(), strict=True))
-    keys = sorted(listing.entries.keys() | listing.rejected.keys())
-    for start in range(0, len(keys), BATCH):
-        for key, medium in listing.known.media(keys[start : start + BATCH]).items():
-            entry, reason = listing.entries.get(key), listing.rejected.get(key)
-            row = {"survey": listing.name, "key": key, "listed": entry is not None, "reason": reason}
-            row |= {"size": entry.size, "mark": f"{entry.etag} {entry.size}"} if entry else {}
+    camera = cameras.names(listing.known.survey.media).take(rows_at(listing.files.media))
+    for start in range(0, len(listing.files), BATCH):
+        files = np.arange(start, min(start + BATCH, len(listing.files)))
+        rows = zip(files, listing.known.media(files).items(), camera.take(files).to_pylist(), strict=True)
+        listed = listing.files.table.take(files).to_pylist()
+        for (place, (key, medium), seen), entry in zip(rows, listed, strict=True):
+            there, reason, flags = entry["etag"] is not None, listing.why[place], clocks[place]
+            row = {"survey": listing.name, "key": key, "listed": there, "reason": reason}
+            row |= {"size": entry["size"], "mark": f"{entry['etag']} {entry['size']}"} if there else {}
             if reason == "withheld":
                 row["withheld"] = _withheld(medium, data)
             elif reason is None:
-                row |= _where(listing, medium, camera.get(key)) | {"clock_flags": clocks.get(key)}
-                row |= _subject(medium, data, clocks.get(key))
+                row |= _where(listing, medium, seen) | {"clock_flags": flags} | _subject(medium, data, flags)
             yield row, medium.media["media_id"] if medium.media else key
 
 

@@ -16,13 +16,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
+from pipelines.prepare.columns import each, rows_at
+from pipelines.prepare.cuts import read_with
 from pipelines.prepare.digests import share
 from pipelines.prepare.images import READERS, ahead, prepared
 from pipelines.prepare.listing import SurveyListing
+from pipelines.prepare.parts import LEDGER
 from pipelines.prepare.run import Run
 from pipelines.sources.archive import Archive, is_streamed
 from pipelines.sources.members import ArchiveEntry, Content
-from xmodal.settings import fingerprint
 from xmodal.transforms import PixelSettings
 
 SEED = 0
@@ -45,20 +50,23 @@ class Alike:
 
 def known_before(run: Run) -> Outcomes:
     """What the newest version's ledger says of files that a run would take and not read again."""
-    settings = fingerprint({"pixels": run.data.pixels})
     kept = ("key", "sha256", "magic", "exif_turn", "infrared")
     found: Outcomes = {}
     for listing in run.listings:
-        for key in listing.taken(listing.entries):
-            row, entry = run.read_before.get((listing.name, key)), listing.entries[key]
-            if row and row["sha256"] and (row["etag"], row["size"], row["fingerprint"]) == _mark(entry, settings):
+        files = np.flatnonzero(listing.taken)
+        known = each(run.read_before.of(listing.name, listing.files, files), LEDGER.names)
+        listed = each(listing.files.table.select(["etag", "size"]).take(pa.array(files)), ["etag", "size"])
+        for values, mark, settings in zip(known, listed, read_with(listing, files, run.data), strict=True):
+            row = dict(zip(LEDGER.names, values, strict=True))
+            if row["sha256"] and (row["etag"], row["size"], row["fingerprint"]) == (*mark, settings):
                 reason = row["reason"] if row["status"] == "rejected" else None
-                found[listing.name, key] = {name: row[name] for name in kept} | {"reason": reason}
+                found[listing.name, row["key"]] = {name: row[name] for name in kept} | {"reason": reason}
     return found
 
 
-def _mark(entry: ArchiveEntry, settings: str) -> tuple[str, int, str]:
-    return entry.etag, entry.size, settings
+def taken(listing: SurveyListing) -> list[str]:
+    """Keys of the files that a run would take, rising."""
+    return listing.files.keys.filter(pa.array(listing.taken)).to_pylist()
 
 
 def drawn(listings: Sequence[SurveyListing], known: Iterable[Name], count: int, seed: int = SEED) -> list[Name]:
@@ -78,10 +86,10 @@ def drawn(listings: Sequence[SurveyListing], known: Iterable[Name], count: int, 
 
 def _where(listing: SurveyListing) -> Iterator[tuple[str, str]]:
     """Every file that would be taken, with its place or folder."""
-    media = listing.known.survey.media
-    places = dict(zip(media["key"].to_pylist(), media["place"].to_pylist(), strict=True))
-    for key in listing.taken(listing.entries):
-        yield key, places.get(key) or key.rpartition("/")[0]
+    media = listing.files.media[listing.taken]
+    places = listing.known.survey.media["place"].take(rows_at(media)).to_pylist()
+    for key, place in zip(taken(listing), places, strict=True):
+        yield key, place or key.rpartition("/")[0]
 
 
 def read(run: Run, names: Sequence[Name]) -> Outcomes:
@@ -90,7 +98,7 @@ def read(run: Run, names: Sequence[Name]) -> Outcomes:
     bad = 0
     with run.progress("sample", total=len(names), unit="images") as progress:
         for listing in run.listings:
-            entries = [listing.entries[key] for survey, key in names if survey == listing.name]
+            entries = _entries(listing, names)
             for outcome in _read(Archive(listing.settings.store()), entries, run.data.pixels):
                 outcomes[listing.name, outcome["key"]] = outcome
                 bad += outcome["reason"] is not None
@@ -98,15 +106,21 @@ def read(run: Run, names: Sequence[Name]) -> Outcomes:
     return outcomes
 
 
+def _entries(listing: SurveyListing, names: Sequence[Name]) -> list[ArchiveEntry]:
+    """What is listed of those of `names` that are of this survey."""
+    keys = (key for survey, key in names if survey == listing.name)
+    return listing.files.entries(listing.files.positions(keys))
+
+
 def alike(listings: Sequence[SurveyListing], names: Sequence[Name], known: Container[Name], most: int) -> Alike:
     """The files to read so that `names` are compared with every file of their size, `most` of them at most; those whose
     bytes are `known` need no reading. Empty files are compared with none."""
-    sizes = {name: _size(listings, name) for name in names}
+    sizes = {(one.name, entry.key): entry.size for one in listings for entry in _entries(one, names)}
     wanted = set(sizes.values()) - {0}
     of_size = defaultdict[int, list[Name]](list)
     for listing in listings:
-        for key in listing.taken(listing.entries):
-            if (size := listing.entries[key].size) in wanted:
+        for key, size in each(listing.files.table.filter(pa.array(listing.taken)), ["key", "size"]):
+            if size in wanted:
                 of_size[size].append((listing.name, key))
     compared, others = set[Name](), set[Name]()
     for name in names:
@@ -117,16 +131,12 @@ def alike(listings: Sequence[SurveyListing], names: Sequence[Name], known: Conta
     return Alike(compared, sorted(others))
 
 
-def _size(listings: Sequence[SurveyListing], name: Name) -> int:
-    return next(listing.entries[name[1]].size for listing in listings if listing.name == name[0])
-
-
 def hashed(run: Run, names: Sequence[Name]) -> Outcomes:
     """The hashes of these files, which are not decoded; nothing of those that cannot be read."""
     found: Outcomes = {}
     with run.progress("compare", total=len(names), unit="files") as progress:
         for listing in run.listings:
-            entries = [listing.entries[key] for survey, key in names if survey == listing.name]
+            entries = _entries(listing, names)
             for entry, data in _contents(Archive(listing.settings.store()), entries):
                 if isinstance(data, bytes):
                     found[listing.name, entry.key] = UNKNOWN | {"sha256": hashlib.sha256(data).digest()}

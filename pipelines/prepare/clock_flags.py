@@ -5,48 +5,55 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from infra.storage import Store
 from pipelines.prepare import clocks
+from pipelines.prepare.cameras import pc
+from pipelines.prepare.columns import NONE
 from pipelines.prepare.listing import SurveyListing
 from pipelines.prepare.parts import PIXELS, read_columns
 from pipelines.prepare.plan import Held, Item
 from pipelines.prepare.run import Run
 
-ClockFlags = dict[str, dict[str, str | None]]
-"""Survey to key to flags, as the ledger writes them; a file that no metadata name has none."""
+ClockFlags = dict[str, np.ndarray]
+"""Survey to the flags of its media (media,), str or None, as the ledger writes them."""
 READERS = 16
 
 
 def clock_flags(run: Run, items: list[Item], held: Held) -> ClockFlags:
-    """The flags of all files that metadata name."""
+    """The flags of all media."""
     measure(run.home, items, held)
-    return {listing.name: _of_survey(listing, held) for listing in run.listings}
+    return {listing.name: _of_survey(listing, items, held) for listing in run.listings}
 
 
-def _of_survey(listing: SurveyListing, held: Held) -> dict[str, str | None]:
+def _of_survey(listing: SurveyListing, items: list[Item], held: Held) -> np.ndarray:
     survey = listing.known.survey
-    keys = survey.media["key"].to_pylist()
-    infrared = (held.outcomes.get((listing.name, key), {}).get("infrared") for key in keys)
-    values = np.array([np.nan if one is None else float(one) for one in infrared], np.float64)
+    values = np.full(len(survey.media), np.nan)
+    for item in (one for one in items if one.survey == listing.name):
+        media = listing.files.media[item.files]
+        infrared = held.outcomes[item.identity]["infrared"].cast(pa.float64()).fill_null(np.nan).to_numpy()
+        values[media[media != NONE]] = infrared[media != NONE]
     masks = clocks.check(survey)
     masks["light_disagrees"] = clocks.light_disagrees(survey.media, values, masks)
-    return dict(zip(keys, clocks.written(masks, len(keys)), strict=True))
+    return np.array(clocks.written(masks, len(values)), object)
 
 
 def measure(home: Store, items: Iterable[Item], held: Held) -> None:
     """Completes the outcomes of files read before outcomes told infrared, from the pixel parts' own column."""
-    lacking = {item.identity: part for item in items for part in _lacking(item, held)}
+    lacking = {item.identity: (item, part) for item in items for part in _lacking(item, held)}
+    paths = [part["path"] for _, part in lacking.values()]
     with ThreadPoolExecutor(READERS) as pool:
-        tables = pool.map(lambda part: read_columns(home, part["path"], ["key", "infrared"], PIXELS), lacking.values())
-        for part, table in zip(lacking.values(), tables, strict=True):
-            for key, infrared in zip(table["key"].to_pylist(), table["infrared"].to_pylist(), strict=True):
-                held.outcomes[part["survey"], key]["infrared"] = infrared
+        tables = pool.map(lambda path: read_columns(home, path, ["key", "infrared"], PIXELS), paths)
+        for (item, _), table in zip(lacking.values(), tables, strict=True):
+            outcomes = held.outcomes[item.identity]
+            known = table["infrared"].take(pc.index_in(pa.array(item.keys), value_set=table["key"]))
+            place = outcomes.column_names.index("infrared")
+            held.outcomes[item.identity] = outcomes.set_column(place, "infrared", known)
 
 
 def _lacking(item: Item, held: Held) -> Iterator[dict[str, Any]]:
     """The item's part, where some of its images have no measurement."""
-    outcomes = (held.outcomes[item.survey, key] for key in item.keys)
-    part = held.parts[item.identity]
-    if part is not None and any(one["status"] == "ok" and one.get("infrared") is None for one in outcomes):
+    outcomes, part = held.outcomes[item.identity], held.parts[item.identity]
+    if part is not None and pc.any(pc.and_(outcomes["reason"].is_null(), outcomes["infrared"].is_null())).as_py():
         yield part

@@ -3,6 +3,8 @@
 from collections import Counter
 from typing import Any
 
+import pyarrow as pa
+
 from pipelines.prepare import ledger, withdrawal
 from pipelines.prepare.facts import FACTS_VERSION
 from pipelines.prepare.items import PIXELS_VERSION
@@ -18,7 +20,7 @@ Entry = dict[str, Any]
 
 
 def describe(
-    run: Run, rows: list[ledger.Row], split: Split, vocabularies: list[Entry], parts: dict[str, list[Entry]]
+    run: Run, rows: ledger.Ledger, split: Split, vocabularies: list[Entry], parts: dict[str, list[Entry]]
 ) -> Entry:
     """The document's content: settings, surveys with their counts, vocabularies, parts by kind."""
     return {
@@ -31,7 +33,7 @@ def describe(
         | run.data.split.model_dump(mode="json", include={"seed"}),
         "captions": version(run.data.captions.languages),
         "taxonomy": None,
-        "surveys": [_survey(listing, rows, parts["records"]) for listing in run.listings],
+        "surveys": [_survey(listing, rows[listing.name], parts["records"]) for listing in run.listings],
         "counts": split_counts(parts["records"]),
         "vocabularies": vocabularies,
         "withdrawn": withdrawal.told(rows, run.before, run.inherited("withdrawn"), run.number + 1),
@@ -54,17 +56,18 @@ def unused(records: list[Entry]) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def _survey(listing: SurveyListing, rows: list[ledger.Row], records: list[Entry]) -> Entry:
-    own = [row for row in rows if row["survey"] == listing.name]
-    flags = Counter(flag for row in own if row["clock_flags"] for flag in row["clock_flags"].split("|"))
+def _survey(listing: SurveyListing, rows: pa.Table, records: list[Entry]) -> Entry:
+    flags = Counter[str]()
+    for one in rows["clock_flags"].drop_null().value_counts().to_pylist():
+        flags.update(dict.fromkeys(one["values"].split("|"), one["counts"]))
     parts = [part for part in records if part["survey"] == listing.name]
     return {
         "name": listing.name,
         "source": listing.settings.source.kind,
         "listing": listing.digest,
-        "files": len(listing.entries),
+        "files": int(listing.files.listed.sum()),
         "samples": sum(part["rows"] for part in parts),
-        "counts": ledger.counts(own),
+        "counts": ledger.counts(rows),
         "unused": unused(parts),
         "clock_flags": dict(sorted(flags.items())),
         "metadata_refused": dict(sorted(listing.known.survey.refused.counts.items())),

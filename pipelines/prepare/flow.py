@@ -15,34 +15,35 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
 from pydantic import TypeAdapter
 
 from infra.storage import Store
 from pipelines.dataset import Dataset
 from pipelines.errors import Failed
 from pipelines.prepare import event_labels, ledger, versions, vocabularies
-from pipelines.prepare.assigned import LEDGER_REASONS, Assigned
 from pipelines.prepare.attributes import Vocabulary
 from pipelines.prepare.clock_flags import ClockFlags, clock_flags
+from pipelines.prepare.columns import at
+from pipelines.prepare.cuts import boxes
 from pipelines.prepare.derived import derive
 from pipelines.prepare.document import describe, split_counts, unused
 from pipelines.prepare.images import File, PixelReceipt, PixelTask, ReadPixels
 from pipelines.prepare.lexicon import Lexicon
-from pipelines.prepare.placed import placed
+from pipelines.prepare.placed import Codes, left_out, of_files, placed
 from pipelines.prepare.plan import Held, Item, cut_items, inherited, ledger_rows, unchanged
 from pipelines.prepare.proposal import Pins
 from pipelines.prepare.records import RecordsTask, WriteRecords, records_id
 from pipelines.prepare.run import Run
 from pipelines.prepare.settings import DataSettings, SplitSettings
-from pipelines.prepare.splits import Split, assign, check_counts
-from pipelines.prepare.thinning import near_duplicates
+from pipelines.prepare.splits import ASSIGNED, Split, assign, check_counts
+from pipelines.prepare.tasks import Made
+from pipelines.prepare.thinned import thinned
 from pipelines.prepare.withdrawal import Withdrawn, count_unmatched, found_by_reading, withdraw
 from pipelines.prepare.workers import RayWorkers, Workers
 from pipelines.progress import Progress
 from xmodal.decoding import pixel_reader
 from xmodal.encoders import ImageEncoderSettings, TextEncoderSettings
-
-Splits = dict[tuple[str, str], Assigned]
 
 
 def prepare(
@@ -80,13 +81,15 @@ def build(run: Run, image_encoder: ImageEncoderSettings, text_encoder: TextEncod
     withdrawn = withdraw(run.listings, run.before)
     items, held = take(run, withdrawn)
     clocks = clock_flags(run, items, held)
-    rows = account(run, held, clocks)
+    rows = account(run, items, held, clocks)
     splits = split(run, rows)
+    codes = thinned(run.listings, rows, of_files(rows, splits), run.data)
+    rows = left_out(rows, codes)
     readable = sorted((one for one in items if held.parts[one.identity]), key=lambda one: (one.survey, one.identity))
     pixels = [part for item in readable if (part := held.parts[item.identity])]
     surveys = [listing.known.survey for listing in run.listings]
     words, names = vocabularies.attributes(parent_attributes(run), surveys, run.data.captions.languages)
-    records = write_records(run, readable, held, splits.of, words, names, clocks)
+    records = write_records(run, readable, held, codes, words, names, clocks)
     event_labels.check_counts(split_counts(records), unused(records))
     check_counts(split_counts(records), run.data.split.kind)
     wordpiece = wordpiece_json(run, records)
@@ -95,7 +98,7 @@ def build(run: Run, image_encoder: ImageEncoderSettings, text_encoder: TextEncod
     stored = [vocabularies.stored(run.home, kind, text, old) for kind, text in documents.items()]
     features = derive(run, pixels, records, wordpiece, image_encoder, text_encoder)
     gone = ledger.gone(rows, run.before, withdrawn.old)
-    whole = ledger.stamped(rows + gone, run.before, datetime.now(UTC), run.prepare_id)
+    whole = ledger.stamped(ledger.together(rows, gone), run.before, datetime.now(UTC), run.prepare_id)
     count_unmatched(run.listings, whole)
     entries = ledger.write(run.home, whole, run.inherited("ledger"))
     parts = {"pixels": pixels, "records": records, "features": features, "ledger": entries}
@@ -105,8 +108,8 @@ def build(run: Run, image_encoder: ImageEncoderSettings, text_encoder: TextEncod
 def check_labels(run: Run) -> None:
     """Raises DataRefused where no label can reach an image."""
     known = [listing.known for listing in run.listings]
-    labelled = sum(len(one.labelled) for one in known)
-    undetected = sum(len(one.undetected) for one in known) if run.data.event_labels == "with_box" else 0
+    labelled = sum(int(one.labelled.sum()) for one in known)
+    undetected = sum(int(one.undetected.sum()) for one in known) if run.data.event_labels == "with_box" else 0
     event_labels.check_labels(labelled, undetected)
 
 
@@ -117,77 +120,55 @@ def take(run: Run, withdrawn: Withdrawn) -> tuple[list[Item], Held]:
         items = [item for listing in run.listings for item in cut_items(listing, run.data)]
         held = inherited(items, run.before, run.inherited("pixels"), run.needed)
         read_pixels(run, [item for item in items if item.identity not in held.parts], held)
-        if not found_by_reading(run.listings, held, withdrawn):
+        if not found_by_reading(items, held, withdrawn):
             return items, held
 
 
-def account(run: Run, held: Held, clocks: ClockFlags) -> list[ledger.Row]:
+def account(run: Run, items: list[Item], held: Held, clocks: ClockFlags) -> ledger.Ledger:
     """Ledger rows of every file of every survey. Raises DataRefused where too many are bad."""
-    rows: list[ledger.Row] = []
+    rows: dict[str, pa.Table] = {}
     for listing in run.listings:
-        own = ledger_rows(listing, held, clocks[listing.name])
+        planned = [item for item in items if item.survey == listing.name]
+        own = ledger_rows(listing, planned, held, run.data, clocks[listing.name])
         ledger.check_quality(listing.name, own, run.data.max_bad_share)
-        rows += own
-    ledger.check_complete(rows, {listing.name: len(listing.entries) for listing in run.listings})
+        rows[listing.name] = own
+    ledger.check_complete(rows, {listing.name: int(listing.files.listed.sum()) for listing in run.listings})
     return rows
 
 
-def split(run: Run, rows: list[ledger.Row]) -> Split:
-    """The split of every readable file; a row that would link two splits gets its reason in the ledger."""
-    found = assign(run.data.split, placed(run.listings, rows, run.before), pinned(run))
-    found.of.update(dict.fromkeys(thinned(run, rows, found.of), ("none", "near_duplicate")))
-    for row in rows:
-        _, reason = found.of.get((row["survey"], row["key"]), ("none", None))
-        if reason in LEDGER_REASONS:
-            row["reason"] = reason
-    return found
-
-
-def thinned(run: Run, rows: list[ledger.Row], splits: Splits) -> list[tuple[str, str]]:
-    """Survey and key of the training frames that are left out for looking like another one of their event."""
-    if run.data.thin is None:
-        return []
-    looks: dict[str, dict[str, int]] = {listing.name: {} for listing in run.listings}
-    for row in rows:
-        if row["look"] is not None and splits.get((row["survey"], row["key"]), ("none", None))[0] == "train":
-            looks[row["survey"]][row["key"]] = row["look"]
-    found = []
-    for listing in run.listings:
-        own = looks[listing.name]
-        frames = [
-            (key, own[key], one) for key, one in listing.known.media(own).items() if one.media and one.media["event_id"]
-        ]
-        found += [(listing.name, key) for key in near_duplicates(frames, run.data.thin, run.data.detector_threshold)]
-    return found
+def split(run: Run, rows: ledger.Ledger) -> Split:
+    """The split of every readable file."""
+    return assign(run.data.split, placed(run.listings, rows, run.before), pinned(run))
 
 
 def read_pixels(run: Run, items: list[Item], held: Held) -> None:
     """Reads the items that the parent lacks and adds them to `held`."""
     receipts = run.work.child("pixels")
     parts = {(part["survey"], part["item"]): part for part in run.inherited("pixels")}
-    tasks = {
-        f"{item.identity}.parquet": PixelTask(
+
+    def task(item: Item) -> PixelTask:
+        files = item.listing.files.entries(item.files)
+        ids = item.listing.known.media_ids.take(pa.array(item.files)).to_pylist()
+        own = boxes(item.listing, item.files, run.data)
+        cuts = [own.get(entry.key, ()) for entry in files]
+        return PixelTask(
             item=item.identity,
             survey=item.survey,
             archive=item.listing.settings.store(),
             home=run.home,
             receipt=receipts,
-            files=[
-                File(item.listing.entries[key], item.listing.known.media_id(key), item.boxes.get(key, ()))
-                for key in item.keys
-            ],
+            files=[File(*file) for file in zip(files, ids, cuts, strict=True)],
             settings=run.data.pixels,
             unchanged=unchanged(item, run.read_before, parts, run.data, run.needed),
             margin=run.data.crops.margin if run.data.crops else 0.0,
         )
-        for item in items
-    }
-    by_name = {item.identity: item for item in items}
+
+    tasks = Made(task, {f"{item.identity}.parquet": item for item in items})
     outcomes = Counter[str]()
-    with run.progress("prepare", total=sum(len(item.keys) for item in items), unit="images") as progress:
+    with run.progress("prepare", total=sum(len(item.files) for item in items), unit="images") as progress:
         for data in run.perform("pixels", ReadPixels, (), tasks, lambda data: PixelReceipt.from_bytes(data).part):
             receipt = PixelReceipt.from_bytes(data)
-            held.add(by_name[receipt.item], receipt, run.data)
+            held.add(receipt)
             outcomes.update(reason or "ok" for reason in receipt.outcomes["reason"].to_pylist())
             progress.update(outcomes.total(), **outcomes)
 
@@ -206,22 +187,20 @@ def parent_attributes(run: Run) -> Vocabulary:
 
 
 def write_records(
-    run: Run, items: list[Item], held: Held, splits: Splits, words: Vocabulary, names: Lexicon, clocks: ClockFlags
+    run: Run, items: list[Item], held: Held, codes: Codes, words: Vocabulary, names: Lexicon, clocks: ClockFlags
 ) -> list[dict[str, Any]]:
     """Entries of the record parts, in the order of `items`; those the parent holds under the same id are inherited."""
-    known = {part["records_id"]: part for part in run.inherited("records")}
-    tasks: dict[str, RecordsTask] = {}
-    for item in items:
-        part = held.parts[item.identity]
+
+    def task(item: Item) -> RecordsTask:
+        part, files = held.parts[item.identity], held.ok(item)
         assert part is not None
-        keys = [key for key in item.keys if held.outcomes[item.survey, key]["status"] == "ok"]
-        media = item.listing.known.media(keys)
-        own = {key: splits[item.survey, key] for key in keys}
-        flags = {key: clocks[item.survey].get(key) for key in keys}
+        media = item.listing.known.media(files)
+        flags = at(clocks[item.survey], item.listing.files.media[files], None)
+        own = {key: ASSIGNED[one] for key, one in zip(media, codes[item.survey][files].tolist(), strict=True)}
+        flags = dict(zip(media, flags.tolist(), strict=True))
         known_names = names.about(row for one in media.values() for row in one.observations)
-        identity = records_id(part, media, own, flags, run.data, known_names)
-        tasks[identity] = RecordsTask(
-            identity=identity,
+        return RecordsTask(
+            identity=records_id(part, media, own, flags, run.data, known_names),
             survey=item.survey,
             item=item.identity,
             home=run.home,
@@ -239,10 +218,13 @@ def write_records(
             threshold=run.data.detector_threshold,
             undetected=run.data.event_labels == "always",
         )
-    new = {f"{identity}.json": task for identity, task in tasks.items() if identity not in known}
+
+    known = {part["records_id"]: part for part in run.inherited("records")}
+    planned = {task(item).identity: item for item in items}
+    new = Made(task, {f"{identity}.json": item for identity, item in planned.items() if identity not in known})
     made = [json.loads(receipt) for receipt in run.perform("records", WriteRecords, (), new)]
     known |= {part["records_id"]: part for part in made}
-    return [known[identity] for identity in tasks]
+    return [known[identity] for identity in planned]
 
 
 def wordpiece_json(run: Run, records: list[dict[str, Any]]) -> str:

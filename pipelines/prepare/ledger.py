@@ -5,21 +5,28 @@ without changed rows keeps its bytes.
 """
 
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.storage import Store
 from pipelines.errors import DataRefused
+from pipelines.prepare.before import Before
+from pipelines.prepare.cameras import pc
+from pipelines.prepare.columns import each
 from pipelines.prepare.digests import share
 from pipelines.prepare.listing import TAKEN_DOWN
 from pipelines.prepare.parts import LEDGER, entry_of, parquet, put_part
+from pipelines.prepare.spill import spilled
 
 MOST_ROWS = 500_000
 """Rows of a part on average, at most."""
+BATCH = 1 << 16
+"""Rows that are compared at a time."""
 STAMPS = ("seen_at", "prepare_id")
 UNREAD = ("withheld", "metadata")
 """Reasons that say nothing about the quality of an archive."""
@@ -27,25 +34,50 @@ UNWANTED = ("withheld", "taken_down")
 """Reasons for which a file that was taken once must leave: privacy, and takedown lists."""
 
 Row = dict[str, Any]
+Ledger = Mapping[str, pa.Table]
+"""LEDGER rows by survey, each sorted by key."""
 
 
-def read(home: Store, parts: Iterable[Row]) -> list[Row]:
-    """All rows of a version's ledger."""
-    rows: list[Row] = []
+def read(home: Store, parts: Iterable[Row]) -> pa.Table:
+    """All rows of a version's ledger, part by part, in a temporary file."""
+    return spilled((batch for part in parts for batch in _batches(home, part)), LEDGER)
+
+
+def by_survey(home: Store, parts: Iterable[Row]) -> Before:
+    """The same as what the next version starts from."""
+    own: dict[str, list[Row]] = {}
     for part in parts:
-        rows += pq.read_table(pa.BufferReader(home.read(part["path"])), schema=LEDGER).to_pylist()
-    return rows
+        own.setdefault(part["survey"], []).append(part)
+    return Before({survey: read(home, some) for survey, some in own.items()})
 
 
-def stamped(rows: list[Row], before: dict[tuple[str, str], Row], seen_at: datetime, prepare_id: str) -> list[Row]:
-    """`rows` with time and run: those of the parent's row where nothing else has changed."""
-    new = {"seen_at": seen_at, "prepare_id": prepare_id}
-    found = []
-    for row in rows:
-        old = before.get((row["survey"], row["key"]))
-        same = old is not None and all(old[name] == row.get(name) for name in LEDGER.names if name not in STAMPS)
-        found.append(row | ({name: old[name] for name in STAMPS} if same and old else new))
-    return found
+def _batches(home: Store, part: Row) -> Iterator[pa.RecordBatch]:
+    """One of a part, with columns that it lacks."""
+    return pq.read_table(pa.BufferReader(home.read(part["path"])), schema=LEDGER).combine_chunks().to_batches()
+
+
+def stamped(ledger: Ledger, before: Before, seen_at: datetime, prepare_id: str) -> Ledger:
+    """The rows with time and run: those of the parent's row where nothing else has changed."""
+    new = {"seen_at": pa.scalar(seen_at, LEDGER.field("seen_at").type), "prepare_id": pa.scalar(prepare_id)}
+    return {survey: spilled(_stamped(survey, table, before, new), LEDGER) for survey, table in ledger.items()}
+
+
+def _stamped(survey: str, table: pa.Table, before: Before, new: Mapping[str, pa.Scalar]) -> Iterator[pa.RecordBatch]:
+    places = before.named(survey, table["key"])
+    for start in range(0, len(table), BATCH):
+        rows, old = table.slice(start, BATCH), before.taken(survey, places[start : start + BATCH])
+        same = pc.is_valid(old["key"])
+        for name in LEDGER.names:
+            if name not in STAMPS:
+                same = pc.and_(same, _equal(rows[name], old[name]))
+        stamps = {name: pc.if_else(same, old[name], value) for name, value in new.items()}
+        columns = {name: stamps.get(name, rows[name]) for name in LEDGER.names}
+        yield from pa.table(columns, LEDGER).combine_chunks().to_batches()
+
+
+def _equal(one: pa.ChunkedArray, other: pa.ChunkedArray) -> Any:
+    """Whether values are equal, or both null."""
+    return pc.or_(pc.equal(one, other).fill_null(False), pc.and_(one.is_null(), other.is_null()))
 
 
 def must_leave(row: Row) -> bool:
@@ -53,81 +85,110 @@ def must_leave(row: Row) -> bool:
     return row["status"] == "withdrawn" or row["reason"] in UNWANTED
 
 
-def gone(rows: list[Row], before: dict[tuple[str, str], Row], withdrawn: Container[tuple[str, str]] = ()) -> list[Row]:
+def gone(ledger: Ledger, before: Before, withdrawn: Container[tuple[str, str]] = ()) -> Ledger:
     """Rows of files that an earlier version held and that are neither listed nor named any more; one that had to leave
     still has to, and those that are `withdrawn`, by survey and key, say so, lest their bytes come back."""
-    present = {(row["survey"], row["key"]) for row in rows}
-    kept = [(name, row) for name, row in sorted(before.items()) if name not in present]
-    reasons = {name: row["reason"] if must_leave(row) else None for name, row in kept}
-    reasons |= {name: TAKEN_DOWN for name in reasons if name in withdrawn}
-    return [row | {"status": "gone", "reason": reasons[name], "item": None} for name, row in kept]
+    found = {}
+    for survey, old in before.tables.items():
+        present = ledger[survey]["key"] if survey in ledger else pa.array([], pa.string())
+        kept = old.filter(pc.invert(pc.is_in(old["key"], value_set=present))).sort_by("key")
+        reasons = [
+            TAKEN_DOWN if (survey, row["key"]) in withdrawn else row["reason"] if must_leave(row) else None
+            for batch in kept.select(["key", "status", "reason"]).to_batches(BATCH)
+            for row in batch.to_pylist()
+        ]
+        told = {
+            "reason": pa.array(reasons, pa.string()),
+            "status": pa.repeat(pa.scalar("gone"), len(kept)),
+            "item": pa.nulls(len(kept), pa.string()),
+        }
+        found[survey] = pa.table({name: told.get(name, kept[name]) for name in LEDGER.names}, LEDGER)
+    return found
 
 
-def write(home: Store, rows: list[Row], parent: list[Row]) -> list[Row]:
+def together(one: Ledger, other: Ledger) -> Ledger:
+    """The rows of both, which share no key."""
+    found = {}
+    for survey in sorted(one.keys() | other.keys()):
+        tables = [ledger[survey] for ledger in (one, other) if survey in ledger and len(ledger[survey])]
+        whole = pa.concat_tables([LEDGER.empty_table(), *tables])
+        found[survey] = whole.sort_by("key") if len(tables) > 1 else whole
+    return found
+
+
+def write(home: Store, ledger: Ledger, parent: list[Row]) -> list[Row]:
     """Entries of all ledger parts; a part that the parent has under the same name is not written again."""
     known = {part["path"]: part for part in parent}
     entries = []
-    for survey in sorted({row["survey"] for row in rows}):
-        own = sorted((row for row in rows if row["survey"] == survey), key=lambda row: row["key"])
-        buckets = 1 << max(0, -(-len(own) // MOST_ROWS) - 1).bit_length()
-        for bucket in range(buckets):
-            inside = [row for row in own if int(share(0, "bucket", row["key"]) * buckets) == bucket]
-            entries += [_put(home, survey, bucket, inside, known)] if inside else []
+    for survey, table in sorted(ledger.items()):
+        buckets = 1 << max(0, -(-len(table) // MOST_ROWS) - 1).bit_length()
+        own = bucket_of(table, buckets)
+        for bucket in np.unique(own).tolist():
+            entries.append(_put(home, survey, bucket, table.filter(pa.array(own == bucket)), known))
     return entries
 
 
-def _put(home: Store, survey: str, bucket: int, rows: list[Row], known: dict[str, Row]) -> Row:
-    data = parquet(pa.Table.from_pylist(rows, LEDGER))
+def bucket_of(table: pa.Table, buckets: int) -> np.ndarray:
+    """(rows,) the part of each row, by the hash of its key."""
+    if buckets == 1:
+        return np.zeros(len(table), np.int32)
+    hashed = (int(share(0, "bucket", key) * buckets) for (key,) in each(table, ["key"]))
+    return np.fromiter(hashed, np.int32, len(table))
+
+
+def _put(home: Store, survey: str, bucket: int, rows: pa.Table, known: dict[str, Row]) -> Row:
+    data = parquet(rows.combine_chunks())
     name = f"{survey}-{bucket}"
     inherited = known.get(entry_of(f"ledger/{name}", "parquet", data)["path"])
     return inherited or put_part(home, "ledger", name, data, len(rows), survey=survey, bucket=bucket)
 
 
-def counts(rows: Iterable[Row]) -> dict[str, int]:
+def counts(rows: pa.Table) -> dict[str, int]:
     """Rows by status, and by reason within it: {"ok": 5, "rejected/empty": 1}."""
-    found = Counter(f"{row['status']}/{row['reason']}" if row["reason"] else row["status"] for row in rows)
-    return dict(sorted(found.items()))
+    found = rows.group_by(["status", "reason"]).aggregate([([], "count_all")])
+    pairs = {
+        f"{status}/{reason}" if reason else status: count for status, reason, count in each(found, found.column_names)
+    }
+    return dict(sorted(pairs.items()))
 
 
-def check_complete(rows: list[Row], listed: dict[str, int]) -> None:
+def check_complete(ledger: Ledger, listed: dict[str, int]) -> None:
     """Asserts one row a file: every survey has as many listed rows as files were listed, and no file two rows."""
-    found = Counter(row["survey"] for row in rows if row["etag"] is not None and row["status"] != "gone")
-    names = {(row["survey"], row["key"]) for row in rows}
-    if dict(found) != {name: count for name, count in listed.items() if count} or len(names) != len(rows):
+    found = {survey: pc.sum(rows["etag"].is_valid()).as_py() or 0 for survey, rows in ledger.items()}
+    rising = all(pc.all(pc.less(rows["key"][:-1], rows["key"][1:])).as_py() is not False for rows in ledger.values())
+    if found != listed or not rising:
         raise AssertionError(f"the ledger has {dict(found)} rows for {listed} listed files; nothing was committed")
 
 
-def check_quality(survey: str, rows: list[Row], limit: float) -> None:
+def check_quality(survey: str, rows: pa.Table, limit: float) -> None:
     """Raises DataRefused where too large a share of a survey's files gave no image, with the worst offenders: reasons
     with examples, and folders."""
-    rejected = [row for row in rows if row["status"] == "rejected"]
-    bad = [row for row in rejected if row["reason"] not in UNREAD and not _other_file(row)]
-    considered = sum(row["status"] == "ok" for row in rows) + len(bad)
+    unread = pc.is_in(rows["reason"], pa.array(UNREAD))
+    other_file = pc.and_(pc.equal(rows["reason"], "not_image").fill_null(False), rows["sha256"].is_null())
+    rejected, good = (pc.equal(rows["status"], status) for status in ("rejected", "ok"))
+    bad = rows.select(["key", "reason"]).filter(pc.and_not(rejected, pc.or_(unread, other_file)))
+    considered = len(bad) + (pc.sum(good).as_py() or 0)
     if considered and (considered == len(bad) or len(bad) > limit * considered):
-        reasons = Counter(row["reason"] for row in bad)
+        reasons = Counter(reason for (reason,) in each(bad, ["reason"]))
         told = "; ".join(
-            f"{reason} {count} ({', '.join([row['key'] for row in bad if row['reason'] == reason][:5])})"
-            for reason, count in reasons.most_common(3)
+            f"{reason} {count} ({', '.join(_examples(bad, reason))})" for reason, count in reasons.most_common(3)
         )
         raise DataRefused(
             f"survey {survey}: {len(bad)} of {considered} files gave no image, "
-            f"more than data.max_bad_share {limit:g}: {told}; {_worst_folders(bad, rows)}"
+            f"more than data.max_bad_share {limit:g}: {told}; {_worst_folders(bad, rows.select(['key']).filter(good))}"
         )
 
 
-def _worst_folders(bad: list[Row], rows: list[Row]) -> str:
+def _examples(rows: pa.Table, reason: str) -> list[str]:
+    return rows.filter(pc.equal(rows["reason"], reason))["key"][:5].to_pylist()
+
+
+def _worst_folders(bad: pa.Table, good: pa.Table) -> str:
     """The three folders with most bad files, beside how many images they hold."""
-    counts, good = (
-        Counter(_folder(row["key"]) for row in some) for some in (bad, [row for row in rows if row["status"] == "ok"])
-    )
-    told = ", ".join(f"{name} ({count} of {count + good[name]})" for name, count in counts.most_common(3))
+    counts, images = (Counter(_folder(key) for (key,) in each(some, ["key"])) for some in (bad, good))
+    told = ", ".join(f"{name} ({count} of {count + images[name]})" for name, count in counts.most_common(3))
     return f"worst folders: {told}"
 
 
 def _folder(key: str) -> str:
     return key.rpartition("/")[0] or "the archive's root"
-
-
-def _other_file(row: Row) -> bool:
-    """A file that never claimed to be an image: no metadata name it and it was not read."""
-    return row["reason"] == "not_image" and row["sha256"] is None

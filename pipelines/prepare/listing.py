@@ -1,20 +1,21 @@
 """What an archive holds joined with what its metadata say, and what becomes of each file before anything is read."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from infra.storage import Store
+from infra.storage import is_address
 from pipelines.errors import DataRefused
 from pipelines.prepare import links
-from pipelines.prepare.events import with_events
-from pipelines.prepare.facts import Medium
-from pipelines.prepare.precedence import TYPES
+from pipelines.prepare.cameras import pc
+from pipelines.prepare.catalogue import ByKey, Catalogue, listed
+from pipelines.prepare.columns import NONE, at, each, mask
+from pipelines.prepare.known import Known, marked
+from pipelines.prepare.reading import read_metadata
 from pipelines.prepare.settings import DataSettings, SurveySettings
 from pipelines.prepare.versions import listing_digest
 from pipelines.sources.archive import Archive
@@ -24,207 +25,141 @@ from pipelines.sources.schema import Survey
 
 TAKEN_DOWN = "taken_down"
 """Reason of a file that a takedown list withdraws (pipelines/prepare/withdrawal.py)."""
-_LABEL = pc.field("type").isin(TYPES)
-"""Observations that say what a frame shows."""
-
-
-class ReadKeys:
-    """A store that remembers which objects were read: those are metadata, whatever they are called."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.keys: set[str] = set()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    def read(self, key: str) -> bytes:
-        self.keys.add(key)
-        return self._store.read(key)
-
-    def open(self, key: str) -> Any:
-        self.keys.add(key)
-        return self._store.open(key)
-
-
-@dataclass
-class Known:
-    """A survey's tables, searched by key."""
-
-    survey: Survey
-
-    @cached_property
-    def row_of(self) -> dict[str, int]:
-        """Key to row of the media table."""
-        return {key: row for row, key in enumerate(self.survey.media["key"].to_pylist())}
-
-    @cached_property
-    def _detection_of(self) -> dict[str, int]:
-        return {key: row for row, key in enumerate(self.survey.detections["key"].to_pylist())}
-
-    @cached_property
-    def _observations(self) -> tuple[pa.Table, dict[str, tuple[int, int]]]:
-        """Observations sorted by media id, and where each medium's begin and end."""
-        table = self.survey.observations.sort_by("media_id").combine_chunks()
-        names = np.array(table["media_id"].to_pylist(), dtype=object)
-        starts = np.flatnonzero(np.r_[True, names[1:] != names[:-1]]) if len(names) else np.array([], int)
-        ends = [*starts[1:].tolist(), len(names)]
-        return table, {names[start]: (start, end) for start, end in zip(starts.tolist(), ends, strict=False)}
-
-    def media_id(self, key: str) -> str:
-        """The archive's own id; for a file that no metadata name, its key."""
-        row = self.row_of.get(key)
-        return key if row is None else self.survey.media["media_id"][row].as_py()
-
-    def media(self, keys: Iterable[str]) -> dict[str, Medium]:
-        """What is known of each of `keys`."""
-        found = list(keys)
-        rows = {key: self.row_of[key] for key in found if key in self.row_of}
-        media = dict(zip(rows, _rows(self.survey.media, rows.values()), strict=True))
-        seen = {key: self._detection_of[key] for key in found if key in self._detection_of}
-        boxes = dict(zip(seen, _rows(self.survey.detections, seen.values()), strict=True))
-        return {key: Medium(media.get(key), self._of(media.get(key)), boxes.get(key)) for key in found}
-
-    def _of(self, media: dict[str, Any] | None) -> list[dict[str, Any]]:
-        table, ranges = self._observations
-        start, end = ranges.get(media["media_id"], (0, 0)) if media else (0, 0)
-        return table.slice(start, end - start).to_pylist()
-
-    @cached_property
-    def labelled(self) -> set[str]:
-        """Keys of the media that a label or caption could give a text."""
-        return self._keys_of(self.survey.observations.filter(pc.field("caption").is_valid() | _LABEL))
-
-    @cached_property
-    def undetected(self) -> set[str]:
-        """Keys of the labelled media that only a label of their event names, and that no detector ran on."""
-        of_event = pc.field("caption").is_null() & (pc.field("level") == "event") & (pc.field("type") == "animal")
-        of_frame = pc.field("caption").is_valid() | ((pc.field("level") == "media") & _LABEL)
-        observations = self.survey.observations
-        found = self._keys_of(observations.filter(of_event)) - self._keys_of(observations.filter(of_frame))
-        return found - self._detection_of.keys()
-
-    def _keys_of(self, observations: pa.Table) -> set[str]:
-        media = set(observations["media_id"].to_pylist())
-        pairs = zip(self.survey.media["key"].to_pylist(), self.survey.media["media_id"].to_pylist(), strict=True)
-        return {key for key, media_id in pairs if media_id in media}
-
-
-def _rows(table: pa.Table, positions: Iterable[int]) -> list[dict[str, Any]]:
-    return table.take(pa.array(positions, pa.int64())).to_pylist()
+_IMAGE = f"(?i)({'|'.join(map(re.escape, EXTENSIONS))})$"
+_CLAIM = f"{_IMAGE}|/$"
+"""Names of images, and of folders, which could hold any."""
 
 
 @dataclass
 class SurveyListing:
-    """One survey: `entries` by key as listed, `known` from its metadata, and each key that is not read with why."""
+    """One survey: its files, what is known of them from its metadata, and why some are not read."""
 
     settings: SurveySettings
-    entries: dict[str, ArchiveEntry]
+    files: Catalogue
     known: Known
-    rejected: dict[str, str] = field(default_factory=dict)
+    why: np.ndarray
+    """str or None (files,): why a file is not read."""
     damaged: dict[str, int] = field(default_factory=dict)
     """Members of tars and zips that could not be listed, by reason."""
     metadata: frozenset[str] = frozenset()
     """Keys that were read as metadata."""
-    hashes: dict[str, bytes | None] = field(default_factory=dict)
-    """SHA-256 of withdrawn files, where it was known before they were withdrawn."""
+    hashes: dict[int, bytes | None] = field(default_factory=dict)
+    """SHA-256 of withdrawn files by position, where it was known before they were withdrawn."""
 
     @property
     def name(self) -> str:
         return self.settings.name
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Of every (key, etag, size) listed."""
-        return listing_digest((entry.key, entry.etag, entry.size) for entry in self.entries.values())
+        columns = self.files.table.select(["key", "etag", "size"]).filter(pa.array(self.files.listed))
+        return listing_digest(each(columns, columns.column_names))
 
     @cached_property
     def named(self) -> frozenset[str]:
         """Every name on the survey's takedown lists: keys, media ids, hashes."""
         return frozenset[str]().union(*self.known.survey.takedown)
 
-    def taken(self, keys: Iterable[str]) -> list[str]:
-        """Those of `keys` that are read."""
-        return [key for key in keys if key not in self.rejected]
+    @property
+    def taken(self) -> np.ndarray:
+        """bool (files,): whether a file is read."""
+        return self.why == np.array(None)
+
+    @property
+    def entries(self) -> Mapping[str, ArchiveEntry]:
+        """What is listed, by key."""
+        return ByKey(self.files, self.files.listed, lambda place: self.files.entries(np.array([place]))[0])
+
+    @property
+    def rejected(self) -> Mapping[str, str]:
+        """Why each file that is not read is not, by key."""
+        return ByKey(self.files, ~self.taken, lambda place: self.why[place])
 
 
 def list_survey(data: DataSettings, settings: SurveySettings) -> SurveyListing:
     """Lists an archive and reads its metadata. Raises DataRefused where it has no image, and what storage raises."""
     store = settings.store()
     archive = Archive(store)
-    entries = {entry.key: entry for entry in sorted(archive.stream(), key=lambda entry: entry.key)}
-    if not entries:
+    entries = listed(archive.stream())
+    if not len(entries):
         raise DataRefused(f"survey {settings.name}: no file under {store.url}")
-    reader = cast(Store, ReadKeys(store))
-    survey = settings.source.read(reader)
-    for overlay in settings.overlays:
-        survey = overlay.read(reader, survey)
-    survey = replace(survey, media=with_events(survey.media, data.event_gap))
-    metadata, damaged = frozenset(cast(ReadKeys, reader).keys), dict(archive.refused.counts)
-    listing = SurveyListing(settings, entries, Known(survey), damaged=damaged, metadata=metadata)
+    survey, metadata = read_metadata(store, settings, data.event_gap, entries)
     hidden = withheld(survey, data)
-    linked = links.ask(store, listing.known.row_of.keys() - hidden - _taken_down(listing))
-    entries.update(linked.entries)
-    listing.rejected = _too_large(entries.values(), data.pixels.max_megabytes) | _rejected(listing, hidden, linked)
-    if len(listing.rejected.keys() & entries.keys()) == len(entries):
-        counts = "; ".join(sorted({f"{reason}" for reason in listing.rejected.values()}))
+    down = _withdrawn(survey) & ~marked(survey, metadata)
+    linked = links.ask(store, filter(is_address, _keys(survey, ~hidden & ~down)))
+    files = Catalogue.of(pa.concat_tables([entries, listed(linked.entries.values())]), survey)
+    listing = SurveyListing(settings, files, Known(survey, files), np.full(len(files), None, object))
+    listing.metadata, listing.damaged = metadata, dict(archive.refused.counts)
+    _reject(listing, hidden, linked, data.pixels.max_megabytes)
+    if not (listing.taken & files.listed).any():
+        counts = "; ".join(sorted({f"{reason}" for reason in listing.why if reason}))
         raise DataRefused(f"survey {settings.name}: no image that may be taken under {store.url} ({counts})")
     return listing
 
 
-def _rejected(listing: SurveyListing, withheld_keys: set[str], linked: links.Links) -> dict[str, str]:
-    """Key to reason. An unnamed file with the etag and size of a withheld one is its copy (on S3 the etag is of the
-    content) and withheld as well."""
-    named, entries = listing.known.row_of, listing.entries
-    hidden = {(entries[key].etag, entries[key].size) for key in withheld_keys if key in entries}
-    found = {key: "missing" for key in named if key not in entries}
-    for key in entries.keys() - named.keys():
-        if (entries[key].etag, entries[key].size) in hidden:
-            found[key] = "withheld"
-        elif key in listing.metadata:
-            found[key] = "metadata"
-        elif not key.lower().endswith(EXTENSIONS):
-            found[key] = "not_image"
-    found |= linked.reasons | _faults(listing)
-    found |= {key: "withheld" for key in withheld_keys if key in entries or key in named}
-    return found | dict.fromkeys(_taken_down(listing), TAKEN_DOWN)
+def _keys(survey: Survey, among: np.ndarray) -> Iterator[str]:
+    """Keys of the media in a mask, without a list of them all."""
+    yield from (key for (key,) in each(survey.media.select(["key"]).filter(pa.array(among)), ["key"]))
 
 
-def _taken_down(listing: SurveyListing) -> set[str]:
-    """Keys that a takedown list names, by themselves or by their media id; never the metadata's own."""
-    marked = listing.known.survey.media.filter(pc.field("withdrawn").isin([True]))["key"].to_pylist()
-    return {*marked, *(listing.named & listing.entries.keys())} - listing.metadata
+def _reject(listing: SurveyListing, hidden: np.ndarray, linked: links.Links, max_megabytes: float) -> None:
+    """Gives reasons to files, of several the last. `hidden`: bool (media,), what privacy keeps out."""
+    files, why = listing.files, listing.why
+    named, table = files.media != NONE, files.table
+    hidden = at(hidden, files.media, False)
+    why[mask(pc.greater(table["size"], max_megabytes * 1e6))] = "too_large"  # for memory
+    why[named & ~files.listed] = "missing"
+    metadata = np.isin(np.arange(len(files)), files.positions(listing.metadata))
+    why[~named & ~_matches(files, _IMAGE)] = "not_image"
+    why[~named & metadata] = "metadata"
+    why[_copies(files, hidden, ~named)] = "withheld"
+    for key, reason in linked.reasons.items():
+        why[files.position(key)] = reason
+    faulty = np.flatnonzero((named | _matches(files, _CLAIM)) & mask(table["reason"].is_valid()))
+    why[faulty] = table["reason"].take(pa.array(faulty)).to_pylist()
+    why[hidden] = "withheld"
+    down = at(_withdrawn(listing.known.survey), files.media, False)
+    down |= files.listed & np.isin(np.arange(len(files)), files.positions(listing.named))
+    why[down & ~metadata] = TAKEN_DOWN
 
 
-def _too_large(entries: Iterable[ArchiveEntry], max_megabytes: float) -> dict[str, str]:
-    """Files that no worker reads: it holds what it reads in memory."""
-    return {entry.key: "too_large" for entry in entries if entry.size > max_megabytes * 1e6}
+def _withdrawn(survey: Survey) -> np.ndarray:
+    """bool (media,): whether a takedown list names it."""
+    return mask(survey.media["withdrawn"])
 
 
-def _faults(listing: SurveyListing) -> dict[str, str]:
-    """Why files cannot be read, of those that are named, look like images, or are folders, which could hold any."""
-    listed = ((key, entry.reason) for key, entry in listing.entries.items() if entry.reason)
-    claim = (*EXTENSIONS, "/")
-    return {key: reason for key, reason in listed if key in listing.known.row_of or key.lower().endswith(claim)}
+def _matches(files: Catalogue, pattern: str) -> np.ndarray:
+    return mask(pc.match_substring_regex(files.keys, pattern))
 
 
-def withheld(survey: Survey, data: DataSettings) -> set[str]:
-    """Keys of what privacy keeps out: people and vehicles, by label or by detector box, and non-public media.
+def _copies(files: Catalogue, hidden: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Positions of those of `among` that have the etag and size of a `hidden` file."""
+    marks = files.marks(np.flatnonzero(hidden)).drop_null()
+    places = np.flatnonzero(among)
+    return places[mask(pc.is_in(files.marks(places), value_set=marks))]
+
+
+def withheld(survey: Survey, data: DataSettings) -> np.ndarray:
+    """bool (media,): what privacy keeps out, people and vehicles, by label or by detector box, and non-public media.
 
     A label of a whole event withholds all its frames.
     """
     kinds = {"human": data.privacy.people, "vehicle": data.privacy.vehicles}
     closed = [kind for kind, let_in in kinds.items() if not let_in]
-    shown = set(survey.observations.filter(pc.field("type").isin(closed))["media_id"].to_pylist()) if closed else set()
-    columns = (survey.media[name].to_pylist() for name in ("key", "media_id", "public"))
-    found = {
-        key
-        for key, media_id, public in zip(*columns, strict=True)
-        if media_id in shown or (public is False and not data.privacy.non_public)
-    }
-    for batch in survey.detections.to_batches(max_chunksize=8192):
-        for row in batch.to_pylist():
-            boxes = zip(row["classes"] or [], row["confidences"] or [], strict=True)
-            if any(name in closed and confidence >= data.detector_threshold for name, confidence in boxes):
-                found.add(row["key"])
+    said = survey.observations.select(["media_id", "type"])
+    shown = said.filter(pc.field("type").isin(pa.array(closed, pa.string())))["media_id"]
+    found = mask(pc.is_in(survey.media["media_id"], value_set=shown))
+    if not data.privacy.non_public:
+        found |= mask(pc.equal(survey.media["public"], False))
+    return found | marked(survey, _boxed(survey.detections, closed, data.detector_threshold))
+
+
+def _boxed(detections: pa.Table, closed: Collection[str], threshold: float) -> set[str]:
+    """Keys of the files in which a detector is sure of a box of one of the `closed` kinds."""
+    found = set()
+    for key, classes, confidences in each(detections, ("key", "classes", "confidences")):
+        boxes = zip(classes or [], confidences or [], strict=True)
+        if any(name in closed and confidence >= threshold for name, confidence in boxes):
+            found.add(key)
     return found

@@ -1,16 +1,22 @@
-"""The readable files as the split sees them, from ledger and metadata."""
+"""The readable files as the split sees them, from ledger and metadata, and its word on each put back beside them."""
 
 from collections.abc import Iterable
 
+import numpy as np
 import pyarrow as pa
 
-from pipelines.prepare.ledger import Row
+from pipelines.prepare.assigned import LEDGER_REASONS
+from pipelines.prepare.before import Before
+from pipelines.prepare.cameras import pc
+from pipelines.prepare.columns import NONE, mask, rows_at
+from pipelines.prepare.ledger import Ledger
 from pipelines.prepare.listing import SurveyListing
-from pipelines.prepare.plan import Before
+from pipelines.prepare.splits import ASSIGNED, Split
 from pipelines.prepare.units import PLACED
 
-UNKNOWN: Row = {"status": None, "reason": None}
-"""Of a file that the parent did not hold."""
+Codes = dict[str, np.ndarray]
+"""Survey to positions in ASSIGNED of its files; NONE for those that are no images."""
+
 HOUR_ONLY = frozenset({"date_only", "hour_back"})
 """Clock flags that doubt the time of day and leave the date good."""
 
@@ -21,35 +27,62 @@ def usable_date(captured_at: str | None, clock_flags: str | None) -> str | None:
     return captured_at[:10] if captured_at is not None and doubts <= HOUR_ONLY else None
 
 
-def placed(listings: Iterable[SurveyListing], rows: list[Row], before: Before) -> pa.Table:
+def images(rows: pa.Table) -> np.ndarray:
+    """Positions of the readable files among a survey's LEDGER rows, and so in its catalogue."""
+    return np.flatnonzero(mask(pc.equal(rows["status"], "ok")))
+
+
+def placed(listings: Iterable[SurveyListing], ledger: Ledger, before: Before) -> pa.Table:
     """PLACED rows of the ledger's readable files. `before`: the parent's ledger."""
-    by_survey: dict[str, list[Row]] = {}
-    for row in rows:
-        if row["status"] == "ok":
-            by_survey.setdefault(row["survey"], []).append(row)
-    tables = [_of_survey(listing, by_survey.get(listing.name, []), before) for listing in listings]
+    tables = [_of_survey(listing, ledger[listing.name], before) for listing in listings]
     return pa.concat_tables([PLACED.empty_table(), *tables])
 
 
-def _of_survey(listing: SurveyListing, rows: list[Row], before: Before) -> pa.Table:
-    keys = [row["key"] for row in rows]
-    position = pa.array([listing.known.row_of.get(key) for key in keys], pa.int64())
-    media = listing.known.survey.media.select(["place", "event_id", "split", "captured_at"]).take(position)
-    flags = [row["clock_flags"] for row in rows]
-    dates = map(usable_date, media["captured_at"].to_pylist(), flags)
-    old = [before.get((row["survey"], row["key"]), UNKNOWN) for row in rows]
-    known = [row["status"] == "ok" for row in old]
+def _of_survey(listing: SurveyListing, rows: pa.Table, before: Before) -> pa.Table:
+    places = images(rows)
+    own = rows.select(["key", "sha256", "clock_flags"]).take(pa.array(places))
+    row = listing.files.media[places]
+    named = listing.known.survey.media.select(["place", "event_id", "split", "captured_at"])
+    media = named.take(rows_at(row))
+    old = before.of(listing.name, listing.files, places).select(["status", "reason"])
+    known = pc.equal(old["status"], "ok").fill_null(False)
     columns = {
-        "survey": pa.array([listing.name] * len(rows), pa.string()),
-        "key": pa.array(keys, pa.string()),
-        "sha256": pa.array([row["sha256"] for row in rows], pa.binary(32)),
-        "places_of": pa.array([listing.settings.place_names] * len(rows), pa.string()),
+        "survey": pa.repeat(pa.scalar(listing.name), len(own)),
+        "key": own["key"],
+        "sha256": own["sha256"],
+        "places_of": pa.repeat(pa.scalar(listing.settings.place_names), len(own)),
         "place": media["place"],
         "event": media["event_id"],
-        "day": pa.array(dates, pa.string()).cast(pa.date32()),
+        "day": _days(media["captured_at"], own["clock_flags"]),
         "published": media["split"],
-        "labelled": pa.array([key in listing.known.labelled for key in keys], pa.bool_()),
-        "known": pa.array(known, pa.bool_()),
-        "senior": pa.array([row["status"] == "ok" and row["reason"] is None for row in old], pa.bool_()),
+        "labelled": pa.array(listing.known.labelled[places]),
+        "known": known,
+        "senior": pc.and_(known, old["reason"].is_null()),
     }
     return pa.table(columns, schema=PLACED)
+
+
+def _days(captured_at: pa.ChunkedArray, clock_flags: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Dates as `usable_date` has them; there are few different flags."""
+    good = [flags for flags in clock_flags.unique().to_pylist() if usable_date("2000-01-01", flags)]
+    trusted = pc.is_in(clock_flags, value_set=pa.array(good, pa.string()))
+    dates = pc.utf8_slice_codeunits(captured_at, 0, 10)
+    return pc.if_else(trusted, dates, pa.scalar(None, pa.string())).cast(pa.date32())
+
+
+def of_files(ledger: Ledger, splits: Split) -> Codes:
+    """What became of every file."""
+    found = {survey: np.full(len(rows), NONE, np.int8) for survey, rows in ledger.items()}
+    for survey, rows in ledger.items():
+        found[survey][images(rows)] = splits.of_survey(survey)
+    return found
+
+
+def left_out(ledger: Ledger, codes: Codes) -> Ledger:
+    """The rows with the reason of each that would link two splits, or lies on neither side of a cut in time."""
+    told = pa.array([reason if reason in LEDGER_REASONS else None for _, reason in ASSIGNED], pa.string())
+    return {survey: _with_reason(rows, told.take(rows_at(codes[survey]))) for survey, rows in ledger.items()}
+
+
+def _with_reason(rows: pa.Table, reason: pa.Array) -> pa.Table:
+    return rows.set_column(rows.column_names.index("reason"), "reason", pc.coalesce(reason, rows["reason"]))

@@ -1,96 +1,106 @@
 """What a run has to do: every item of every survey, beside what the parent version already holds of it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from pipelines.prepare import items
-from pipelines.prepare.crops import crop_boxes
-from pipelines.prepare.digests import digest, settings_digest
+from pipelines.prepare.before import Before
+from pipelines.prepare.cameras import pc
+from pipelines.prepare.columns import NONE, at, mask, rows_at
+from pipelines.prepare.cuts import boxes, read_with
+from pipelines.prepare.digests import settings_digest
 from pipelines.prepare.images import PixelReceipt, Unchanged
-from pipelines.prepare.ledger import Row
 from pipelines.prepare.listing import TAKEN_DOWN, SurveyListing
 from pipelines.prepare.parts import LEDGER
 from pipelines.prepare.settings import DataSettings
-from xmodal.crops import Box
-from xmodal.settings import fingerprint
+from pipelines.prepare.spill import spilled
 
-Before = dict[tuple[str, str], Row]
-"""The parent's ledger by survey and key."""
 PASSING = ("unreadable", "host_not_allowed", "address_refused", "redirect_refused", "bad_certificate")
 """Reasons that may go while the file stays as it is: rights, networks. Such a file is tried again by every run."""
+FOUND = ("reason", "sha256", "magic", "exif_turn", "infrared", "look")
+"""What reading a file told, of the columns of LEDGER."""
+BATCH = 1 << 16
+"""Rows of a ledger that are in memory at a time."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """Files of one survey that make one pixel part, sorted by key."""
+    """Files of one survey that make one pixel part: their positions in its catalogue, rising."""
 
     identity: str
     listing: SurveyListing
-    keys: list[str]
-    boxes: dict[str, tuple[Box, ...]]
-    """By key, of the frames that crops are cut out of."""
+    files: np.ndarray
 
     @property
     def survey(self) -> str:
         return self.listing.name
 
-    def read_with(self, data: DataSettings) -> dict[str, str]:
-        """By key, 16 hex digits of the settings that decide what reading a file gives, and of its boxes."""
-        whole = fingerprint({"pixels": data.pixels})
-        crops = settings_digest(data.crops) if data.crops else []
-        cut = {key: digest(whole, crops, boxes)[:16] for key, boxes in self.boxes.items()}
-        return dict.fromkeys(self.keys, whole) | cut
+    @property
+    def keys(self) -> list[str]:
+        return self.listing.files.keys.take(pa.array(self.files)).to_pylist()
 
 
 @dataclass
 class Held:
-    """What is known of every item, from the parent or from this run: its part (None: nothing readable) and outcomes."""
+    """What is known of every item, from the parent or from this run: its part (None: nothing readable), and FOUND of
+    its files in their order."""
 
     parts: dict[str, dict[str, Any] | None]
-    outcomes: dict[tuple[str, str], dict[str, Any]]
+    outcomes: dict[str, pa.Table]
 
-    def add(self, item: Item, receipt: PixelReceipt, data: DataSettings) -> None:
-        self.parts[item.identity] = receipt.part
-        read_with = item.read_with(data)
-        for row in receipt.outcomes.to_pylist():
-            found = {"status": "rejected" if row["reason"] else "ok", "item": item.identity}
-            self.outcomes[item.survey, row["key"]] = row | found | {"fingerprint": read_with[row["key"]]}
+    def add(self, receipt: PixelReceipt) -> None:
+        self.parts[receipt.item] = receipt.part
+        self.outcomes[receipt.item] = _found(receipt.outcomes)
+
+    def ok(self, item: Item) -> np.ndarray:
+        """Positions of the item's images."""
+        return item.files[mask(self.outcomes[item.identity]["reason"].is_null())]
+
+
+def _found(table: pa.Table) -> pa.Table:
+    return table.select([name for name in FOUND if name in table.column_names])
 
 
 def cut_items(listing: SurveyListing, data: DataSettings) -> list[Item]:
-    """The items of a survey, cut over all listed keys so that withholding a file moves no other."""
-    found = []
-    for group in items.cut(list(listing.entries)):
-        keys = listing.taken(group)
-        files = [
-            (key, listing.entries[key].etag, listing.entries[key].size, listing.known.media_id(key)) for key in keys
-        ]
-        boxes = _boxes(listing, keys, data)
-        crops = [settings_digest(data.crops), boxes] if data.crops else []
-        found += [Item(items.item_id(listing.name, files, data.pixels, crops), listing, keys, boxes)] if keys else []
-    return found
+    """The items of a survey, cut over all its listed files so that withholding one moves no other."""
+    listed, taken = np.flatnonzero(listing.files.listed), listing.taken
+    keys = listing.files.keys.filter(pa.array(listing.files.listed))
+    groups = (listed[group].astype(np.int32) for group in items.cut(keys))
+    own = (group[taken[group]] for group in groups)
+    return [Item(_identity(listing, files, data), listing, files) for files in own if len(files)]
 
 
-def _boxes(listing: SurveyListing, keys: list[str], data: DataSettings) -> dict[str, tuple[Box, ...]]:
-    """By key, of the frames that have any."""
-    media = listing.known.media(keys) if data.crops else {}
-    found = {key: crop_boxes(medium, data.crops, data.detector_threshold) for key, medium in media.items()}
-    return {key: boxes for key, boxes in found.items() if boxes}
+def _identity(listing: SurveyListing, files: np.ndarray, data: DataSettings) -> str:
+    rows = listing.files.table.select(["key", "etag", "size"]).take(pa.array(files)).to_pydict().values()
+    ids = listing.known.media_ids.take(pa.array(files)).to_pylist()
+    crops = [settings_digest(data.crops), boxes(listing, files, data)] if data.crops else []
+    return items.item_id(listing.name, list(zip(*rows, ids, strict=True)), data.pixels, crops)
 
 
-def inherited(planned: list[Item], before: Before, parent_parts: list[dict[str, Any]], needed: Collection[str]) -> Held:
+def inherited(
+    planned: Iterable[Item], before: Before, parent_parts: list[dict[str, Any]], needed: Collection[str]
+) -> Held:
     """The items that the parent holds whole. `needed`: columns of its ledger that must not be null of an image."""
     parts = {part["item"]: part for part in parent_parts}
     held = Held({}, {})
     for item in planned:
-        rows = [before.get((item.survey, key)) for key in item.keys]
-        known = [row for row in rows if row and row["item"] == item.identity and _holds(row, needed)]
-        readable = any(row["status"] == "ok" for row in known)
-        if len(known) == len(rows) and (item.identity in parts or not readable):
+        rows = before.of(item.survey, item.listing.files, item.files)
+        known = mask(pc.equal(rows["item"], item.identity))
+        ok = pc.equal(rows["status"], "ok").fill_null(False)
+        if (known & _holds(rows, mask(ok), needed)).all() and (item.identity in parts or not mask(ok).any()):
             held.parts[item.identity] = parts.get(item.identity)
-            held.outcomes |= {(item.survey, row["key"]): _outcome(row) for row in known}
+            held.outcomes[item.identity] = _found(_without_split(rows, ok))
     return held
+
+
+def _without_split(rows: pa.Table, ok: pa.ChunkedArray) -> pa.Table:
+    """What was found when the files were read; what the split made of images is decided anew."""
+    reasons = pc.if_else(ok, pa.scalar(None, pa.string()), rows["reason"])
+    return rows.set_column(rows.column_names.index("reason"), "reason", reasons)
 
 
 def unchanged(
@@ -103,54 +113,80 @@ def unchanged(
     """The files of a new item that were read in other items of the parent, `before` being its ledger and `parts` its
     pixel parts by survey and item: they are copied and not read again."""
     outcomes, sources = {}, set()
-    read_with = item.read_with(data)
-    for key in item.keys:
-        row, entry = before.get((item.survey, key)), item.listing.entries[key]
-        same = row is not None and (row["etag"], row["size"], row["fingerprint"]) == (
-            entry.etag,
-            entry.size,
-            read_with[key],
-        )
-        if row is None or not same or row["item"] is None or row["sha256"] is None or not _holds(row, needed):
+    rows = before.of(item.survey, item.listing.files, item.files)
+    holds = _holds(rows, mask(pc.equal(rows["status"], "ok")), needed).tolist()
+    entries, asked = item.listing.files.entries(item.files), read_with(item.listing, item.files, data)
+    for row, entry, held, settings in zip(rows.to_pylist(), entries, holds, asked, strict=True):
+        same = (row["etag"], row["size"], row["fingerprint"]) == (entry.etag, entry.size, settings)
+        if not (same and held) or row["item"] is None or row["sha256"] is None:
             continue
-        outcomes[key] = _outcome(row)
+        outcomes[entry.key] = _outcome(row)
         sources |= {(item.survey, row["item"])} if row["status"] == "ok" else set()
     return Unchanged(outcomes, [parts[source] for source in sorted(sources)])
 
 
-def _holds(row: Row, needed: Collection[str]) -> bool:
-    """Whether what an earlier run found of a file stands, and is all that this one wants to know."""
-    if row["status"] != "ok":
-        return row["reason"] not in PASSING
-    return all(row[name] is not None for name in needed)
+def _holds(rows: pa.Table, ok: np.ndarray, needed: Collection[str]) -> np.ndarray:
+    """bool (rows,): whether what an earlier run found of a file stands, and is all that this one wants to know."""
+    lacking = [mask(rows[name].is_null()) for name in needed]
+    passing = mask(pc.is_in(rows["reason"], value_set=pa.array(PASSING)))
+    return np.where(ok, ~np.any([np.zeros(len(rows), bool), *lacking], axis=0), ~passing)
 
 
-def _outcome(row: Row) -> dict[str, Any]:
+def _outcome(row: dict[str, Any]) -> dict[str, Any]:
     """What was found when the file was read; what the split made of it is decided anew."""
     reason = None if row["status"] == "ok" else row["reason"]
-    kept = ("key", "sha256", "magic", "exif_turn", "infrared", "look", "status", "item", "fingerprint")
+    kept = ("key", "sha256", "magic", "exif_turn", "infrared", "look")
     return {name: row[name] for name in kept} | {"reason": reason}
 
 
-def ledger_rows(listing: SurveyListing, held: Held, clock_flags: dict[str, str | None]) -> list[Row]:
-    """One row for each file listed or named by the metadata, without the stamps of the last change; `clock_flags` by
-    key."""
-    rows = []
-    for key in sorted(listing.entries.keys() | listing.rejected.keys()):
-        entry = listing.entries.get(key)
-        row: Row = dict.fromkeys(LEDGER.names) | {
-            "survey": listing.name,
-            "key": key,
-            "media_id": listing.known.media_id(key),
-            "clock_flags": clock_flags.get(key),
-        }
-        if entry is not None:
-            row |= {"etag": entry.etag, "size": entry.size, "last_modified": entry.modified}
-        if (reason := listing.rejected.get(key)) is not None:
-            status = "withdrawn" if reason == TAKEN_DOWN else "rejected"
-            row |= {"status": status, "reason": reason, "sha256": listing.hashes.get(key)}
-        else:
-            outcome = held.outcomes[listing.name, key]
-            row |= {name: outcome[name] for name in LEDGER.names if name in outcome}
-        rows.append(row)
-    return rows
+def ledger_rows(
+    listing: SurveyListing, planned: Sequence[Item], held: Held, data: DataSettings, clock_flags: np.ndarray
+) -> pa.Table:
+    """LEDGER rows of all files of a survey, sorted by key, without the stamps of the last change; `planned` are its
+    items, and `clock_flags` (media,) as `clock_flags.clock_flags` gives them."""
+    count = len(listing.files)
+    item, row = np.full(count, NONE, np.int32), np.full(count, NONE, np.int64)
+    for number, own in enumerate(planned):
+        item[own.files] = number
+    order = np.concatenate([np.empty(0, int), *(own.files for own in planned)])
+    row[order] = np.arange(len(order))
+    found = [held.outcomes[own.identity] for own in planned]
+    outcomes = pa.concat_tables(found).combine_chunks() if found else LEDGER.empty_table().select(FOUND)
+    names = pa.array([own.identity for own in planned], pa.string())
+    flags = at(clock_flags, listing.files.media, None)
+
+    def rows(start: int) -> pa.RecordBatch:
+        span = slice(start, start + BATCH)
+        read = outcomes.take(rows_at(row[span]))
+        columns = {"item": names.take(rows_at(item[span])), "clock_flags": pa.array(flags[span], pa.string())}
+        return _batch(_listed(listing, span) | columns | _told(listing, span, read, data))
+
+    return spilled(map(rows, range(0, count, BATCH)), LEDGER)
+
+
+def _listed(listing: SurveyListing, span: slice) -> dict[str, Any]:
+    """What the listing says of some files, of the columns of LEDGER."""
+    table = listing.files.table.slice(span.start, span.stop - span.start)
+    ids = listing.known.media_ids.slice(span.start, span.stop - span.start)
+    survey = pa.repeat(pa.scalar(listing.name), len(table))
+    listed = {name: table[name] for name in ("key", "etag", "size")}
+    return listed | {"survey": survey, "media_id": ids, "last_modified": table["modified"]}
+
+
+def _told(listing: SurveyListing, span: slice, read: pa.Table, data: DataSettings) -> dict[str, Any]:
+    """What became of some files: as they were read, or why they were not."""
+    why = pa.array(listing.why[span], pa.string())
+    reason, taken = pc.coalesce(read["reason"], why), why.is_null()
+    not_taken = pc.if_else(pc.equal(why, TAKEN_DOWN).fill_null(False), "withdrawn", "rejected")
+    status = pc.if_else(reason.is_null(), "ok", not_taken)
+    hashes = pa.array([listing.hashes.get(place) for place in range(span.start, span.start + len(why))], pa.binary(32))
+    columns = {name: read[name] for name in read.column_names}
+    columns |= {"reason": reason, "status": status, "sha256": pc.coalesce(read["sha256"], hashes)}
+    settings = pa.array(read_with(listing, np.arange(span.start, span.start + len(why)), data), pa.string())
+    return columns | {"fingerprint": pc.if_else(taken, settings, pa.scalar(None, pa.string()))}
+
+
+def _batch(columns: dict[str, Any]) -> pa.RecordBatch:
+    rows = len(columns["key"])
+    every = {field.name: columns.get(field.name, pa.nulls(rows, field.type)) for field in LEDGER}
+    return pa.table(every, LEDGER).combine_chunks().to_batches()[0]

@@ -9,11 +9,12 @@ from typing import Any
 
 from infra.storage import Store
 from pipelines.prepare import ledger, versions
+from pipelines.prepare.before import Before
 from pipelines.prepare.digests import digest, settings_digest
 from pipelines.prepare.items import PIXELS_VERSION
 from pipelines.prepare.listing import SurveyListing, list_survey
-from pipelines.prepare.plan import Before
 from pipelines.prepare.settings import DataSettings
+from pipelines.prepare.tasks import Tasks
 from pipelines.prepare.workers import Worker, Workers
 from pipelines.progress import Progress
 from xmodal.settings import fingerprint
@@ -75,15 +76,14 @@ class Run:
 
     @cached_property
     def before(self) -> Before:
-        """The parent's ledger by survey and key."""
-        rows = ledger.read(self.home, self.inherited("ledger"))
-        return {(row["survey"], row["key"]): row for row in rows}
+        """The parent's ledger."""
+        return ledger.by_survey(self.home, self.inherited("ledger"))
 
     @cached_property
     def read_before(self) -> Before:
         """The parent's ledger, where its files were read by the code that reads them now."""
         same = self.parent is not None and self.parent["code"]["pixels"] == PIXELS_VERSION
-        return self.before if same else {}
+        return self.before if same else Before({})
 
     @cached_property
     def oldest_receipt(self) -> datetime:
@@ -102,7 +102,8 @@ class Run:
         tasks: Mapping[str, Any],
         part_of: Callable[[bytes], dict[str, Any] | None] = json.loads,
     ) -> Iterator[bytes]:
-        """The receipts of `tasks` (by the name of their receipt in `folder`): those that are there, then new ones.
+        """The receipts of `tasks` (by the name of their receipt in `folder`): those that are there, then new ones. A
+        task is looked up when it is its turn.
 
         `part_of`: the entry of the part that a receipt says was written; where it is not stored, the task is done
         again.
@@ -115,7 +116,7 @@ class Run:
             if self.stored(part_of(receipt)):
                 done.add(name)
                 yield receipt
-        yield from self.workers.run(make, arguments, [task for name, task in tasks.items() if name not in done])
+        yield from self.workers.run(make, arguments, Tasks(tasks, [name for name in tasks if name not in done]))
 
     def stored(self, entry: dict[str, Any] | None) -> bool:
         """Whether a part is there with its size; None, which is no part, is."""

@@ -23,6 +23,7 @@ or surveys.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, get_args
 
 import numpy as np
@@ -30,6 +31,8 @@ import pyarrow as pa
 
 from pipelines.errors import DataRefused
 from pipelines.prepare.assigned import NONE, SPLITS, Assigned, Reason
+from pipelines.prepare.cameras import pc
+from pipelines.prepare.columns import mask
 from pipelines.prepare.proposal import Pins, Proposal
 from pipelines.prepare.settings import SplitSettings
 from pipelines.prepare.units import Rows
@@ -37,17 +40,36 @@ from pipelines.prepare.units import Rows
 SPLIT_VERSION = 2
 """Raised when the same rows and settings give other splits."""
 REASONS: tuple[Reason, ...] = get_args(Reason)
+ASSIGNED: tuple[Assigned, ...] = (*((name, None) for name in SPLITS), *(("none", reason) for reason in REASONS))
+"""What may become of a row."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
     """What became of every row, and what the version document says of it."""
 
-    of: dict[tuple[str, str], Assigned]
-    """By survey and key."""
+    rows: pa.Table
+    """Survey and key of every row, sorted."""
+    code: np.ndarray
+    """(rows,) positions in ASSIGNED."""
     pinned: dict[str, str]
     without_place: float
     """Share of the rows in a split whose place is not known."""
+
+    @cached_property
+    def of(self) -> dict[tuple[str, str], Assigned]:
+        """By survey and key: for few rows."""
+        names = zip(*(self.rows[name].to_pylist() for name in ("survey", "key")), strict=True)
+        return {name: ASSIGNED[one] for name, one in zip(names, self.code.tolist(), strict=True)}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Split):
+            return NotImplemented
+        return (self.of, self.pinned, self.without_place) == (other.of, other.pinned, other.without_place)
+
+    def of_survey(self, name: str) -> np.ndarray:
+        """Positions in ASSIGNED of a survey's rows, sorted by key."""
+        return self.code[mask(pc.equal(self.rows["survey"], name))]
 
 
 def assign(settings: SplitSettings, table: pa.Table, pinned: Pins | None) -> Split:
@@ -67,7 +89,8 @@ def assign(settings: SplitSettings, table: pa.Table, pinned: Pins | None) -> Spl
             split[crossing], reason[crossing] = NONE, REASONS.index("cross_split_duplicate")
     used = split != NONE
     without = float((used & ~rows.placed).sum() / max(1, used.sum()))
-    return Split(_named(rows, split, reason), dict(sorted(proposal.pins.items())), round(without, 6))
+    code = np.where(split == NONE, len(SPLITS) + reason, split).astype(np.int8)
+    return Split(rows.table.select(["survey", "key"]), code, dict(sorted(proposal.pins.items())), round(without, 6))
 
 
 def _crossing(rows: Rows, split: np.ndarray, link: np.ndarray, proposal: Proposal) -> np.ndarray:
@@ -80,16 +103,6 @@ def _crossing(rows: Rows, split: np.ndarray, link: np.ndarray, proposal: Proposa
     found = np.zeros(len(rows), bool)
     found[order] = split[order] != kept
     return found
-
-
-def _named(rows: Rows, split: np.ndarray, reason: np.ndarray) -> dict[tuple[str, str], Assigned]:
-    """By survey and key; equal assignments are one object."""
-    used: list[Assigned] = [(name, None) for name in SPLITS]
-    left_out: list[Assigned] = [("none", name) for name in REASONS]
-    chosen = np.where(split == NONE, len(SPLITS) + reason, split).tolist()
-    every = [*used, *left_out]
-    names = zip((rows.surveys[one] for one in rows.survey.tolist()), rows.table["key"].to_pylist(), strict=True)
-    return {name: every[one] for name, one in zip(names, chosen, strict=True)}
 
 
 def told(kind: str, split: Split) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipelines.dataset import Dataset
 from pipelines.prepare import flow
+from pipelines.prepare.columns import each
 from pipelines.prepare.event_labels import WITHOUT_DETECTOR, advice
 from pipelines.prepare.listing import SurveyListing, list_survey
 from pipelines.prepare.workers import RayWorkers
@@ -53,9 +54,9 @@ def told(dataset: Dataset) -> list[str]:
 def _misnamed(dataset: Dataset) -> list[str]:
     """A line for each survey with files whose bytes are of another format than their name says."""
     found: dict[str, list[str]] = {}
-    for row in dataset.ledger().select(["survey", "key", "magic", "status"]).to_pylist():
-        if row["status"] == "ok" and mismatched(row["key"], row["magic"]):
-            found.setdefault(row["survey"], []).append(f"{row['key']} is {row['magic']}")
+    for survey, key, magic, status in each(dataset.ledger(columns := ["survey", "key", "magic", "status"]), columns):
+        if status == "ok" and mismatched(key, magic):
+            found.setdefault(survey, []).append(f"{key} is {magic}")
     return [f"  {survey}: {len(of):,} files are not what their name says, as {of[0]}" for survey, of in found.items()]
 
 
@@ -82,13 +83,13 @@ def would(recipe: Recipe, listings: Iterable[SurveyListing]) -> list[str]:
 
 def _would(listing: SurveyListing, waits: bool) -> list[str]:
     """`waits`: whether labels of events wait for a detector."""
-    reasons = Counter(listing.rejected.values())
-    taken = len(listing.taken(listing.entries))
+    reasons = Counter(reason for reason in listing.why if reason)
     told = ", ".join(f"{reason} {count:,}" for reason, count in sorted(reasons.items()))
-    labelled = len(listing.known.labelled & listing.entries.keys() - listing.rejected.keys())
-    undetected = len(listing.known.undetected & listing.entries.keys() - listing.rejected.keys()) if waits else 0
+    taken, listed = listing.taken & listing.files.listed, int(listing.files.listed.sum())
+    labelled = int((listing.known.labelled & taken).sum())
+    undetected = int((listing.known.undetected & taken).sum()) if waits else 0
     lines = [
-        f"{listing.name}: {len(listing.entries):,} files listed, {taken:,} would be read, {labelled:,} labelled",
+        f"{listing.name}: {listed:,} files listed, {taken.sum():,} would be read, {labelled:,} labelled",
         f"{listing.name}: not read: {told or 'none'}",
     ]
     return lines + ([f"{listing.name}: {advice(undetected)}"] if undetected else [])

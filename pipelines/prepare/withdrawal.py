@@ -10,14 +10,19 @@ Ledger rows have the reason TAKEN_DOWN and the status `withdrawn`, or `gone` whe
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.prepare.ledger import Row
+import numpy as np
+import pyarrow as pa
+
+from pipelines.prepare.before import Before
+from pipelines.prepare.cameras import pc
+from pipelines.prepare.columns import NONE, each, mask
+from pipelines.prepare.ledger import Ledger, Row
 from pipelines.prepare.listing import TAKEN_DOWN, SurveyListing
-from pipelines.prepare.plan import Held
-from pipelines.sources.archive import ArchiveEntry
+from pipelines.prepare.plan import Held, Item
 
 Name = tuple[str, str]
 """Survey and key."""
@@ -33,77 +38,107 @@ class Withdrawn:
     old: frozenset[Name]
 
 
-def withdraw(listings: Sequence[SurveyListing], before: Mapping[Name, Row]) -> Withdrawn:
+def withdraw(listings: Sequence[SurveyListing], before: Before) -> Withdrawn:
     """Marks every listed file that is known to be withdrawn before anything is read."""
     listed = {bytes.fromhex(name) for one in listings for name in one.named if _is_hash(name)}
     named = {listing.name: listing.named for listing in listings}
-    down = {name for name, row in before.items() if row["reason"] == TAKEN_DOWN or _names(named, row)}
-    hashes = (listed | {before[name]["sha256"] for name in down}) - {None, _EMPTY}
-    old = down | {name for name, row in before.items() if row["sha256"] in hashes} if hashes else down
+    down = {survey: _named(rows, named.get(survey, frozenset())) for survey, rows in before.tables.items()}
+    known = {sha256 for survey, among in down.items() for sha256 in _of(before, survey, among, "sha256")}
+    hashes = frozenset((listed | known) - {None, _EMPTY})
+    old = {survey: among | _with_bytes(before.rows(survey), hashes) for survey, among in down.items()}
     for listing in listings:
-        _mark(listing, before, old)
-    return Withdrawn(frozenset(hashes), frozenset(old))
+        _mark(listing, before, old.get(listing.name, np.zeros(0, bool)))
+    return Withdrawn(
+        hashes, frozenset((survey, key) for survey in old for key in _of(before, survey, old[survey], "key"))
+    )
 
 
-def _names(named: Mapping[str, frozenset[str]], row: Row) -> bool:
-    own = named.get(row["survey"], frozenset())
-    return row["key"] in own or row["media_id"] in own
+def _of(before: Before, survey: str, among: np.ndarray, column: str) -> list[Any]:
+    return before.rows(survey)[column].filter(pa.array(among)).to_pylist()
 
 
-def _mark(listing: SurveyListing, before: Mapping[Name, Row], old: set[Name]) -> None:
-    """Gives files the reason TAKEN_DOWN, and keeps what the ledger knew of their bytes."""
-    own = {name[1]: before[name] for name in old if name[0] == listing.name}
-    known = {key for key, row in own.items() if _is_still(row, listing.entries.get(key))}
-    _withdraw(listing, known & (listing.entries.keys() | listing.rejected.keys()))
-    down = [key for key, reason in listing.rejected.items() if reason == TAKEN_DOWN]
-    marks = {_mark_of(listing.entries[key]) for key in down if key in listing.entries}
-    marks |= {(row["etag"], row["size"]) for row in own.values()}
-    alike = {key for key, entry in listing.entries.items() if entry.size and _mark_of(entry) in marks}
-    _withdraw(listing, {key for key in alike if not _has_known_bytes(listing, key, before)})
-    down = [key for key, reason in listing.rejected.items() if reason == TAKEN_DOWN]
-    rows = {key: before.get((listing.name, key)) for key in down}
-    listing.hashes.update({key: row["sha256"] for key, row in rows.items() if row is not None})
+def _named(rows: pa.Table, names: frozenset[str]) -> np.ndarray:
+    """bool (rows,): those that were withdrawn before, or whose key or media id is one of `names`."""
+    found = pc.equal(rows["reason"], TAKEN_DOWN).fill_null(False)
+    value_set = pa.array(sorted(names), pa.string())
+    for column in ("key", "media_id"):
+        found = pc.or_(found, pc.is_in(rows[column], value_set=value_set))
+    return mask(found)
 
 
-def _withdraw(listing: SurveyListing, keys: set[str]) -> None:
-    listing.rejected |= dict.fromkeys(sorted(keys - listing.metadata), TAKEN_DOWN)
+def _with_bytes(rows: pa.Table, hashes: frozenset[bytes]) -> np.ndarray:
+    """bool (rows,): those of bytes with one of `hashes`."""
+    return mask(pc.is_in(rows["sha256"], value_set=pa.array(sorted(hashes), pa.binary(32))))
 
 
-def _is_still(row: Row, entry: ArchiveEntry | None) -> bool:
+def _mark(listing: SurveyListing, before: Before, old: np.ndarray) -> None:
+    """Gives files the reason TAKEN_DOWN, and keeps what the ledger knew of their bytes. `old`: bool, the parent's rows
+    that are withdrawn."""
+    files, own = listing.files, before.rows(listing.name).filter(pa.array(old)).to_pylist()
+    same = [place for row in own if (place := files.position(row["key"])) != NONE and _is_still(row, listing, place)]
+    _withdraw(listing, np.array(same, int))
+    marks = set(files.marks(np.flatnonzero(_down(listing))).to_pylist()) | {_mark_of(row) for row in own}
+    _withdraw(listing, _unknown_copies(listing, before, {mark for mark in marks if mark is not None}))
+    down = np.flatnonzero(_down(listing))
+    rows = before.of(listing.name, files, down).select(["key", "sha256"])
+    known = zip(down.tolist(), each(rows, rows.column_names), strict=True)
+    listing.hashes.update({place: sha256 for place, (key, sha256) in known if key is not None})
+
+
+def _down(listing: SurveyListing) -> np.ndarray:
+    return listing.why == TAKEN_DOWN
+
+
+def _withdraw(listing: SurveyListing, places: np.ndarray) -> None:
+    listing.why[np.setdiff1d(places, listing.files.positions(listing.metadata))] = TAKEN_DOWN
+
+
+def _is_still(row: Row, listing: SurveyListing, place: int) -> bool:
     """Whether what stands under the key of a withdrawn row is that file: the same bytes, or nothing. One that was never
     read is known by its key alone."""
-    return entry is None or row["sha256"] is None or (row["etag"], row["size"]) == _mark_of(entry)
+    mark = listing.files.marks(np.array([place]))[0].as_py()
+    return mark is None or row["sha256"] is None or _mark_of(row) == mark
 
 
-def _has_known_bytes(listing: SurveyListing, key: str, before: Mapping[Name, Row]) -> bool:
-    row = before.get((listing.name, key))
-    same = row is not None and (row["etag"], row["size"]) == _mark_of(listing.entries[key])
-    return same and row is not None and row["sha256"] is not None
+def _mark_of(row: Row) -> str | None:
+    """As Catalogue.marks has it."""
+    return None if row["etag"] is None else f"{row['size']} {row['etag']}"
 
 
-def _mark_of(entry: ArchiveEntry) -> tuple[str, int]:
-    return entry.etag, entry.size
+def _unknown_copies(listing: SurveyListing, before: Before, marks: set[str]) -> np.ndarray:
+    """Positions of the files with one of `marks`, but for empty ones and those whose bytes are known to differ."""
+    if not marks:
+        return np.zeros(0, int)
+    files = listing.files
+    alike = mask(pc.is_in(files.marks(np.arange(len(files))), value_set=pa.array(sorted(marks))))
+    places = np.flatnonzero(alike & (files.table["size"].fill_null(0).to_numpy() > 0))
+    rows = before.of(listing.name, files, places).select(["etag", "size", "sha256"]).to_pylist()
+    now = files.marks(places).to_pylist()
+    unknown = [row["sha256"] is None or _mark_of(row) != mark for row, mark in zip(rows, now, strict=True)]
+    return places[np.array(unknown, bool)]
 
 
-def found_by_reading(listings: Iterable[SurveyListing], held: Held, withdrawn: Withdrawn) -> bool:
+def found_by_reading(planned: Iterable[Item], held: Held, withdrawn: Withdrawn) -> bool:
     """Marks the files whose bytes, now that they were read, are withdrawn ones; whether there was any."""
     found = False
-    for listing in listings:
-        for key in listing.taken(listing.entries) if withdrawn.hashes else ():
-            sha256 = held.outcomes[listing.name, key]["sha256"]
-            if sha256 in withdrawn.hashes:
-                listing.rejected[key], listing.hashes[key] = TAKEN_DOWN, sha256
-                found = True
+    for item in planned if withdrawn.hashes else ():
+        hashes = held.outcomes[item.identity]["sha256"]
+        down = np.flatnonzero(_with_bytes(held.outcomes[item.identity], withdrawn.hashes))
+        places = item.files[down].tolist()
+        item.listing.why[places] = TAKEN_DOWN
+        item.listing.hashes.update(zip(places, hashes.take(pa.array(down)).to_pylist(), strict=True))
+        found |= len(places) > 0
     return found
 
 
-def count_unmatched(listings: Iterable[SurveyListing], rows: Iterable[Row]) -> None:
+def count_unmatched(listings: Iterable[SurveyListing], ledger: Ledger) -> None:
     """Counts as no_such_media the entries of lists that no withdrawn row of the ledger answers to."""
     names = dict[str, set[str]]()
     hashes = set[str]()
-    for row in (row for row in rows if row["reason"] == TAKEN_DOWN):
-        names.setdefault(row["survey"], set()).update({row["key"], row["media_id"]})
-        hashes |= {row["sha256"].hex()} if row["sha256"] else set()
+    for survey, rows in ledger.items():
+        for key, media_id, sha256 in each(_withdrawn(rows), ("key", "media_id", "sha256")):
+            names.setdefault(survey, set()).update({key, media_id})
+            hashes |= {sha256.hex()} if sha256 else set()
     for listing in listings:
         survey = listing.known.survey
         for entry in survey.takedown:
@@ -111,26 +146,28 @@ def count_unmatched(listings: Iterable[SurveyListing], rows: Iterable[Row]) -> N
                 survey.refused.add("no_such_media", f"takedown: {', '.join(sorted(entry)):.80}")
 
 
-def told(rows: Iterable[Row], before: Mapping[Name, Row], earlier: Sequence[Row], version: int) -> list[dict[str, Any]]:
+def _withdrawn(rows: pa.Table) -> pa.Table:
+    return rows.filter(pc.equal(rows["reason"], TAKEN_DOWN))
+
+
+def told(ledger: Ledger, before: Before, earlier: Sequence[Row], version: int) -> list[dict[str, Any]]:
     """What the version document says: `earlier` (the parent's entries) and one entry for each survey with files that
     were withdrawn since: {"version", "survey", "files", "items"}, where `items` are the parent's that held them."""
-    new: dict[str, list[Row]] = {}
-    for row in (row for row in rows if row["reason"] == TAKEN_DOWN):
-        old = before.get((row["survey"], row["key"]), {})
-        if old.get("reason") != TAKEN_DOWN:
-            new.setdefault(row["survey"], []).append(old)
+    new = {survey: _new(survey, _withdrawn(rows), before) for survey, rows in sorted(ledger.items())}
     return [
         *earlier,
         *(
-            {
-                "version": version,
-                "survey": survey,
-                "files": len(olds),
-                "items": sorted({old["item"] for old in olds if old.get("item")}),
-            }
-            for survey, olds in sorted(new.items())
+            {"version": version, "survey": survey, "files": len(held), "items": sorted({item for item in held if item})}
+            for survey, held in new.items()
+            if held
         ),
     ]
+
+
+def _new(survey: str, rows: pa.Table, before: Before) -> list[str | None]:
+    """Of the withdrawn files that the parent had not withdrawn, the items that held them."""
+    old = before.taken(survey, before.named(survey, rows["key"]))
+    return [item for item, reason in each(old, ("item", "reason")) if reason != TAKEN_DOWN]
 
 
 def _is_hash(name: str) -> bool:

@@ -60,8 +60,9 @@ class RayWorkers:
         if not self._started:
             self._stack.enter_context(self._cluster())
             self._started = True
-        rows = ray.data.from_items([{"task": pickle.dumps(task)} for task in tasks], override_num_blocks=len(tasks))
-        done = rows.map_batches(
+        one_by_one = (pa.table({"task": [pickle.dumps(task)]}) for task in tasks)
+        blocks: list[Any] = [ray.put(block) for block in one_by_one]
+        done = ray.data.from_arrow_refs(blocks).map_batches(
             _Actor,  # pyright: ignore[reportArgumentType]
             fn_constructor_args=(make, arguments),
             batch_size=None,

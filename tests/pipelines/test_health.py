@@ -22,6 +22,7 @@ from pipelines.health.content import HealthContent
 from pipelines.health.gathered import FILES
 from pipelines.health.queue import queue_section
 from pipelines.health.sample import alike, drawn, hashed, known_before
+from pipelines.health.sample import taken as taken_keys
 from pipelines.health.species import MOST_PLACES, MOST_SPECIES, counts_of, coverage_section
 from pipelines.health.testable import testable_section
 from pipelines.health.verb import listed
@@ -164,7 +165,7 @@ def test_an_estimate_never_contradicts_what_was_read(unread: int, sampled: int, 
 def test_a_sample_is_drawn_by_seed_and_spread_over_places(archive: Store, root: Store) -> None:
     run = listed(tiny(archive, root))
     (listing,) = run.listings
-    taken = listing.taken(listing.entries)
+    taken = taken_keys(listing)
     place = dict(zip(*(listing.known.survey.media[name].to_pylist() for name in ("key", "place")), strict=True))
     first = drawn(run.listings, (), 18, seed=3)
     assert first == drawn(run.listings, (), 18, seed=3) != drawn(run.listings, (), 18, seed=4)
@@ -179,7 +180,7 @@ def test_a_sample_is_drawn_by_seed_and_spread_over_places(archive: Store, root: 
 def test_a_drawn_file_is_compared_with_all_of_its_size(written: Store, root: Store) -> None:
     run = listed(recipe_of(written, root))
     (listing,) = run.listings
-    size = {("coco", key): listing.entries[key].size for key in listing.taken(listing.entries)}
+    size = {("coco", key): listing.entries[key].size for key in taken_keys(listing)}
     names = drawn(run.listings, (), 6)
     found = alike(run.listings, names, set(names), 1000)
     same = {other for other, count in size.items() if count in {size[name] for name in names}}

@@ -20,7 +20,8 @@ from pipelines.prepare import clocks, flow, numbering
 from pipelines.prepare.facts import Medium, facts
 from pipelines.prepare.images import OUTCOMES, PixelReceipt
 from pipelines.prepare.parts import LEDGER
-from pipelines.prepare.plan import Held
+from pipelines.prepare.plan import Held, Item
+from pipelines.prepare.run import Run
 from pipelines.sources.clock import read_clock
 from pipelines.sources.schema import OBSERVATIONS, Refused, Survey
 from tests.pipelines.surveys import coco_settings, prepare, write_coco
@@ -310,7 +311,7 @@ def test_what_an_older_run_has_read_is_measured_from_its_parts(
         older.setattr("pipelines.prepare.images.OUTCOMES", OUTCOMES.remove(OUTCOMES.get_field_index("infrared")))
         older.setattr("pipelines.prepare.ledger.LEDGER", LEDGER.remove(LEDGER.get_field_index("infrared")))
         older.setattr("pipelines.prepare.plan.LEDGER", LEDGER.remove(LEDGER.get_field_index("infrared")))
-        older.setattr(flow, "clock_flags", lambda run, items, held: {one.name: {} for one in run.listings})
+        older.setattr(flow, "clock_flags", no_flags)
         first = prepare(coco_settings(archive.url), root)
         assert set(first.ledger()["infrared"].to_pylist()) == {None}
     second = prepare(coco_settings(archive.url), root)
@@ -319,9 +320,13 @@ def test_what_an_older_run_has_read_is_measured_from_its_parts(
     assert flagged == [one["file_name"] for one in images if one["file_name"][0] == "0"]
 
 
+def no_flags(run: Run, items: list[Item], held: Held) -> dict[str, np.ndarray]:
+    return {one.name: np.full(len(one.known.survey.media), None) for one in run.listings}
+
+
 def test_a_receipt_of_an_older_run_is_read() -> None:
     outcomes = OUTCOMES.empty_table().drop_columns(["infrared"])
     receipt = PixelReceipt.from_bytes(PixelReceipt("item", None, outcomes).to_bytes())
     held = Held({}, {})
-    held.add("survey", receipt)
+    held.add(receipt)
     assert receipt.outcomes.schema.names == OUTCOMES.names and held.parts == {"item": None}

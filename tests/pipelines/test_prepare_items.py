@@ -1,13 +1,61 @@
 """Items: a partition of the keys that one more file changes in one place only."""
 
+import hashlib
+from collections.abc import Iterable, Iterator
+from unittest.mock import patch
+
+import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.prepare.items import cut, item_id, sample_id
+from pipelines.prepare import items
+from pipelines.prepare.items import item_id, sample_id
 from xmodal.transforms import PixelSettings
 
 NAMES = st.text("ab/", min_size=1, max_size=9)
 KEYS = st.sets(NAMES, max_size=60)
+
+
+def cut(keys: Iterable[str], most: int) -> list[list[str]]:
+    """The groups as keys."""
+    order = sorted(keys)
+    return [[order[place] for place in group] for group in items.cut(pa.chunked_array([order], pa.string()), most)]
+
+
+def cut_slowly(keys: list[str], depth: int, most: int) -> Iterator[list[str]]:
+    """The rule of `items` on lists of keys, as its first version had it: ids of stored items follow from it."""
+    children: dict[str, list[str]] = {}
+    for key in keys:
+        name, slash, _ = key[depth:].partition("/")
+        children.setdefault(name + slash, []).append(key)
+    if len(keys) <= most:
+        yield from [keys] if keys else []
+        return
+    for name, inside in children.items():
+        if len(inside) > most:
+            yield from cut_slowly(inside, depth + len(name), most)
+    yield from gather_slowly({bits(name): own for name, own in children.items() if len(own) <= most}, 0, most)
+
+
+def bits(name: str) -> str:
+    return f"{int.from_bytes(hashlib.sha256(name.encode()).digest()):0256b}"
+
+
+def gather_slowly(children: dict[str, list[str]], position: int, most: int) -> Iterator[list[str]]:
+    if sum(map(len, children.values())) <= most:
+        if children:
+            yield sorted(key for inside in children.values() for key in inside)
+        return
+    for bit in "01":
+        yield from gather_slowly(
+            {name: own for name, own in children.items() if name[position] == bit}, position + 1, most
+        )
+
+
+@given(st.sets(st.text("ab/é!0", min_size=1, max_size=9), max_size=120), st.integers(1, 20), st.integers(1, 9))
+def test_items_are_those_of_the_rule_on_whole_lists(keys: set[str], most: int, block: int) -> None:
+    with patch.object(items, "BLOCK", block):
+        assert cut(keys, most) == list(cut_slowly(sorted(keys), 0, most))
 
 
 @given(KEYS)

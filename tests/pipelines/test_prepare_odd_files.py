@@ -38,7 +38,7 @@ def named(keys: list[str]) -> list[dict]:
 
 
 def rows(store: Store, parts: list[dict]) -> dict[str, tuple[str, str | None]]:
-    return {row["key"]: (row["status"], row["reason"]) for row in ledger.read(store, parts)}
+    return {row["key"]: (row["status"], row["reason"]) for row in ledger.read(store, parts).to_pylist()}
 
 
 def ledger_of(data: DataSettings, root: Store) -> dict[str, tuple[str, str | None]]:
@@ -205,7 +205,9 @@ def test_https_media_of_an_allowed_host(tmp_path: Path, root: Store, server: Sec
     told = {key.rpartition("/")[2]: row[1] for key, row in found.items() if row[0] == "rejected" and "://" in key}
     assert told == {"closed": "unreadable", "page": "not_image", "away": "redirect_refused", "gone": "missing"}
     assert dataset.document["surveys"][0]["metadata_refused"]["remote_url"] == 2
-    written = {row["key"]: row for row in ledger.read(home, dataset.document["ledger"])}[server.url("/0/file")]
+    written = {row["key"]: row for row in ledger.read(home, dataset.document["ledger"]).to_pylist()}[
+        server.url("/0/file")
+    ]
     assert (written["etag"], written["size"]) == ('"/0/file"', len(good["/0/file"]))
 
     asked = len(server.asked)
@@ -215,7 +217,9 @@ def test_https_media_of_an_allowed_host(tmp_path: Path, root: Store, server: Sec
     server.answers["/0/file"] = body(marked(PICTURE, 99), ETag="new")
     changed = prepare(data, root)
     assert changed.document["version"] == 2
-    newer = {row["key"]: row for row in ledger.read(home, changed.document["ledger"])}[server.url("/0/file")]
+    newer = {row["key"]: row for row in ledger.read(home, changed.document["ledger"]).to_pylist()}[
+        server.url("/0/file")
+    ]
     assert newer["etag"] == "new" and newer["sha256"] != written["sha256"]
 
 
@@ -234,7 +238,9 @@ def test_without_a_setting_no_host_is_asked(tmp_path: Path, server: SecureServer
     write_package(archive, {"m": server.url("/a"), "own": "own.jpg"})
     archive.put("own.jpg", PICTURE)
     listing = list_survey(data := linked_settings(SurveySettings, archive.url), data.surveys[0])
-    assert listing.known.survey.refused.counts["remote_url"] == 1 and set(listing.known.row_of) == {"own.jpg"}
+    assert listing.known.survey.refused.counts["remote_url"] == 1 and listing.known.survey.media["key"].to_pylist() == [
+        "own.jpg"
+    ]
     assert server.asked == []
 
 
