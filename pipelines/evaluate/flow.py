@@ -100,9 +100,16 @@ def every_figure(content: ReportContent) -> list[Figure]:
 
 
 def _table(figures: list[Figure], report: Path) -> str:
-    lines = [f"{'figure':<50} {'value':>12} {'chance':>9} {'place only':>10}  95 % interval"]
-    for one in figures:
-        chance, known = ("" if of is None else number(of, one.unit) for of in (one.chance, one.baseline))
-        interval = "" if one.interval is None else span(one)
-        lines.append(f"{one.name:<50} {number(one.value, one.unit):>12} {chance:>9} {known:>10}  {interval}")
+    """Columns that have nothing to say are left out."""
+    columns = {
+        "figure": [one.name for one in figures],
+        "value": [number(one.value, one.unit) for one in figures],
+        "chance": ["" if one.chance is None else number(one.chance, one.unit) for one in figures],
+        "place only": ["" if one.baseline is None else number(one.baseline, one.unit) for one in figures],
+        "95 % interval": ["" if one.interval is None else span(one) for one in figures],
+    }
+    shown = [[title, *cells] for title, cells in columns.items() if any(cells)]
+    widths = [max(map(len, column)) for column in shown]
+    names, *others = ([cell.rjust(width) for cell in column] for column, width in zip(shown, widths, strict=True))
+    lines = ("  ".join([name.strip().ljust(widths[0]), *cells]) for name, *cells in zip(names, *others, strict=True))
     return "\n".join([*lines, f"report: {report}"])

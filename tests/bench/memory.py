@@ -110,17 +110,18 @@ class Stub:
         return self._pixels(task) if isinstance(task, PixelTask) else self._records(task)
 
     def _pixels(self, task: PixelTask) -> bytes:
-        keys = [entry.key for entry, _ in task.files]
+        keys = [file.entry.key for file in task.files]
         hashes = [hashlib.sha256(key.encode()).digest() for key in keys]
         count = len(keys)
         columns = {
-            "sample_id": [sample_id(task.survey, media_id) for _, media_id in task.files],
+            "sample_id": [sample_id(task.survey, file.media_id) for file in task.files],
             "key": keys,
             "image": [self._jpeg] * count,
             "width": [32] * count,
             "height": [32] * count,
             "infrared": [False] * count,
             "source_sha256": hashes,
+            "crop": [None] * count,
         }
         data = parquet(pa.table(columns, PIXELS), large=("image",))
         folder = f"pixels/{task.survey}"
