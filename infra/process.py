@@ -30,6 +30,7 @@ class Child:
         """Starts `command` with exactly `environment`; stdout and stderr are appended to `log`."""
         self.name = log.stem
         self.log = log
+        self._stopped = False
         guard = [sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py")), str(os.getpid())]
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
@@ -62,7 +63,11 @@ class Child:
         return any(sockets & _open_sockets(pid) for pid in session_members(self.pid))
 
     def stop(self) -> None:
-        """SIGTERM to the whole session, SIGKILL after STOP_SECONDS; returns when all are gone. Twice is no error."""
+        """SIGTERM to the whole session, SIGKILL after STOP_SECONDS; returns when all are gone. A second call does
+        nothing: by then the pid may be another process's."""
+        if self._stopped:
+            return
+        self._stopped = True
         self.signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(STOP_SECONDS)
