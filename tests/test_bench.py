@@ -176,6 +176,6 @@ def test_the_driver_makes_a_version_and_then_finds_nothing_to_do(tmp_path: Path)
     (tmp_path / "archive").mkdir()
     memory.write_package(tmp_path / "archive", 300)
     runs = [memory.driven(str(tmp_path), 300) for _ in range(2)]
-    assert [run.version for run in runs] == [1, 1] and all(run.grown > 0 for run in runs)
+    assert [run.version for run in runs] == [1, 1]
     rows = Dataset.open(open_store(str(tmp_path / "root")), "generated").ledger(["status"])["status"].to_pylist()
     assert Counter(rows) == {"ok": 300, "rejected": 4}
