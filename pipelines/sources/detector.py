@@ -5,10 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import Field
+
 from pipelines.sources.boxes import relative_box
 from pipelines.sources.labels import BLANK
 from pipelines.sources.rows import number, text
 from pipelines.sources.schema import Refused
+from xmodal.settings import Settings
 
 _CLASSES = {"person": "human", "people": "human"}
 _NOTHING = BLANK | {"whole_image_classification"}
@@ -50,6 +53,25 @@ class BoxReader:
         category = text(detection.get("category")) or ""
         unnamed = "empty" if category == "0" else "unknown"
         return str(self.categories.get(category, unnamed)).strip().lower() or "unknown"
+
+
+class DetectorFile(Settings):
+    """A JSON file of boxes, laid over a survey's own files."""
+
+    path: str
+    """Key of the JSON in the archive."""
+    images_prefix: str = ""
+    """Folder of the archive that the file's paths of images are relative to."""
+    cut_prefix: str = ""
+    """Folder that these paths begin with where they were written, e.g. `C:/surveys/2026`; it is cut off."""
+    threshold: float | None = Field(default=None, ge=0, le=1)
+    """Least confidence of a box that is kept, and whose class counts; without it all that the file holds."""
+    max_boxes: int = Field(default=100, ge=1)
+    """Most boxes kept for one image, the most confident ones."""
+
+    def boxes(self, categories: Mapping[str, Any], refused: Refused) -> BoxReader:
+        """What reads the file's boxes; `categories` gives a category's name."""
+        return BoxReader(categories, self.threshold or 0, self.max_boxes, refused)
 
 
 def share(value: object) -> float | None:

@@ -8,35 +8,23 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import pyarrow as pa
-from pydantic import Field
 
 from infra.storage import Store
 from pipelines.errors import DataRefused
-from pipelines.sources.detector import BoxReader
+from pipelines.sources.detector import BoxReader, DetectorFile
 from pipelines.sources.joining import Join, with_detections
 from pipelines.sources.reading import read_json, read_list
 from pipelines.sources.rows import Rows, mappings, number
 from pipelines.sources.schema import DETECTIONS, Refused, Survey
-from xmodal.settings import Settings
 
 _NAMES = {"1": "animal", "2": "person", "3": "vehicle"}
 """The categories of a file that names none (the oldest ones)."""
 
 
-class MegaDetector(Settings):
+class MegaDetector(DetectorFile):
     """A detector's results over the survey's own files."""
 
     kind: Literal["megadetector"]
-    path: str
-    """Key of the results JSON in the archive."""
-    images_prefix: str = ""
-    """Folder of the archive that `file` is relative to."""
-    cut_prefix: str = ""
-    """Folder that `file` begins with where it was written, e.g. `C:/surveys/2026`; it is cut off."""
-    threshold: float | None = Field(default=None, ge=0, le=1)
-    """Least confidence of a box that is kept; without it all that the file holds."""
-    max_boxes: int = Field(default=100, ge=1)
-    """Most boxes kept for one image, the most confident ones."""
 
     def read(self, store: Store, survey: Survey) -> Survey:
         """`survey` with this file's detections; those of an earlier overlay stay for the files this one does not name.
@@ -52,7 +40,7 @@ class MegaDetector(Settings):
         join = Join(survey, self.images_prefix, self.cut_prefix, refused)
         categories = document.get("detection_categories")
         names = categories if isinstance(categories, dict) else _NAMES
-        table = self._table(entries, join, BoxReader(names, self.threshold or 0, self.max_boxes, refused))
+        table = self._table(entries, join, self.boxes(names, refused))
         join.check(name)
         refused.extend(survey.refused)
         return replace(with_detections(survey, table), refused=refused)

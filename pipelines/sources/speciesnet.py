@@ -11,16 +11,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from pydantic import Field
-
 from infra.storage import Store
-from pipelines.sources.detector import BoxReader, share
+from pipelines.sources.detector import BoxReader, DetectorFile, share
 from pipelines.sources.joining import Join, with_detections, with_observations
 from pipelines.sources.reading import read_json, read_list
 from pipelines.sources.rows import Rows, mappings
 from pipelines.sources.schema import DETECTIONS, OBSERVATIONS, Refused, Survey
 from pipelines.sources.speciesnet_classes import SpeciesNetClass, read_class
-from xmodal.settings import Settings
 
 ORIGIN = "speciesnet"
 CATEGORIES = {"1": "animal", "2": "human", "3": "vehicle"}
@@ -30,20 +27,10 @@ CLASSIFIED_FROM = 0.1
 Scored = tuple[SpeciesNetClass, float | None]
 
 
-class SpeciesNet(Settings):
+class SpeciesNet(DetectorFile):
     """A classifier's labels, and the boxes they were made on, over the survey's own files."""
 
     kind: Literal["speciesnet"]
-    path: str
-    """Key of the predictions JSON in the archive."""
-    images_prefix: str = ""
-    """Folder of the archive that `filepath` is relative to."""
-    cut_prefix: str = ""
-    """Folder that `filepath` begins with where it was written, e.g. `C:/surveys/2026`; it is cut off."""
-    threshold: float | None = Field(default=None, ge=0, le=1)
-    """Least confidence of a box that is kept, and whose class counts; without it all that the file holds."""
-    max_boxes: int = Field(default=100, ge=1)
-    """Most boxes kept for one image, the most confident ones."""
 
     def read(self, store: Store, survey: Survey) -> Survey:
         """`survey` with this file's labels and boxes; what earlier overlays say of other files stays.
@@ -55,7 +42,7 @@ class SpeciesNet(Settings):
         entries = read_list(store, self.path, read_json(store, self.path), "predictions")
         refused = Refused()
         join = Join(survey, self.images_prefix, self.cut_prefix, refused)
-        boxes = BoxReader(CATEGORIES, self.threshold or 0, self.max_boxes, refused)
+        boxes = self.boxes(CATEGORIES, refused)
         media_ids = dict(zip(survey.media["key"].to_pylist(), survey.media["media_id"].to_pylist(), strict=True))
         detections, labels, named = Rows(DETECTIONS), Rows(OBSERVATIONS), set[str]()
         for entry in mappings(entries, refused, "predictions"):
