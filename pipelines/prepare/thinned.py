@@ -23,9 +23,8 @@ def thinned(listings: Iterable[SurveyListing], ledger: Ledger, codes: Codes, dat
     for listing in listings:
         looks = ledger[listing.name]["look"]
         files = np.flatnonzero((codes[listing.name] == TRAIN) & mask(looks.is_valid()))
-        known = zip(files.tolist(), looks.take(files).to_pylist(), listing.known.media(files).items(), strict=True)
-        events = {key: (place, look, one) for place, look, (key, one) in known if one.media and one.media["event_id"]}
-        frames = ((key, look, one) for key, (_, look, one) in events.items())
+        known = zip(looks.take(files).to_pylist(), listing.known.media(files).items(), strict=True)
+        frames = ((key, look, one) for look, (key, one) in known if one.media and one.media["event_id"])
         gone = near_duplicates(frames, data.thin, data.detector_threshold)
-        found[listing.name][[events[key][0] for key in gone]] = LEFT_OUT
+        found[listing.name][listing.files.positions(gone)] = LEFT_OUT
     return found
