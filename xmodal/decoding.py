@@ -3,11 +3,13 @@
 A file that ends early is refused and never filled up with grey, whatever the rest of the process has told Pillow. Every
 failure is a `BadImage` with one of `REASONS`, so that a listing can be accounted for file by file.
 
-Two decoders give equal pixels, bit for bit: both read a JPEG by libjpeg-turbo, at the same scale. Pillow reads every
-format. simplejpeg is quicker on JPEG, and the only one to notice (most) flipped bytes inside the picture's data.
+Two decoders read a JPEG by libjpeg-turbo, and at one scale they give equal pixels, bit for bit. Pillow reads every
+format, and knows the scales 1/8, 1/4 and 1/2. simplejpeg reads JPEG quicker, at any number of eighths, and is the only
+one to notice (most) flipped bytes inside the picture's data.
 """
 
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -36,8 +38,11 @@ REASONS = (
 ORIENTATION_TAG = 0x0112
 JPEG = ("JPEG", "MPO")
 """What Pillow calls files that begin with a JPEG."""
-PixelReader = Callable[[Image.Image, bytes], Tensor]
-"""Pixels (3 or 4, H, W) of an opened image at the scale its `draft` has chosen, from the image or the file's bytes."""
+Extent = tuple[float, float]
+"""Width and height of a frame in its pixels: at scale 1/2 of 497 rows the last of 249 lies half outside."""
+PixelReader = Callable[[Image.Image, bytes, int | None], tuple[Tensor, Extent]]
+"""Pixels (3 or 4, H, W) of an opened image or of its file's bytes, and the extent in them; a JPEG is read at the
+smallest scale whose sides are both at least the number given, at full scale for None."""
 
 
 class BadImage(Exception):
@@ -59,8 +64,7 @@ class Decoded:
     pixels: Tensor
     """(3, H, W) uint8, before the turn; or (4, H, W) with Pillow's fourth byte, which means nothing. torch resizes four
     channels as they lie in memory quicker than three of them, so it is dropped after the resize."""
-    extent: tuple[float, float]
-    """Width and height of the frame in these pixels: at scale 1/2 of 497 rows the last of 249 lies half outside."""
+    extent: Extent
     width: int
     """Of the file at full scale, before the turn still to be made."""
     height: int
@@ -74,8 +78,8 @@ def decode(
 ) -> Decoded:
     """Decodes the bytes of a file; the EXIF turn is reported and not made. Raises BadImage.
 
-    A JPEG is decoded at the smallest scale of 1/8..1 whose sides are both at least `draft_side` pixels; None asks for
-    full scale. `read` is what `pixel_reader` gives, by default Pillow's.
+    A JPEG is decoded at the smallest scale that `read` knows whose sides are both at least `draft_side` pixels; None
+    asks for full scale. `read` is what `pixel_reader` gives, by default Pillow's.
     """
     with STRICT:
         try:
@@ -83,8 +87,7 @@ def decode(
             width, height = check_size(image, min_side, max_megapixels)
             check_whole(image, data)
             stated = orientation(image)
-            extent = at_scale(image, draft_side)
-            pixels = (read or by_pillow)(image, data)
+            pixels, extent = (read or by_pillow)(image, data, draft_side)
         except BadImage:
             raise
         except UnidentifiedImageError:
@@ -95,22 +98,18 @@ def decode(
     return Decoded(pixels, extent, width, height, pending, max(stated, pending), image.format or "")
 
 
-def at_scale(image: Image.Image, side: int | None) -> tuple[float, float]:
-    """Sets the scale at which a JPEG will be read, and returns the frame's extent at it. Other formats have but one."""
-    chosen = image.draft(None, (side, side)) if side is not None else None
-    return (chosen[1][2], chosen[1][3]) if chosen else (float(image.width), float(image.height))
-
-
 @cache
 def pixel_reader(decoder: Literal["pillow", "simplejpeg"]) -> PixelReader:
     """Chosen once a process. Raises SettingsError where simplejpeg is not installed."""
     return by_pillow if decoder == "pillow" else SimpleJpeg()
 
 
-def by_pillow(image: Image.Image, data: bytes) -> Tensor:
+def by_pillow(image: Image.Image, data: bytes, side: int | None) -> tuple[Tensor, Extent]:
     """Every format and mode. Flipped bytes inside a JPEG's data pass."""
+    chosen = image.draft(None, (side, side)) if side is not None else None
+    extent = (chosen[1][2], chosen[1][3]) if chosen else (float(image.width), float(image.height))
     image.load()
-    return to_rgb(image)
+    return to_rgb(image), extent
 
 
 class SimpleJpeg:
@@ -121,7 +120,7 @@ class SimpleJpeg:
     """
 
     SMALLEST = 8
-    """Pixels. simplejpeg finds the scale by the size asked for, and below 8 two scales have one size."""
+    """Pixels. Below, two scales have one size, and the scale could not be told from what came back."""
 
     def __init__(self) -> None:
         try:
@@ -132,21 +131,28 @@ class SimpleJpeg:
             ) from None
         self._decode = decode_jpeg
 
-    def __call__(self, image: Image.Image, data: bytes) -> Tensor:
+    def __call__(self, image: Image.Image, data: bytes, side: int | None) -> tuple[Tensor, Extent]:
         width, height = image.size
         if image.format not in JPEG or image.mode not in ("RGB", "L") or min(width, height) < self.SMALLEST:
-            return by_pillow(image, data)
+            return by_pillow(image, data, side)
+        least = min(width, height) if side is None else side
         try:
-            pixels = self._decode(data, "RGB", min_height=height, min_width=width)
+            pixels = self._decode(data, "RGB", min_height=min(least, height), min_width=min(least, width))
         except ValueError as error:
-            return self._doubted(image, data, str(error))
-        return torch.from_numpy(pixels).permute(2, 0, 1)
+            return self._doubted(image, data, side, str(error))
+        return torch.from_numpy(pixels).permute(2, 0, 1), extent_of(pixels.shape[1], width, height)
 
-    def _doubted(self, image: Image.Image, data: bytes, complaint: str) -> Tensor:
-        pixels = by_pillow(image, data)
+    def _doubted(self, image: Image.Image, data: bytes, side: int | None, complaint: str) -> tuple[Tensor, Extent]:
+        read = by_pillow(image, data, side)
         if complaint.startswith("Corrupt JPEG data"):
             raise BadImage("decode_error", f"simplejpeg: {complaint}")
-        return pixels
+        return read
+
+
+def extent_of(columns: int, width: int, height: int) -> Extent:
+    """The extent of a JPEG of `width` x `height` that was read as so many columns: libjpeg-turbo rounds them up."""
+    eighths = next(n for n in range(1, 9) if math.ceil(width * n / 8) == columns)
+    return width * eighths / 8, height * eighths / 8
 
 
 def check_size(image: Image.Image, min_side: int, max_megapixels: float) -> tuple[int, int]:

@@ -60,9 +60,9 @@ class PixelSettings(Settings):
     max_megabytes: float = Field(default=256.0, gt=0)
     """A file of more million bytes is refused as too_large before it is read: the listing says its size."""
     decoder: Literal["pillow", "simplejpeg"] = "pillow"
-    """What reads JPEGs. Both give the same pixels; simplejpeg (`pip install 'xmodal[fast]'`) is quicker, and refuses
-    most JPEGs with flipped bytes, which Pillow takes. A choice and not a fallback: what is taken must not depend on
-    what a worker has installed."""
+    """What reads JPEGs. simplejpeg (`pip install 'xmodal[fast]'`) is quicker, reads at any number of eighths where
+    Pillow knows halves, and refuses most JPEGs with flipped bytes, which Pillow takes. A choice and not a fallback:
+    what is taken must not depend on what a worker has installed."""
 
 
 class PreparedImage(NamedTuple):
@@ -182,7 +182,7 @@ def turn(pixels: Tensor, exif: int) -> Tensor:
 
 def is_infrared(pixels: Tensor) -> bool:
     """Whether (3, H, W) uint8 pixels carry almost no colour, see INFRARED_CHROMA."""
-    chroma = pixels.amax(0).int() - pixels.amin(0).int()
+    chroma = pixels.amax(0) - pixels.amin(0)
     return chroma.float().mean().item() < INFRARED_CHROMA
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import math
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +30,7 @@ from tests.pipelines.bad_files import Kind, encoded, kinds, orientation, picture
 from tests.pipelines.surveys import IMAGE, IN_PROCESS, TEXT, coco_settings, prepare, write_coco
 from xmodal.decoding import REASONS, decode, has_end, pixel_reader
 from xmodal.settings import SettingsError
-from xmodal.transforms import BadImage, PixelSettings, prepare_image
+from xmodal.transforms import FRAME, BadImage, PixelSettings, prepare_image, resized
 
 DOCS = Path(__file__).parents[2] / "docs" / "bad-files.md"
 DECODERS = ("pillow", "simplejpeg")
@@ -141,12 +142,35 @@ def sound() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", sound())
-@pytest.mark.parametrize("side", [None, 40, 80, 130, 300])
-def test_both_decoders_give_the_same_pixels(name: str, side: int | None) -> None:
+@pytest.mark.parametrize("side", [None, 125, 62, 31])
+def test_at_one_scale_both_decoders_give_the_same_pixels(name: str, side: int | None) -> None:
+    """Of 333 x 251 pixels: whole, and at scales 1/2, 1/4 and 1/8."""
     pytest.importorskip("simplejpeg")
     one, two = (decode(sound()[name], side, 16, 100, pixel_reader(decoder)) for decoder in DECODERS)
     assert torch.equal(one.pixels[:3], two.pixels[:3])
+    assert one.extent == two.extent
     assert (one.width, one.height, one.stated_turn, one.format) == (two.width, two.height, two.stated_turn, two.format)
+
+
+@pytest.mark.parametrize("side, eighths", [(300, 8), (221, 8), (220, 7), (157, 5), (96, 4), (95, 3), (1, 1)])
+def test_simplejpeg_reads_at_the_smallest_number_of_eighths_that_keeps_the_side(side: int, eighths: int) -> None:
+    """Of 333 x 251 pixels; libjpeg-turbo rounds the rows and columns up, and the extent says how far they reach."""
+    pytest.importorskip("simplejpeg")
+    decoded = decode(sound()["4:2:0"], side, 16, 100, pixel_reader("simplejpeg"))
+    assert decoded.extent == (333 * eighths / 8, 251 * eighths / 8)
+    assert decoded.pixels.shape[1:] == (math.ceil(251 * eighths / 8), math.ceil(333 * eighths / 8))
+
+
+def test_at_another_scale_the_small_image_shows_the_same() -> None:
+    """At 3/8 where Pillow reads at 1/2: 50 dB between the two at most, of a whole frame and of a part of it."""
+    pytest.importorskip("simplejpeg")
+    data = encoded(picture(1333, 1001), quality=95)
+    for within in (FRAME, (0.1, 0.3, 0.55, 0.6)):
+        made = []
+        for decoder in DECODERS:
+            decoded = decode(data, 320, 16, 100, pixel_reader(decoder))
+            made.append(resized(decoded, PixelSettings(size=160), within).double())
+        assert 10 * torch.log10(255**2 / (made[0] - made[1]).square().mean()) > 40
 
 
 def test_the_smallest_images_are_the_same_too() -> None:
@@ -154,7 +178,7 @@ def test_the_smallest_images_are_the_same_too() -> None:
     pytest.importorskip("simplejpeg")
     for width, height in [(1, 1), (4, 4), (7, 7), (7, 60), (8, 8), (9, 17), (15, 8)]:
         data = encoded(picture(width, height), quality=95)
-        for side in (None, 2, 4):
+        for side in (None, 2, 4) if min(width, height) < 8 else (None,):
             one, two = (decode(data, side, 1, 100, pixel_reader(decoder)).pixels[:3] for decoder in DECODERS)
             assert torch.equal(one, two), (width, height, side)
 
