@@ -151,6 +151,7 @@ class Group(NamedTuple):
 
     records: list[dict[str, Any]]
     captions: list[list[dict[str, Any]]]
+    caption_ids: list[list[bytes]]
     images: list[bytes]
     texts: list[list[tuple[bytes, int]]]
 
@@ -189,8 +190,9 @@ class SampleReader:
         records = dataset.read_group(item, group, "records", RECORD_COLUMNS).to_pylist()
         captions = [json.loads(record["captions"]) for record in records]
         images = dataset.read_group(item, group, self.images.part, [self.images.column])[self.images.column].to_pylist()
-        texts = self.texts.read(dataset, item, group, [[one["text"] for one in each] for each in captions])
-        return Group(records, captions, images, texts)
+        written = [[one["text"] for one in each] for each in captions]
+        texts = self.texts.read(dataset, item, group, written)
+        return Group(records, captions, self._caption_ids(written), images, texts)
 
     def sample(self, group: Group, row: int, epoch: int) -> Sample:
         record, captions = group.records[row], group.captions[row]
@@ -202,7 +204,7 @@ class SampleReader:
             image=self.images.image(group.images[row], name, epoch),
             text=text,
             text_length=length,
-            caption=self._caption_ids(caption["text"]),
+            caption=group.caption_ids[row][choice],
             image_codes=padded_codes(np.frombuffer(record["codes"], np.int32).tolist(), self.attributes).tobytes(),
             text_codes=padded_codes(caption["codes"], self.attributes).tobytes(),
             sample_id=identifier(name),
@@ -210,11 +212,13 @@ class SampleReader:
             sequence_id=sequence_identifier(record["survey"], record["event_id"]),
         )
 
-    def _caption_ids(self, text: str) -> bytes:
-        ids, _ = _wordpiece(self.wordpiece).encode([text], self.caption_length)
-        padded = np.zeros(self.caption_length, np.int64)
-        padded[: ids.shape[1]] = ids[0].numpy()
-        return padded.tobytes()
+    def _caption_ids(self, captions: list[list[str]]) -> list[list[bytes]]:
+        """WordPiece ids of every caption of a row group, all in one call."""
+        ids, _ = _wordpiece(self.wordpiece).encode([text for texts in captions for text in texts], self.caption_length)
+        padded = np.zeros((len(ids), self.caption_length), np.int64)
+        padded[:, : ids.shape[1]] = ids.numpy()
+        flat = iter([row.tobytes() for row in padded])
+        return [[next(flat) for _ in texts] for texts in captions]
 
     def columns(self, samples: list[Sample]) -> dict[str, pa.Array]:
         """The samples as Arrow columns: fixed-size binary for arrays, int64 for ids."""

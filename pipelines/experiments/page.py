@@ -1,0 +1,64 @@
+"""The page: one table of arms, differences and adjusted p values, in Markdown."""
+
+from statistics import stdev
+
+from pipelines.experiments.compare import Difference, difference, holm
+from pipelines.experiments.rows import Row, Rows
+from pipelines.experiments.table import Arm, averaged
+
+HEADING = """# What each part is worth
+
+Written by `python -m pipelines.experiments`; every figure is of a stored run. Read differences, and only within one
+table: its arms share encoders, data order and the list of trials. The text encoder all-MiniLM-L6-v2 was trained on
+Flickr30k captions, which hold these images. `p` is of a sign-flip test over images of the outcomes averaged over
+seeds, adjusted for all arms of the table (Holm): it says how sure the difference is for these seeds, not for new ones.
+"""
+HEAD = "| arm | {unit} | over seeds | beside | difference | p (Holm) | what it asks |\n|---|---|---|---|---|---|---|"
+
+
+def section(rows: Rows) -> str:
+    """The section of a table; arms that have no test row yet are said to be missing."""
+    table = rows.table
+    measured = {arm.name: found for arm in table.arms if (found := rows.measured(arm))}
+    compared = [arm for arm in table.arms[1:] if arm.name in measured and arm.beside in measured]
+    differences = [difference(*(_mean(measured[name]) for name in (arm.name, arm.beside))) for arm in compared]
+    adjusted = dict(zip([arm.name for arm in compared], holm([one.p for one in differences]), strict=True))
+    found = dict(zip([arm.name for arm in compared], differences, strict=True))
+    lines = [f"## {table.title}", "", _told(rows, measured), "", HEAD.format(unit=table.unit)]
+    lines += [
+        _line(arm, measured[arm.name], found.get(arm.name), adjusted.get(arm.name), rows.chosen(arm))
+        for arm in table.arms
+        if arm.name in measured
+    ]
+    missing = [arm.name for arm in table.arms if arm.name not in measured]
+    return "\n".join([*lines, *(["", f"Not run yet: {', '.join(missing)}."] if missing else [])]) + "\n"
+
+
+def _mean(found: list[Row]):
+    return averaged([row.outcome for row in found])
+
+
+def _told(rows: Rows, measured: dict[str, list[Row]]) -> str:
+    every = [row for found in measured.values() for row in found]
+    images = len(every[0].outcome.values) if every else 0
+    hours = sum(row.seconds for row in every) / 3600
+    machines = ", ".join(sorted({row.machine for row in every})) or "none yet"
+    trials = "; ".join(" ".join(one) or "none" for one in rows.table.trials)
+    return (
+        f"{images} test images, dataset digest `{rows.dataset.digest[:12]}`, {len(every)} test runs ({hours:.1f} h on "
+        f"{machines}). Trials of every arm, chosen by validation at seed 0: {trials}."
+    )
+
+
+def _line(arm: Arm, found: list[Row], gap: Difference | None, p: float | None, trial: int | None) -> str:
+    figures = [row.figure for row in found]
+    spread = f"{len(figures)} ({stdev(figures):.1f})" if len(figures) > 1 else "1"
+    told = [arm.name, f"{sum(figures) / len(figures):.1f}", spread, arm.beside if gap else "", _gap(gap)]
+    return "| " + " | ".join([*told, "" if p is None else f"{p:.3g}", f"{arm.asks} (trial {trial})"]) + " |"
+
+
+def _gap(gap: Difference | None) -> str:
+    if gap is None:
+        return ""
+    bounds = "" if gap.interval is None else f" ({gap.interval.low:+.1f} to {gap.interval.high:+.1f})"
+    return f"{gap.value:+.1f}{bounds}"

@@ -1,0 +1,71 @@
+"""A table of experiments: arms that differ from a baseline by some settings, tried and measured alike.
+
+What is fixed before any run: the arms and what each is compared with, one primary measure, one list of trials for all
+arms. The trial with the best validation score is chosen for each arm by itself; the test split is asked once for each
+seed, by the chosen trial.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.recipe import Recipe, load_recipe
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a model gets of one split; row n of all fields is one image."""
+
+    names: list[str]
+    """Sample ids."""
+    values: list[float]
+    """The primary measure of each image: its mean over the images is the figure."""
+    clusters: list[str]
+    """What is resampled and permuted: images of one cluster are not independent."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of the page."""
+
+    name: str
+    settings: tuple[str, ...] = ()
+    """Overrides of the table's recipe."""
+    beside: str = "baseline"
+    """The arm that it differs from in one thing."""
+    asks: str = ""
+    """The question that the difference answers, in a few words."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Arms on one dataset."""
+
+    name: str
+    title: str
+    recipe: tuple[str, ...]
+    """Recipe arguments that all arms share."""
+    arms: tuple[Arm, ...]
+    """The baseline first."""
+    trials: tuple[tuple[str, ...], ...]
+    """Overrides tried for every arm alike."""
+    seeds: int
+    """Runs of each arm whose outcomes are averaged image by image."""
+    measure: Callable[..., Outcome]
+    """(model, dataset, reader, split) -> Outcome."""
+    unit: str
+    """Of the primary measure, in words."""
+
+    def run(self, arm: Arm, trial: int, seed: int) -> Recipe:
+        """The recipe of one run. Raises SettingsError."""
+        return load_recipe([*self.recipe, *arm.settings, *self.trials[trial], f"train.seed={seed}"])
+
+    def arm(self, name: str) -> Arm:
+        return next(one for one in self.arms if one.name == name)
+
+
+def averaged(outcomes: list[Outcome]) -> Outcome:
+    """The mean over seeds, image by image; all seeds see the same images."""
+    values = np.mean([one.values for one in outcomes], axis=0)
+    return Outcome(outcomes[0].names, values.tolist(), outcomes[0].clusters)
