@@ -1,6 +1,6 @@
 """The tables: what is asked on which data. One place for a new arm."""
 
-from pipelines.experiments.measures import recall_sum
+from pipelines.experiments.measures import recall_sum, species
 from pipelines.experiments.table import Arm, Table
 
 FLICKR8K = Table(
@@ -22,4 +22,24 @@ FLICKR8K = Table(
     measure=recall_sum,
     unit="rsum",
 )
-TABLES = {table.name: table for table in (FLICKR8K,)}
+CAMERA_TRAPS = Table(
+    name="camera-traps",
+    title="Camera traps, species at unseen places",
+    recipe=("camera-traps",),
+    arms=(
+        Arm("baseline", asks="the recipe: ITC with 512 stored keys, captioning beside it"),
+        Arm("no queue", ("model.queue.size=0",), asks="what the stored keys give"),
+        Arm("head dropout", ("model.head.dropout=0.5",), asks="do the heads know their training places by heart"),
+        Arm("species alike", ("train.class_power=0",), asks="does it help to see all species equally often"),
+    ),
+    trials=(
+        ("train.optimizer.learning_rate=5e-4",),
+        ("train.optimizer.learning_rate=2e-3",),
+        ("train.optimizer.learning_rate=5e-4", "train.optimizer.weight_decay=0.5"),
+        ("train.optimizer.learning_rate=5e-4", "model.temperature.initial=0.03"),
+    ),
+    seeds=3,
+    measure=species,
+    unit="species, micro %",
+)
+TABLES = {table.name: table for table in (FLICKR8K, CAMERA_TRAPS)}

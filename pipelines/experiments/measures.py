@@ -2,29 +2,35 @@
 
 import numpy as np
 
-from pipelines.dataset import Dataset
+from pipelines.errors import DataRefused
+from pipelines.evaluate.retrieval import ranked
+from pipelines.evaluate.species import named
+from pipelines.evaluate.subject import Subject
 from pipelines.experiments.table import Outcome
-from pipelines.gallery import Split, embed, gallery
-from pipelines.train.samples import SampleReader
-from xmodal.metrics.retrieval import dots, ranks
-from xmodal.model import CrossModalModel
+from xmodal.metrics.classification import hits
 
 KS = (1, 5, 10)
 
 
-def recall_sum(model: CrossModalModel, dataset: Dataset, reader: SampleReader, split: str) -> Outcome:
-    """What each image adds to rsum: its own recalls, and the mean recalls of its captions; captioned sets.
+def recall_sum(subject: Subject) -> Outcome:
+    """What each image of a captioned set adds to rsum: its own recalls, and the mean recalls of its captions.
 
-    rsum is the mean over images (every image of the set having as many captions); images are independent.
+    Where all images have as many captions, rsum is the mean over the images. Images are independent.
     """
-    found = embed(model, Split.of(dataset, reader, (split,)), model.temperature.value.device)
-    shown = gallery(found, reader.attributes)
-    i2t = ranks(dots(shown.images, shown.texts), shown.relevant_texts(), len(shown.images))
-    t2i = ranks(dots(shown.texts, shown.images), shown.relevant_images(), len(shown.texts))
-    values = np.zeros(len(shown.images))
-    texts = np.bincount(shown.owner.numpy(), minlength=len(values))
+    i2t, t2i = ranked(subject.gallery)
+    owner = subject.gallery.owner.numpy()
+    values, texts = np.zeros(len(subject.records)), np.bincount(owner, minlength=len(subject.records))
     for k in KS:
-        of_texts = np.bincount(shown.owner.numpy(), weights=t2i.recall(k), minlength=len(values))
-        values += 100 * (i2t.recall(k) + of_texts / texts)
-    names = [record["sample_id"] for record in found.records]
+        values += 100 * (i2t.recall(k) + np.bincount(owner, weights=t2i.recall(k), minlength=len(texts)) / texts)
+    names = [record["sample_id"] for record in subject.records]
     return Outcome(names, values.tolist(), names)
+
+
+def species(subject: Subject) -> Outcome:
+    """Whether each frame of a species that the training rows hold is called by it, 0 or 100; frames of one place are
+    one cluster. Raises DataRefused where there is none."""
+    found = named(subject)
+    if found is None or not found.images:
+        raise DataRefused(f"dataset {subject.dataset.name}: no {subject.split} frame of a species that was trained on")
+    names = [subject.records[n]["sample_id"] for n in found.images]
+    return Outcome(names, (100.0 * hits(found.truth, found.predicted)).tolist(), found.groups)

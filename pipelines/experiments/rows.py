@@ -6,13 +6,19 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
+
 from infra.storage import NotFound, Store
 from pipelines.dataset import Dataset
+from pipelines.evaluate.subject import Subject
 from pipelines.experiments.fit import fit
 from pipelines.experiments.table import Arm, Outcome, Table
 from pipelines.progress import Progress
+from pipelines.recipe import Recipe
 from pipelines.session import git_commit
 from pipelines.train.plan import sample_reader
+from xmodal.inference import Inference
+from xmodal.model import CrossModalModel
 
 
 @dataclass(frozen=True)
@@ -57,11 +63,16 @@ class Rows:
         images = recipe.train.epochs * self.dataset.counts["train"]
         with progress(f"{arm.name} {split} trial {trial} seed {seed}", total=images, unit="samples") as shown:
             model = fit(recipe, self.dataset, self.device, shown.update)
-        outcome = self.table.measure(model, self.dataset, sample_reader(recipe, self.dataset), split)
+        outcome = self.table.measure(self._subject(recipe, model, split))
         row = Row(outcome, time.monotonic() - begun, platform.processor() or platform.machine(), git_commit())
         own = {"arm": arm.name, "settings": arm.settings, "trial": trial, "seed": seed}
         self.store.put(self.key(arm, trial, seed, split), json.dumps(own | asdict(row)).encode())
         return row
+
+    def _subject(self, recipe: Recipe, model: CrossModalModel, split: str) -> Subject:
+        own, device = recipe.model_dump(mode="json"), torch.device(self.device)
+        answering = Inference(model, own, self.dataset.wordpiece(), {}, recipe.data.pixels, device)
+        return Subject.of(answering, self.dataset, sample_reader(recipe, self.dataset), split)
 
     def chosen(self, arm: Arm) -> int | None:
         """The trial with the best validation figure; None while one is missing."""

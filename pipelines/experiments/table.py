@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipelines.evaluate.subject import Subject
 from pipelines.recipe import Recipe, load_recipe
 
 
@@ -52,8 +53,7 @@ class Table:
     """Overrides tried for every arm alike."""
     seeds: int
     """Runs of each arm whose outcomes are averaged image by image."""
-    measure: Callable[..., Outcome]
-    """(model, dataset, reader, split) -> Outcome."""
+    measure: Callable[[Subject], Outcome]
     unit: str
     """Of the primary measure, in words."""
 

@@ -1,0 +1,154 @@
+"""Experiments: what is missing is run once, arms see the same images, tests and corrections against closed forms."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from infra.storage import open_store
+from pipelines.dataset import Dataset
+from pipelines.errors import DataRefused
+from pipelines.experiments import page
+from pipelines.experiments.__main__ import missing
+from pipelines.experiments.arms import TABLES
+from pipelines.experiments.compare import difference, holm, sign_flip
+from pipelines.experiments.measures import recall_sum, species
+from pipelines.experiments.rows import Rows
+from pipelines.experiments.table import Arm, Outcome, Table, averaged
+from pipelines.recipe import load_recipe
+from tests.pipelines.road import prepared, write_recipe
+from xmodal.settings import SettingsError
+
+NAMES = [f"image {n}" for n in range(12)]
+ARMS = (Arm("baseline"), Arm("+ queue", ("model.queue.size=14",), asks="does it help"))
+
+
+def outcome(*values: float, clusters: list[str] | None = None) -> Outcome:
+    return Outcome(NAMES[: len(values)], list(values), clusters or NAMES[: len(values)])
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Rows:
+    """A table of two arms, two trials and two seeds over the tiny survey."""
+    folder = tmp_path_factory.mktemp("experiments")
+    root = str(folder / "root")
+    changes = {"split": {"kind": "place", "val": 0.3, "test": 0.3, "seed": 3}}
+    recipe = prepared(root, data=changes, train={"epochs": 1})
+    path = write_recipe(folder / "tiny.yaml", f"{root}/archive", root, data=changes, train={"epochs": 1})
+    trials = (("train.optimizer.learning_rate=1e-3",), ("train.optimizer.learning_rate=1e-2",))
+    table = Table("tiny", "Tiny", (str(path),), ARMS, trials, 2, species, "micro %")
+    store = recipe.compute.store()
+    return Rows(store, table, Dataset.open(store, recipe.data.name), "cpu")
+
+
+def test_only_what_is_missing_is_run(rows: Rows) -> None:
+    """The trials of an arm, then its chosen one on the test split: seed by seed, and nothing a second time."""
+    ran = []
+    for arm, trial, seed, split in missing(rows):
+        rows.make(arm, trial, seed, split)
+        ran.append((arm.name, split, seed))
+        assert len(ran) <= 8
+    first = [(name, *rest) for name in ("baseline", "+ queue") for rest in (("val", 0), ("val", 0), ("test", 0))]
+    assert ran == [*first, ("baseline", "test", 1), ("+ queue", "test", 1)]
+    assert list(missing(rows)) == []
+    tried = [rows.found(ARMS[0], trial, 0, "val") for trial in (0, 1)]
+    figures = [row.figure for row in tried if row is not None]
+    assert rows.chosen(ARMS[0]) == figures.index(max(figures))
+    text = page.section(rows)
+    assert "| baseline |" in text and "| + queue |" in text and "does it help" in text and "Not run yet" not in text
+
+
+def test_a_run_is_the_same_again(rows: Rows) -> None:
+    once, twice = (rows.make(ARMS[1], 0, 0, "val").outcome for _ in range(2))
+    assert once == twice
+    stored = json.loads(rows.store.read(rows.key(ARMS[1], 0, 0, "val")))
+    assert stored["settings"] == ["model.queue.size=14"] and len(stored["outcome"]["values"]) == len(once.names)
+
+
+def test_arms_that_have_not_run_are_said_to_be_missing(rows: Rows, tmp_path: Path) -> None:
+    fresh = replace(rows, store=open_store(str(tmp_path)))
+    assert "Not run yet: baseline, + queue." in page.section(fresh)
+
+
+def test_a_survey_without_a_known_species_in_the_split_is_refused(rows: Rows) -> None:
+    """No measure of nothing: a table over such a split stops."""
+    unlabelled = replace(rows, table=replace(rows.table, measure=lambda subject: species(_without_taxa(subject))))
+    with pytest.raises(DataRefused, match="no val frame of a species"):
+        unlabelled.make(ARMS[0], 0, 0, "val")
+
+
+def _without_taxa(subject):
+    records = [record | {"taxon_rank": "genus"} for record in subject.records]
+    return replace(subject, embedded=replace(subject.embedded, records=records))
+
+
+def test_every_shipped_table_is_a_valid_recipe_in_every_arm_and_trial() -> None:
+    for table in TABLES.values():
+        names = [arm.name for arm in table.arms]
+        assert len(set(names)) == len(names) and all(arm.beside in names for arm in table.arms)
+        prints = {table.run(arm, trial, 0).fingerprint() for arm in table.arms for trial in range(len(table.trials))}
+        assert len(prints) == len(table.arms) * len(table.trials)
+
+
+def test_a_mistake_in_an_arm_is_one_line() -> None:
+    table = replace(TABLES["flickr8k"], arms=(Arm("typo", ("model.queu.size=3",)),))
+    with pytest.raises(SettingsError, match="queue"):
+        table.run(table.arms[0], 0, 0)
+
+
+def test_holm_against_the_definition() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == [] and holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_sign_flips_know_that_a_cluster_is_one_observation() -> None:
+    """Twelve gaps of one sign: 2 of 4,096 sign patterns reach the sum; in two clusters 2 of 4 do."""
+    up, flat = outcome(*[1.0] * 12), outcome(*[0.0] * 12)
+    assert sign_flip(up, flat) == pytest.approx(2 / 4096, abs=5e-4)
+    clusters = ["left"] * 6 + ["right"] * 6
+    assert sign_flip(replace(up, clusters=clusters), replace(flat, clusters=clusters)) == pytest.approx(0.5, abs=0.02)
+    assert sign_flip(flat, flat) == 1.0
+
+
+def test_differences_are_of_the_same_images() -> None:
+    found = difference(outcome(3.0, 5.0), outcome(1.0, 4.0))
+    assert found.value == 1.5
+    with pytest.raises(ValueError, match="different images"):
+        difference(outcome(1.0), outcome(1.0, 2.0))
+    assert averaged([outcome(1.0, 2.0), outcome(3.0, 2.0)]).values == [2.0, 2.0]
+
+
+def test_recall_sum_is_rsum_image_by_image(rows: Rows) -> None:
+    """The mean over images equals rsum where every image has one text."""
+    recipe = load_recipe(rows.table.recipe)
+    assert recipe.train.epochs == 1
+    seen: list[float] = []
+
+    def both(subject) -> Outcome:
+        from pipelines.evaluate.retrieval import ranked
+        from xmodal.metrics.retrieval import rsum
+
+        own = subject.gallery
+        first = {int(image): text for text, image in reversed(list(enumerate(own.owner.tolist())))}
+        texts = list(first.values())
+        images = list(first)
+        small = replace(
+            own,
+            images=own.images[images],
+            image_codes=own.image_codes[images],
+            texts=own.texts[texts],
+            text_codes=own.text_codes[texts],
+            captions=[own.captions[n] for n in texts],
+            owner=own.owner[texts].clone().apply_(images.index),
+            captioned=True,
+        )
+        records = [subject.records[n] for n in images]
+        cut = replace(subject, gallery=small, embedded=replace(subject.embedded, records=records))
+        found = recall_sum(cut)
+        seen.extend([float(np.mean(found.values)), rsum(*ranked(small))])
+        return found
+
+    replace(rows, table=replace(rows.table, measure=both)).make(ARMS[0], 0, 0, "val")
+    assert seen[0] == pytest.approx(seen[1])
