@@ -1,7 +1,7 @@
 """A checkpoint: one directory that holds everything a run is, in safetensors and JSON, without pickle.
 
     model.safetensors       query encoder, temperature, tasks    recipe.yaml       the recipe, itself a recipe
-    key.safetensors         key encoder                          wordpiece.json    caption vocabulary
+    key.safetensors         key encoder, averages of tasks       wordpiece.json    caption vocabulary
     queue.safetensors       every column of the queue            attributes.json   attribute vocabulary
     optimizer.safetensors   moments; optimizer.json the rest     state.json        step, history, provenance
     rng.json                generators of every rank             manifest.json     size and sha256 of each
@@ -32,7 +32,6 @@ MOMENTUM = ("key.safetensors", "queue.safetensors")
 OPTIMIZER = ("optimizer.safetensors", "optimizer.json")
 DOCUMENTS = ("recipe.yaml", "wordpiece.json", "attributes.json", "state.json", "rng.json")
 FILES = (*WEIGHTS, *MOMENTUM, *OPTIMIZER, *DOCUMENTS)
-KEY = "key."
 
 
 class Damaged(Exception):
@@ -187,8 +186,9 @@ def _check_identities(folder: Path, model: CrossModalModel) -> None:
 
 
 def _weights(model: CrossModalModel, name: str) -> dict[str, Tensor]:
-    """The part of the model's state that the file `name` holds."""
-    return {key: one for key, one in model.state_dict().items() if key.startswith(KEY) == (name == "key.safetensors")}
+    """The part of the model's state that the file `name` holds: averages stand in one of their own."""
+    keys, wanted = tuple(f"{place}." for place in model.key_encoders), name == "key.safetensors"
+    return {key: one for key, one in model.state_dict().items() if key.startswith(keys) == wanted}
 
 
 def _load_model(folder: Path, model: CrossModalModel, names: tuple[str, ...]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from xmodal.batch import Batch
@@ -20,7 +20,7 @@ from xmodal.encoders.vit import ViT
 from xmodal.encodings import Encodings, Tower, Towers
 from xmodal.enhance import EnhancerSettings
 from xmodal.heads import HeadSettings, Linear, Standardise, pooled
-from xmodal.momentum import MomentumSettings
+from xmodal.momentum import KeyEncoder, MomentumSettings
 from xmodal.queue import Keys, QueueSettings
 from xmodal.settings import Settings
 from xmodal.sizes import Sizes
@@ -58,6 +58,12 @@ class ModelSettings(Settings):
     caption_length: int = Field(default=24, ge=3)
     """Most WordPiece pieces of a caption (C), [CLS] and [SEP] included."""
 
+    @model_validator(mode="after")
+    def _prototypes_have_rows(self) -> "ModelSettings":
+        if self.tasks.anchor is not None and self.queue.size == 0:
+            raise ValueError("tasks.anchor takes its prototypes from the queue, and queue.size is 0")
+        return self
+
 
 class CrossModalModel(nn.Module):
     """Query and key encoders, temperature, tasks, and the queue (which is no part of the module tree)."""
@@ -73,7 +79,8 @@ class CrossModalModel(nn.Module):
         )
         self.key = settings.momentum.build(self.query)
         self.temperature = settings.temperature.build()
-        sizes = Sizes(image.width, text.width, len(wordpiece), settings.caption_length, seed)
+        lengths = (len(wordpiece), settings.caption_length)
+        sizes = Sizes(image.width, text.width, *lengths, seed, attributes, settings.momentum)
         self.tasks = settings.tasks.build(sizes)
         self.queue = settings.queue.build(settings.embed_dim, attributes)
         self.fresh_keys: list[Keys] = []
@@ -91,9 +98,10 @@ class CrossModalModel(nn.Module):
         return losses
 
     def after_step(self, step: int) -> None:
-        """After optimizer step `step` (0-based): the key encoder follows, then the queue takes the step's keys."""
+        """After optimizer step `step` (0-based): key encoders follow, then the queue takes the step's keys."""
         self.temperature.clamp()
-        self.key.follow(self.query, step)
+        for key in self.key_encoders.values():
+            key.follow(key.query, step)
         for keys in self.fresh_keys:
             self.queue.push(keys, step)
         self.fresh_keys.clear()
@@ -110,6 +118,11 @@ class CrossModalModel(nn.Module):
             "temperature": self.temperature.value.item(),
             **self.query.enhancer_metrics(),
         }
+
+    @property
+    def key_encoders(self) -> dict[str, KeyEncoder]:
+        """The key encoder, and the averages that tasks have of their own modules, by their place in the model."""
+        return {name: one for name, one in self.named_modules() if isinstance(one, KeyEncoder)}
 
     @property
     def standardised(self) -> list[Standardise]:
@@ -136,8 +149,9 @@ class CrossModalModel(nn.Module):
         self.restart_momentum()
 
     def restart_momentum(self) -> None:
-        """The key encoder becomes equal to the query encoder and the queue empty: after weights came from elsewhere."""
-        self.key.reset(self.query)
+        """Key encoders become equal to what they follow and the queue empty: after weights came from elsewhere."""
+        for key in self.key_encoders.values():
+            key.reset(key.query)
         self.queue.clear()
 
     @property

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from xmodal.momentum import MomentumSettings
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -17,3 +19,7 @@ class Sizes:
     """C, most pieces of a caption."""
     seed: int
     """Key of every random draw the task makes."""
+    attributes: int
+    """A, attributes that codes are of."""
+    momentum: MomentumSettings
+    """How a task's own average, where it has one, follows."""
