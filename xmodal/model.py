@@ -3,7 +3,7 @@ the queue takes the batch's keys.
 
     losses = model(batch)                       # forward changes no state
     weighted sum; backward; optimizer.step()
-    model.after_step(step)                      # average first, then push: the order is fixed here
+    model.after_step(step)                      # average, refresh, push: the order is fixed here
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from xmodal import refresh
 from xmodal.batch import Batch
 from xmodal.encoders import ImageEncoderSettings, TextEncoderSettings
 from xmodal.encoders.transformer import Transformer
@@ -78,6 +79,7 @@ class CrossModalModel(nn.Module):
             Tower(text, settings.text.frozen, settings.embed_dim, settings.head, settings.text_enhance),
         )
         self.key = settings.momentum.build(self.query)
+        self.refresh = refresh.build(settings.queue.refresh, self.key)
         self.temperature = settings.temperature.build()
         lengths = (len(wordpiece), settings.caption_length)
         sizes = Sizes(image.width, text.width, *lengths, seed, attributes, settings.momentum)
@@ -95,13 +97,16 @@ class CrossModalModel(nn.Module):
         losses = {name: task(encodings) + unused for name, task in self.tasks.items()}
         if self.training and torch.is_grad_enabled():
             self.fresh_keys.append(encodings.gathered)
+            self.refresh.remember(batch, encodings.layout)
         return losses
 
     def after_step(self, step: int) -> None:
-        """After optimizer step `step` (0-based): key encoders follow, then the queue takes the step's keys."""
+        """After optimizer step `step` (0-based): key encoders follow, stored keys may be refreshed, then the queue
+        takes the step's keys."""
         self.temperature.clamp()
         for key in self.key_encoders.values():
             key.follow(key.query, step)
+        self.refresh(self.queue, step)
         for keys in self.fresh_keys:
             self.queue.push(keys, step)
         self.fresh_keys.clear()
@@ -117,6 +122,7 @@ class CrossModalModel(nn.Module):
             "queue/age": float(age),
             "temperature": self.temperature.value.item(),
             **self.query.enhancer_metrics(),
+            **self.refresh.metrics(),
         }
 
     @property

@@ -36,6 +36,7 @@ MODELS = {
         },
         "image_enhance": [{"kind": "residual_attention", "heads": 2}],
         "text_enhance": [{"kind": "residual_mask", "heads": 2}],
+        "queue": {"size": 10, "refresh": {"every": 2}},
     },
     "none, short queue": {
         "tasks": {"itc": {"fn_policy": "none"}, "lm": {"decoder": tiny.FUSION}},
