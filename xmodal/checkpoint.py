@@ -71,7 +71,7 @@ def save(
     }
     for name, text in texts.items():
         (folder / name).write_bytes(text.encode())
-    _write_manifest(folder, model.identities)
+    _write_manifest(folder, model.identities | model.teachers)
 
 
 def verify(directory: str | Path, names: Iterable[str] = FILES) -> None:
@@ -96,7 +96,7 @@ def restore(directory: str | Path, *, model: CrossModalModel, optimizer: Optimiz
     """
     folder = Path(directory)
     verify(folder)
-    _check_identities(folder, model)
+    _check_identities(folder, model.identities | model.teachers)
     _load_model(folder, model, ("model.safetensors", "key.safetensors"))
     with _fitting(folder / "queue.safetensors"):
         model.queue.load(tensor_file.read(folder / "queue.safetensors"))
@@ -111,7 +111,7 @@ def load_weights(directory: str | Path, model: CrossModalModel) -> None:
     inference and for a warm start. Reads no other file. Raises Damaged."""
     folder = Path(directory)
     verify(folder, WEIGHTS)
-    _check_identities(folder, model)
+    _check_identities(folder, model.identities)
     _load_model(folder, model, WEIGHTS)
     model.restart_momentum()
 
@@ -177,9 +177,9 @@ def _read(folder: Path, name: str) -> bytes:
         raise Missing(f"{folder / name}: this file of the checkpoint cannot be read ({error.strerror})") from None
 
 
-def _check_identities(folder: Path, model: CrossModalModel) -> None:
+def _check_identities(folder: Path, identities: dict[str, str]) -> None:
     saved = _manifest(folder)["encoders"]
-    for name, identity in model.identities.items():
+    for name, identity in identities.items():
         if saved.get(name) != identity:
             held = saved.get(name)
             raise Damaged(f"{folder / MANIFEST}: trained on {name} encoder {held}, this model's is {identity}")

@@ -26,6 +26,7 @@ from xmodal.queue import Keys, QueueSettings
 from xmodal.settings import Settings
 from xmodal.sizes import Sizes
 from xmodal.tasks import Tasks
+from xmodal.tasks.distil import Distilling
 from xmodal.temperature import TemperatureSettings
 from xmodal.wordpiece import WordPiece
 
@@ -82,7 +83,7 @@ class CrossModalModel(nn.Module):
         self.refresh = refresh.build(settings.queue.refresh, self.key)
         self.temperature = settings.temperature.build()
         lengths = (len(wordpiece), settings.caption_length)
-        sizes = Sizes(image.width, text.width, *lengths, seed, attributes, settings.momentum)
+        sizes = Sizes(image.width, text.width, *lengths, seed, attributes, settings.momentum, wordpiece)
         self.tasks = settings.tasks.build(sizes)
         self.queue = settings.queue.build(settings.embed_dim, attributes)
         self.fresh_keys: list[Keys] = []
@@ -165,6 +166,11 @@ class CrossModalModel(nn.Module):
         """Identity of each frozen encoder, whose weights are no part of a checkpoint."""
         towers = {"image": (self.settings.image, self.query.image), "text": (self.settings.text, self.query.text)}
         return {name: tower.encoder.identity() for name, (settings, tower) in towers.items() if settings.frozen}
+
+    @property
+    def teachers(self) -> dict[str, str]:
+        """Identity of the teacher that the model started from; a resume needs the same, inference needs none."""
+        return {f"{name} teacher": one.identity() for name, one in self.tasks.items() if isinstance(one, Distilling)}
 
     @torch.no_grad()
     def encode_image(self, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from xmodal.momentum import MomentumSettings
+from xmodal.wordpiece import WordPiece
 
 
 @dataclass(frozen=True)
@@ -23,3 +24,5 @@ class Sizes:
     """A, attributes that codes are of."""
     momentum: MomentumSettings
     """How a task's own average, where it has one, follows."""
+    wordpiece: WordPiece
+    """The caption vocabulary."""

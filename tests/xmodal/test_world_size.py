@@ -89,7 +89,8 @@ def test_workers_change_nothing(world: World, name: str, kind: str) -> None:
 
 def test_the_batches_above_exercise_what_they_should() -> None:
     recap = run(SPLITS["one"], MODELS["recap"])
-    assert recap[0]["anchor"] == recap[0]["cons"] == 0 and recap[-1]["anchor"] > 0 and recap[-1]["cons"] > 0
+    assert recap[0]["anchor"] == 0 and recap[-1]["anchor"] > 0
+    assert abs(recap[0]["cons"]) < 1e-6 < 1e-5 < recap[-1]["cons"]
     trace = run(SPLITS["one"], MODELS["mask"])
     assert all(step["itm"] > 0 and step["lm"] > 0 and step["itc"] > 0 for step in trace)
     assert int(trace[-1]["queue/total"]) == ROWS * STEPS - 2

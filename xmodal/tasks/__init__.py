@@ -15,6 +15,7 @@ from xmodal.tasks.anchor import Anchor
 from xmodal.tasks.captioning import LM
 from xmodal.tasks.consistency import Cons
 from xmodal.tasks.contrastive import ITC
+from xmodal.tasks.distil import Distil
 from xmodal.tasks.matching import ITM
 
 
@@ -31,6 +32,8 @@ class Tasks(Settings):
     """Query vectors stay near the key vectors of the same input."""
     anchor: Anchor | None = None
     """Texts move towards the images of their species."""
+    distil: Distil | None = None
+    """The first samples pull the encoders towards a teacher."""
 
     @model_validator(mode="after")
     def _at_least_one(self) -> "Tasks":
