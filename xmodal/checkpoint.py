@@ -1,7 +1,7 @@
 """A checkpoint: one directory that holds everything a run is, in safetensors and JSON, without pickle.
 
     model.safetensors       query encoder, temperature, tasks    recipe.yaml       the recipe, itself a recipe
-    key.safetensors         key encoder                          wordpiece.json    caption vocabulary
+    key.safetensors         key encoder, averages of tasks       wordpiece.json    caption vocabulary
     queue.safetensors       every column of the queue            attributes.json   attribute vocabulary
     optimizer.safetensors   moments; optimizer.json the rest     state.json        step, history, provenance
     rng.json                generators of every rank             manifest.json     size and sha256 of each
@@ -32,7 +32,6 @@ MOMENTUM = ("key.safetensors", "queue.safetensors")
 OPTIMIZER = ("optimizer.safetensors", "optimizer.json")
 DOCUMENTS = ("recipe.yaml", "wordpiece.json", "attributes.json", "state.json", "rng.json")
 FILES = (*WEIGHTS, *MOMENTUM, *OPTIMIZER, *DOCUMENTS)
-KEY = "key."
 
 
 class Damaged(Exception):
@@ -72,7 +71,7 @@ def save(
     }
     for name, text in texts.items():
         (folder / name).write_bytes(text.encode())
-    _write_manifest(folder, model.identities)
+    _write_manifest(folder, model.identities | model.teachers)
 
 
 def verify(directory: str | Path, names: Iterable[str] = FILES) -> None:
@@ -97,7 +96,7 @@ def restore(directory: str | Path, *, model: CrossModalModel, optimizer: Optimiz
     """
     folder = Path(directory)
     verify(folder)
-    _check_identities(folder, model)
+    _check_identities(folder, model.identities | model.teachers)
     _load_model(folder, model, ("model.safetensors", "key.safetensors"))
     with _fitting(folder / "queue.safetensors"):
         model.queue.load(tensor_file.read(folder / "queue.safetensors"))
@@ -112,7 +111,7 @@ def load_weights(directory: str | Path, model: CrossModalModel) -> None:
     inference and for a warm start. Reads no other file. Raises Damaged."""
     folder = Path(directory)
     verify(folder, WEIGHTS)
-    _check_identities(folder, model)
+    _check_identities(folder, model.identities)
     _load_model(folder, model, WEIGHTS)
     model.restart_momentum()
 
@@ -178,17 +177,18 @@ def _read(folder: Path, name: str) -> bytes:
         raise Missing(f"{folder / name}: this file of the checkpoint cannot be read ({error.strerror})") from None
 
 
-def _check_identities(folder: Path, model: CrossModalModel) -> None:
+def _check_identities(folder: Path, identities: dict[str, str]) -> None:
     saved = _manifest(folder)["encoders"]
-    for name, identity in model.identities.items():
+    for name, identity in identities.items():
         if saved.get(name) != identity:
             held = saved.get(name)
             raise Damaged(f"{folder / MANIFEST}: trained on {name} encoder {held}, this model's is {identity}")
 
 
 def _weights(model: CrossModalModel, name: str) -> dict[str, Tensor]:
-    """The part of the model's state that the file `name` holds."""
-    return {key: one for key, one in model.state_dict().items() if key.startswith(KEY) == (name == "key.safetensors")}
+    """The part of the model's state that the file `name` holds: averages stand in one of their own."""
+    keys, wanted = tuple(f"{place}." for place in model.key_encoders), name == "key.safetensors"
+    return {key: one for key, one in model.state_dict().items() if key.startswith(keys) == wanted}
 
 
 def _load_model(folder: Path, model: CrossModalModel, names: tuple[str, ...]) -> None:

@@ -3,27 +3,30 @@ the queue takes the batch's keys.
 
     losses = model(batch)                       # forward changes no state
     weighted sum; backward; optimizer.step()
-    model.after_step(step)                      # average first, then push: the order is fixed here
+    model.after_step(step)                      # average, refresh, push: the order is fixed here
 """
 
 from collections.abc import Callable
 from typing import Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from xmodal import refresh
 from xmodal.batch import Batch
 from xmodal.encoders import ImageEncoderSettings, TextEncoderSettings
 from xmodal.encoders.transformer import Transformer
 from xmodal.encoders.vit import ViT
 from xmodal.encodings import Encodings, Tower, Towers
+from xmodal.enhance import EnhancerSettings
 from xmodal.heads import HeadSettings, Linear, Standardise, pooled
-from xmodal.momentum import MomentumSettings
+from xmodal.momentum import KeyEncoder, MomentumSettings
 from xmodal.queue import Keys, QueueSettings
 from xmodal.settings import Settings
 from xmodal.sizes import Sizes
 from xmodal.tasks import Tasks
+from xmodal.tasks.distil import Distilling
 from xmodal.temperature import TemperatureSettings
 from xmodal.wordpiece import WordPiece
 
@@ -42,6 +45,10 @@ class ModelSettings(Settings):
     """Image encoder."""
     text: TextEncoderSettings = Transformer(kind="transformer")
     """Text encoder."""
+    image_enhance: tuple[EnhancerSettings, ...] = ()
+    """What is done to the image encoder's tokens before the head and the tasks see them, in order."""
+    text_enhance: tuple[EnhancerSettings, ...] = ()
+    """The same of the text encoder's tokens."""
     momentum: MomentumSettings = MomentumSettings()
     """How the key encoder follows the query encoder."""
     queue: QueueSettings = QueueSettings()
@@ -53,6 +60,12 @@ class ModelSettings(Settings):
     caption_length: int = Field(default=24, ge=3)
     """Most WordPiece pieces of a caption (C), [CLS] and [SEP] included."""
 
+    @model_validator(mode="after")
+    def _prototypes_have_rows(self) -> "ModelSettings":
+        if self.tasks.anchor is not None and self.queue.size == 0:
+            raise ValueError("tasks.anchor takes its prototypes from the queue, and queue.size is 0")
+        return self
+
 
 class CrossModalModel(nn.Module):
     """Query and key encoders, temperature, tasks, and the queue (which is no part of the module tree)."""
@@ -63,12 +76,14 @@ class CrossModalModel(nn.Module):
         self.settings, self.weights = settings, settings.tasks.weights
         image, text = settings.image.build(), settings.text.build(wordpiece)
         self.query = Towers(
-            Tower(image, settings.image.frozen, settings.embed_dim, settings.head),
-            Tower(text, settings.text.frozen, settings.embed_dim, settings.head),
+            Tower(image, settings.image.frozen, settings.embed_dim, settings.head, settings.image_enhance),
+            Tower(text, settings.text.frozen, settings.embed_dim, settings.head, settings.text_enhance),
         )
         self.key = settings.momentum.build(self.query)
+        self.refresh = refresh.build(settings.queue.refresh, self.key)
         self.temperature = settings.temperature.build()
-        sizes = Sizes(image.width, text.width, len(wordpiece), settings.caption_length, seed)
+        lengths = (len(wordpiece), settings.caption_length)
+        sizes = Sizes(image.width, text.width, *lengths, seed, attributes, settings.momentum, wordpiece)
         self.tasks = settings.tasks.build(sizes)
         self.queue = settings.queue.build(settings.embed_dim, attributes)
         self.fresh_keys: list[Keys] = []
@@ -83,18 +98,23 @@ class CrossModalModel(nn.Module):
         losses = {name: task(encodings) + unused for name, task in self.tasks.items()}
         if self.training and torch.is_grad_enabled():
             self.fresh_keys.append(encodings.gathered)
+            self.refresh.remember(batch, encodings.layout)
         return losses
 
     def after_step(self, step: int) -> None:
-        """After optimizer step `step` (0-based): the key encoder follows, then the queue takes the step's keys."""
+        """After optimizer step `step` (0-based): key encoders follow, stored keys may be refreshed, then the queue
+        takes the step's keys."""
         self.temperature.clamp()
-        self.key.follow(self.query, step)
+        for key in self.key_encoders.values():
+            key.follow(key.query, step)
+        self.refresh(self.queue, step)
         for keys in self.fresh_keys:
             self.queue.push(keys, step)
         self.fresh_keys.clear()
 
     def state_metrics(self, step: int) -> dict[str, float]:
-        """Coefficient, queue fill, age and staleness of the oldest key, temperature, before optimizer step `step`."""
+        """Coefficient, queue fill, age and staleness of the oldest key, temperature, and what the enhancers tell,
+        before optimizer step `step`."""
         coefficient, age = self.settings.momentum.at(step), self.queue.age(step)
         return {
             "momentum/coefficient": coefficient,
@@ -102,7 +122,14 @@ class CrossModalModel(nn.Module):
             "queue/fill": len(self.queue) / max(1, self.queue.size),
             "queue/age": float(age),
             "temperature": self.temperature.value.item(),
+            **self.query.enhancer_metrics(),
+            **self.refresh.metrics(),
         }
+
+    @property
+    def key_encoders(self) -> dict[str, KeyEncoder]:
+        """The key encoder, and the averages that tasks have of their own modules, by their place in the model."""
+        return {name: one for name, one in self.named_modules() if isinstance(one, KeyEncoder)}
 
     @property
     def standardised(self) -> list[Standardise]:
@@ -129,8 +156,9 @@ class CrossModalModel(nn.Module):
         self.restart_momentum()
 
     def restart_momentum(self) -> None:
-        """The key encoder becomes equal to the query encoder and the queue empty: after weights came from elsewhere."""
-        self.key.reset(self.query)
+        """Key encoders become equal to what they follow and the queue empty: after weights came from elsewhere."""
+        for key in self.key_encoders.values():
+            key.reset(key.query)
         self.queue.clear()
 
     @property
@@ -138,6 +166,11 @@ class CrossModalModel(nn.Module):
         """Identity of each frozen encoder, whose weights are no part of a checkpoint."""
         towers = {"image": (self.settings.image, self.query.image), "text": (self.settings.text, self.query.text)}
         return {name: tower.encoder.identity() for name, (settings, tower) in towers.items() if settings.frozen}
+
+    @property
+    def teachers(self) -> dict[str, str]:
+        """Identity of the teacher that the model started from; a resume needs the same, inference needs none."""
+        return {f"{name} teacher": one.identity() for name, one in self.tasks.items() if isinstance(one, Distilling)}
 
     @torch.no_grad()
     def encode_image(self, x: Tensor) -> Tensor:

@@ -38,16 +38,39 @@ class MomentumSettings(Settings):
         return KeyEncoder(query, self)
 
 
+class Distillation(Settings):
+    """Momentum distillation (ALBEF, Li et al., NeurIPS 2021, section 3.3): targets are softened by what the key encoder
+    says."""
+
+    alpha: float = Field(default=0.4, gt=0, le=1)
+    """Share of the key encoder's softmax in the targets, after the ramp."""
+    ramp: int = Field(default=0, ge=0)
+    """Samples over which the share rises from 0 to alpha."""
+
+    def share(self, samples: int) -> float:
+        """alpha after `samples` samples."""
+        return self.alpha * min(1.0, (samples + 1) / (self.ramp + 1))
+
+
 class KeyEncoder(nn.Module, Generic[Query]):
-    """A float32 copy of `query`, in `encoder`, that learns by averaging alone: no gradient reaches it."""
+    """A float32 copy of `query`, in `encoder`, that learns by averaging alone: no gradient reaches it.
+
+    A task may own one too, of its own modules: the model makes all of them follow, and a checkpoint keeps them apart.
+    """
 
     encoder: Query
 
     def __init__(self, query: Query, settings: MomentumSettings):
         super().__init__()
         self.settings = settings
+        self._query = (query,)  # in a tuple: it is no part of this module
         self.encoder = copy.deepcopy(query).float().requires_grad_(False)
         self.train(False)
+
+    @property
+    def query(self) -> Query:
+        """What this is the average of."""
+        return self._query[0]
 
     def train(self, mode: bool = True) -> Self:
         """Follows the model's mode only where `key_dropout` asks for it."""

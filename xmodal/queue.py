@@ -11,17 +11,34 @@ from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from xmodal.settings import Settings
 
 
+class Refresh(Settings):
+    """Residual attention refresh of stored keys (see `xmodal.refresh`)."""
+
+    every: int = Field(default=8, ge=1)
+    """Steps of a window (R): at its end stored keys are moved by what the key encoder moved in it."""
+    temperature: float = Field(default=0.05, gt=0)
+    """tau_r, divisor of similarities between stored keys and the step's rows."""
+
+
 class QueueSettings(Settings):
-    """Length of the queue."""
+    """Length of the queue, and what becomes of its rows."""
 
     size: int = Field(default=4096, ge=0)
     """Keys kept of each modality (K, `queue_size`); 0 = in-batch candidates only."""
+    refresh: Refresh | None = None
+    """Refresh of stored keys as the key encoder moves; without it they stay as they were written."""
+
+    @model_validator(mode="after")
+    def _something_to_refresh(self) -> "QueueSettings":
+        if self.refresh is not None and self.size == 0:
+            raise ValueError("refresh moves stored keys, and size 0 stores none")
+        return self
 
     def build(self, embed_dim: int, attributes: int) -> "FeatureQueue":
         return FeatureQueue(self.size, embed_dim, attributes)

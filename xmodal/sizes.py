@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from xmodal.momentum import MomentumSettings
+from xmodal.wordpiece import WordPiece
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -17,3 +20,9 @@ class Sizes:
     """C, most pieces of a caption."""
     seed: int
     """Key of every random draw the task makes."""
+    attributes: int
+    """A, attributes that codes are of."""
+    momentum: MomentumSettings
+    """How a task's own average, where it has one, follows."""
+    wordpiece: WordPiece
+    """The caption vocabulary."""

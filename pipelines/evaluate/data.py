@@ -15,8 +15,12 @@ from pipelines.report.content import About, Curves, Data, LedgerRow, Map, SplitR
 from pipelines.report.embedding_map import project
 from xmodal.settings import dump_yaml
 
-CURVES = ("train/loss", "train/itc", "train/itm", "train/lm", "val/score", "val/rsum", "val/i2t/r1", "val/t2i/r1",
-          "queue/fill", "momentum/coefficient", "temperature", "time/samples_per_second", "time/data_wait")  # fmt: skip
+CURVES = (
+    *(f"train/{name}" for name in ("loss", "itc", "itm", "lm", "cons", "anchor", "distil")),
+    *("val/score", "val/rsum", "val/i2t/r1", "val/t2i/r1"),
+    *(f"queue/{name}" for name in ("fill", "drift", "leak_image", "leak_text")),
+    *("momentum/coefficient", "momentum/staleness", "temperature", "time/samples_per_second", "time/data_wait"),
+)
 LIBRARIES = ("torch", "ray", "transformers", "mlflow", "pyarrow", "xmodal")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipelines.dataset import Dataset
 from pipelines.evaluate import language, retrieval
+from pipelines.evaluate.claims import claims
 from pipelines.evaluate.data import about, curves, data_section, embedding_map
 from pipelines.evaluate.protocol import protocol
 from pipelines.evaluate.subject import Subject
@@ -43,14 +44,14 @@ def evaluate(checkpoint: str, overrides: tuple[str, ...], root: str | None, repo
     report.write_text(render(content), encoding="utf-8")
     figures = every_figure(content)
     log_evaluation(recipe, model.state["mlflow_run_id"], model.state["step"], figures, report)
-    return json.dumps([asdict(one) for one in figures], indent=1) if as_json else _table(figures, report)
+    return json.dumps([asdict(one) for one in figures], indent=1) if as_json else _table(figures, content, report)
 
 
 def report_content(subject: Subject, recipe: Recipe) -> ReportContent:
     """Everything measured, section by section."""
     sections = protocol(subject)
     caption_figures, captions = language.captions(subject)
-    measures = retrieval.retrieval(subject) + caption_figures + language.space(subject)
+    measures = [*retrieval.retrieval(subject), *caption_figures, *language.space(subject), claims(subject)]
     main = retrieval.headline(subject.split, subject.gallery, subject.groups, subject.text_groups)
     untrained = _untrained(subject, recipe)
     measures[0] = replace(measures[0], figures=[*measures[0].figures, untrained])
@@ -99,8 +100,8 @@ def every_figure(content: ReportContent) -> list[Figure]:
     return list(found.values())
 
 
-def _table(figures: list[Figure], report: Path) -> str:
-    """Columns that have nothing to say are left out."""
+def _table(figures: list[Figure], content: ReportContent, report: Path) -> str:
+    """Columns that have nothing to say are left out; below, what could not be measured."""
     columns = {
         "figure": [one.name for one in figures],
         "value": [number(one.value, one.unit) for one in figures],
@@ -112,4 +113,5 @@ def _table(figures: list[Figure], report: Path) -> str:
     widths = [max(map(len, column)) for column in shown]
     names, *others = ([cell.rjust(width) for cell in column] for column, width in zip(shown, widths, strict=True))
     lines = ("  ".join([name.strip().ljust(widths[0]), *cells]) for name, *cells in zip(names, *others, strict=True))
-    return "\n".join([*lines, f"report: {report}"])
+    missing = [f"not measurable here: {line}" for group in content.measures.groups for line in group.missing]
+    return "\n".join([*lines, *missing, f"report: {report}"])

@@ -12,17 +12,13 @@ from xmodal.metrics.captions import score
 
 SHOWN = 12
 """Captions shown."""
-MOST = 1000
-"""Images captioned, at most, evenly spread."""
 
 
 def captions(subject: Subject, seed: int = 0) -> tuple[list[FigureGroup], Captions]:
     """BLEU-4 and CIDEr-D beside a constant caption; empty for a model without a captioner."""
     if not subject.model.captions_images:
         return [], Captions()
-    count = len(subject.records)
-    images = np.linspace(0, count - 1, min(MOST, count)).round().astype(int).tolist()
-    generated = subject.generate(images)
+    images, generated = subject.written
     references = [[one["text"] for one in subject.embedded.captions[n]] for n in images]
     usual = baselines.most_frequent(
         [one["text"] for text in subject.train["captions"].to_pylist() for one in json.loads(text)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
 
@@ -20,6 +21,8 @@ from xmodal.inference import Inference
 from xmodal.metrics.space import best_temperature
 
 TRAINED_ON = ["place", "taxon", "captions", "facts"]
+WRITTEN = 1000
+"""Images captioned, at most."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,13 @@ class Subject:
     def truth(self, image: int) -> str:
         """What is recorded of an image, in words: its first text."""
         return self.embedded.captions[image][0]["text"]
+
+    @cached_property
+    def written(self) -> tuple[list[int], list[str]]:
+        """Images of the gallery, evenly spread, and the captions that the model writes of them."""
+        count = len(self.records)
+        images = np.linspace(0, count - 1, min(WRITTEN, count)).round().astype(int).tolist()
+        return images, self.generate(images)
 
     def generate(self, images: Sequence[int]) -> list[str]:
         """Captions that the model writes for images of the gallery."""

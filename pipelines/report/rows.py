@@ -142,6 +142,8 @@ class FigureGroup:
     title: str
     figures: Sequence[Figure]
     note: str = ""
+    missing: Sequence[str] = ()
+    """What could not be measured here, each with its reason."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from pipelines.errors import Failed, NonFinite
 from pipelines.recipe import Recipe
 from pipelines.train.lanes import batches
 from pipelines.train.plan import TrainingPlan, build_model
+from pipelines.train.queue_health import queue_health
 from pipelines.train.runs import Run, newest, opened
 from pipelines.train.settings import OptimizerSettings
 from pipelines.train.validate import Validation
@@ -173,9 +174,9 @@ class Worker:
         if self.step % every == 0:
             self.history.append({"step": self.step, **metrics})
 
-    def checkpoint(self) -> None:
-        """Validates, saves and reports; every worker takes part, rank 0 writes."""
-        metrics = self.validation.measure(self.model, self.device)
+    def checkpoint(self, batch: Batch) -> None:
+        """Validates, saves and reports after the step of `batch`; every worker takes part, rank 0 writes."""
+        metrics = self.validation.measure(self.model, self.device) | queue_health(self.model, batch)
         self.history.append({"step": self.step, **metrics})
         generators = distributed.gather_objects(checkpoint.rng_state())
         report = {"step": self.step, "score": metrics["val/score"], **metrics}
@@ -236,9 +237,10 @@ def work(config: dict[str, Job]) -> None:
         asked = time.monotonic()
         for batch in worker.batches():
             wait = time.monotonic() - asked
-            worker.log(worker.train(batch.to(worker.device)), wait)
+            batch = batch.to(worker.device)
+            worker.log(worker.train(batch), wait)
             if worker.step % every == 0 or worker.step == job.plan.total_steps:
-                worker.checkpoint()
+                worker.checkpoint(batch)
             asked = time.monotonic()
     except (NonFinite, Failed) as error:
         if worker.rank == 0:

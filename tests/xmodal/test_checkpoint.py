@@ -21,7 +21,8 @@ from xmodal.queue import FeatureQueue
 STEPS, CUT = 6, 3
 DROPOUT: dict[str, Any] = {
     "text": tiny.SETTINGS["text"] | {"dropout": 0.2},
-    "tasks": tiny.ALL_TASKS,
+    "tasks": tiny.ALL_TASKS | {"lm": {"decoder": tiny.FUSION, "bridge": 0.5, "distillation": {"ramp": 15}}, "cons": {}},
+    "image_enhance": [{"kind": "residual_attention", "heads": 2}],
 }
 
 
@@ -111,6 +112,11 @@ def forget_key_encoder(run: Run) -> None:
     run.model.key.reset(run.model.query)
 
 
+def forget_average_of_the_decoder(run: Run) -> None:
+    average = run.model.key_encoders["tasks.lm.labels.key"]
+    average.reset(average.query)
+
+
 def forget_optimizer(run: Run) -> None:
     run.optimizer.state.clear()
 
@@ -134,6 +140,7 @@ def forget_schedule(run: Run) -> None:
 FORGETS = [
     forget_queue,
     forget_key_encoder,
+    forget_average_of_the_decoder,
     forget_optimizer,
     forget_generators,
     forget_position,
@@ -202,12 +209,20 @@ def test_another_architecture_is_refused_by_name(saved: Any) -> None:
     wider = tiny.model(embed_dim=9, **DROPOUT)
     with pytest.raises(Damaged, match=r"model\.safetensors.*does not fit.*head"):
         checkpoint.load_weights(saved[0], wider)
-    fewer = tiny.model(text=DROPOUT["text"])
+    fewer = tiny.model(text=DROPOUT["text"], image_enhance=DROPOUT["image_enhance"])
     with pytest.raises(Damaged, match=r"model\.safetensors.*tasks"):
         checkpoint.load_weights(saved[0], fewer)
     longer = tiny.model(queue={"size": 11}, **DROPOUT)
     with pytest.raises(Damaged, match=r"queue\.safetensors.*sample_id"):
         checkpoint.restore(saved[0], model=longer, optimizer=torch.optim.AdamW(longer.parameters()))
+
+
+def test_averages_are_no_part_of_the_weights(saved: Any) -> None:
+    folder, held, _ = saved
+    weights, keys = (tensor_file.read(folder / name) for name in ("model.safetensors", "key.safetensors"))
+    averaged = [name for name in keys if name.startswith("tasks.lm.labels.key.")]
+    assert averaged and not any("key.encoder" in name for name in weights)
+    assert weights.keys() | keys.keys() == {name.removeprefix("model ") for name in held if name.startswith("model ")}
 
 
 def test_another_format_is_refused(copied: Path) -> None:

@@ -27,6 +27,17 @@ MODELS = {
         "tasks": {"itc": {"fn_policy": "soft", "distillation": {"alpha": 0.4, "ramp": 20}}},
         "head": {"kind": "mlp", "hidden": 8},
     },
+    "recap": {
+        "tasks": {
+            "itc": {"i2t_weight": 0.4},
+            "lm": {"decoder": tiny.FUSION, "bridge": 0.5, "distillation": {"alpha": 0.4, "ramp": 20}},
+            "cons": {},
+            "anchor": {"attribute": 0, "n_min": 2},
+        },
+        "image_enhance": [{"kind": "residual_attention", "heads": 2}],
+        "text_enhance": [{"kind": "residual_mask", "heads": 2}],
+        "queue": {"size": 10, "refresh": {"every": 2}},
+    },
     "none, short queue": {
         "tasks": {"itc": {"fn_policy": "none"}, "lm": {"decoder": tiny.FUSION}},
         "queue": {"size": 4},
@@ -77,6 +88,9 @@ def test_workers_change_nothing(world: World, name: str, kind: str) -> None:
 
 
 def test_the_batches_above_exercise_what_they_should() -> None:
+    recap = run(SPLITS["one"], MODELS["recap"])
+    assert recap[0]["anchor"] == 0 and recap[-1]["anchor"] > 0
+    assert abs(recap[0]["cons"]) < 1e-6 < 1e-5 < recap[-1]["cons"]
     trace = run(SPLITS["one"], MODELS["mask"])
     assert all(step["itm"] > 0 and step["lm"] > 0 and step["itc"] > 0 for step in trace)
     assert int(trace[-1]["queue/total"]) == ROWS * STEPS - 2

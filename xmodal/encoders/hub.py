@@ -87,14 +87,18 @@ def part_config(config: "PretrainedConfig", part: Part) -> "PretrainedConfig":
 
 def load_weights(path: str, part: Part) -> nn.Module:
     """One tower of a pretrained model. Raises SettingsError."""
+    return tower(load_whole(path), part)
+
+
+def load_whole(path: str) -> nn.Module:
+    """A pretrained model with all it has. Raises SettingsError."""
     from transformers import AutoModel
 
     try:
         with no_progress_bar():
-            model = AutoModel.from_pretrained(path, dtype=torch.float32, trust_remote_code=False)
+            return AutoModel.from_pretrained(path, dtype=torch.float32, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise unavailable(path, error) from None
-    return tower(model, part)
 
 
 def random_weights(config: "PretrainedConfig", part: Part) -> nn.Module:

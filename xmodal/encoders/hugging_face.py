@@ -109,11 +109,14 @@ class VisionBackbone(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("deviation", torch.tensor(deviation).view(3, 1, 1) * 255, persistent=False)
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def values(self, pixels: Tensor) -> Tensor:
+        """What the model is given: (B, 3, H, W) float of its own size."""
         if tuple(pixels.shape[2:]) != self.size:
             pixels = F.interpolate(pixels, self.size, mode="bicubic", antialias=True)
-        values = (pixels - self.mean) / self.deviation
-        return self.pool(as_tokens(self.model(pixel_values=values).last_hidden_state))
+        return (pixels - self.mean) / self.deviation
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.pool(as_tokens(self.model(pixel_values=self.values(pixels)).last_hidden_state))
 
 
 def image_size(config: "PretrainedConfig") -> tuple[int, int]:

@@ -21,17 +21,18 @@ def lca_steps(truth: Sequence[str], predicted: Sequence[str], lineages: Lineages
 
     A rank that the answer has no name at counts as not shared, so a gap in the answer's lineage never flatters it.
     """
-    steps = {pair: _steps(*pair, lineages) for pair in set(zip(truth, predicted, strict=True))}
+    steps = {pair: steps_between(*pair, lineages) for pair in set(zip(truth, predicted, strict=True))}
     return np.array([steps[pair] for pair in zip(truth, predicted, strict=True)], dtype=np.float64)
 
 
 def lca_chance(truth: Sequence[str], candidates: Sequence[str], lineages: Lineages) -> Array:
     """(n,) what `lca_steps` gives on average when each candidate is as likely to be named."""
-    expected = {label: np.mean([_steps(label, other, lineages) for other in candidates]) for label in set(truth)}
+    expected = {label: np.mean([steps_between(label, other, lineages) for other in candidates]) for label in set(truth)}
     return np.array([expected[label] for label in truth], dtype=np.float64)
 
 
-def _steps(truth: str, answer: str, lineages: Lineages) -> float:
+def steps_between(truth: str, answer: str, lineages: Lineages) -> float:
+    """Rank steps up to the lowest taxon that both share; NaN where the true one has no name at one of the ranks."""
     own, other = lineages.get(truth, {}), lineages.get(answer, {})
     if any(rank not in own for rank in RANKS):
         return np.nan

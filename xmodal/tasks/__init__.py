@@ -11,8 +11,11 @@ from torch import nn
 
 from xmodal.settings import Settings
 from xmodal.sizes import Sizes
+from xmodal.tasks.anchor import Anchor
 from xmodal.tasks.captioning import LM
+from xmodal.tasks.consistency import Cons
 from xmodal.tasks.contrastive import ITC
+from xmodal.tasks.distil import Distil
 from xmodal.tasks.matching import ITM
 
 
@@ -25,11 +28,17 @@ class Tasks(Settings):
     """Image-text matching with hard negatives."""
     lm: LM | None = None
     """Captioning."""
+    cons: Cons | None = None
+    """Query vectors stay near the key vectors of the same input."""
+    anchor: Anchor | None = None
+    """Texts move towards the images of their species."""
+    distil: Distil | None = None
+    """The first samples pull the encoders towards a teacher."""
 
     @model_validator(mode="after")
     def _at_least_one(self) -> "Tasks":
         if not self.weights:
-            raise ValueError("a model needs at least one task; allowed: itc, itm, lm")
+            raise ValueError(f"a model needs at least one task; allowed: {', '.join(type(self).model_fields)}")
         return self
 
     @property

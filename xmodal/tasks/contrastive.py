@@ -16,22 +16,10 @@ from torch import Tensor, nn
 
 from xmodal.distributed import share_of_mean
 from xmodal.encodings import Direction, Encodings
+from xmodal.momentum import Distillation
 from xmodal.relations import Relations
 from xmodal.settings import Settings
 from xmodal.sizes import Sizes
-
-
-class Distillation(Settings):
-    """Momentum distillation (ALBEF section 3.3): targets are softened by the key encoder's own softmax."""
-
-    alpha: float = Field(default=0.4, gt=0, le=1)
-    """Share of the key encoder's softmax in the targets, after the ramp."""
-    ramp: int = Field(default=0, ge=0)
-    """Samples over which the share rises from 0 to alpha."""
-
-    def share(self, samples: int) -> float:
-        """alpha after `samples` samples."""
-        return self.alpha * min(1.0, (samples + 1) / (self.ramp + 1))
 
 
 class ITC(Settings):

@@ -1,0 +1,236 @@
+"""The claims C1 to C8 that this project reads in ReCap's abstract (docs/method.md), each as rows of the report or with
+the reason why this model on this dataset cannot show it.
+
+A single run never proves a claim: its rows are what two runs, with and without a part, are compared by.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipelines.evaluate.species import Named, named
+from pipelines.evaluate.subject import Subject
+from pipelines.gallery import Split, embed
+from pipelines.report.content import FigureGroup
+from xmodal.metrics import space, structure, tables
+from xmodal.metrics.classification import hits
+from xmodal.metrics.figure import Figure, figure
+from xmodal.metrics.intervals import jackknife_interval, mean, mean_interval
+from xmodal.metrics.versions import probe_auc
+
+TRAIN_ROWS = 2000
+"""Training images, at most, that neighbours and linear probe learn from."""
+LARGE = 1024
+"""Pairs of a set, for the larger of the two information bounds."""
+
+Answer = list[Figure] | str
+"""Rows, or why there are none."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The subject, with what several claims need."""
+
+    subject: Subject
+
+    @cached_property
+    def named(self) -> Named | None:
+        return named(self.subject)
+
+    @property
+    def prefix(self) -> str:
+        return f"{self.subject.split}/claims"
+
+    @cached_property
+    def pairs(self) -> tuple[Tensor, Tensor, list[str]]:
+        """(n, D) images and their first texts, and the group of each."""
+        found = self.subject.gallery
+        images, first = np.unique(found.owner.numpy(), return_index=True)
+        return found.images[images], found.texts[first], [self.subject.groups[n] for n in images]
+
+    @cached_property
+    def species(self) -> tuple[Tensor, list[str], list[str]]:
+        """(n, D) images whose species is recorded, their species, their groups."""
+        subject = self.subject
+        rows = [n for n, record in enumerate(subject.records) if record["taxon_rank"] == "species"]
+        return (
+            subject.gallery.images[rows],
+            [subject.records[n]["taxon"] for n in rows],
+            [subject.groups[n] for n in rows],
+        )
+
+
+def claims(subject: Subject) -> FigureGroup:
+    """All eight, in order."""
+    asked = Asked(subject)
+    answers = {name: claim(asked) for name, claim in CLAIMS.items()}
+    rows = [row for answer in answers.values() if not isinstance(answer, str) for row in answer]
+    missing = [f"{name}: {answer}" for name, answer in answers.items() if isinstance(answer, str)]
+    note = "What docs/method.md calls C1 to C8. Compare these rows between two runs; one run alone proves none of them."
+    return FigureGroup("Claims C1 to C8", rows, note, missing)
+
+
+def stored_keys(asked: Asked) -> Answer:
+    """C1: do encoder fluctuations show in what the queue holds?"""
+    last: dict[str, float] = {}
+    for point in asked.subject.model.state["history"]:
+        last |= {name: value for name, value in point.items() if name.startswith(("queue/", "momentum/"))}
+    size = asked.subject.model.network.settings.queue.size
+    if size == 0:
+        return "the run stored no keys (model.queue.size 0)"
+    told = (
+        ("queue/leak_image", "leak_image", "stored image keys tell their version (AUC)", 0.5),
+        ("queue/leak_text", "leak_text", "stored text keys tell their version (AUC)", 0.5),
+        ("queue/drift", "drift", "drift of the newest keys in one step", None),
+        ("momentum/staleness", "staleness", "staleness of the oldest key", None),
+    )
+    rows = [
+        figure(f"{asked.prefix}/c1_{key}", last[name], chance, None, size, "", "logged by the run", f"C1: {label}")
+        for name, key, label, chance in told
+        if name in last
+    ]
+    return rows or "the run has logged no checkpoint of its queue"
+
+
+def residual_attention(asked: Asked) -> Answer:
+    """C2: does residual attention keep momentum updates consistent?"""
+    network = asked.subject.model.network
+    gates = network.query.enhancer_metrics()
+    rows = [
+        figure(f"{asked.prefix}/c2/{name}", value, 0.0, None, 1, "", "0 = the identity", f"C2: gate {name}")
+        for name, value in gates.items()
+    ]
+    if rows or network.settings.queue.refresh is not None:
+        return rows or "the refresh has no weights to show; compare C1 with a run without it"
+    return "this model has neither residual attention nor refresh; compare C1 with a run that has"
+
+
+def information(asked: Asked) -> Answer:
+    """C3: how much does an image tell of its text, and of its species?"""
+    images, texts, groups = asked.pairs
+    rows = []
+    if len(images) >= LARGE:
+        bound = space.i_nce(images, texts, LARGE, asked.subject.temperature)
+        note = f"nats, at most {np.log(LARGE):.2f}; sets of {LARGE}"
+        rows.append(figure(f"{asked.prefix}/c3_i_nce_1024", mean(bound), 0.0, mean_interval(bound, groups),
+                           int((~np.isnan(bound)).sum()), "", note, "C3: mutual information bound"))  # fmt: skip
+    points, labels, _ = asked.species
+    if len(set(labels)) >= 2:
+        found, chance = structure.nmi(points, labels)
+        note = "k-means with as many clusters as species; chance: species dealt at random"
+        label = "C3: species and clusters of images (NMI)"
+        rows.append(figure(f"{asked.prefix}/c3_nmi", found, chance, None, len(labels), "", note, label))
+    return (
+        rows or f"fewer than {LARGE} test pairs (the bound at 256 stands under Shared space), and no species recorded"
+    )
+
+
+def distribution(asked: Asked) -> Answer:
+    """C4: do both modalities share one space? Alignment, uniformity, gap and rank stand under Shared space."""
+    images, texts, _ = asked.pairs
+    label = torch.arange(2 * len(images)) < len(images)
+    found = probe_auc(torch.cat([images, texts]), label)
+    note = "0.5 = a linear probe cannot tell images from texts"
+    return [
+        figure(
+            f"{asked.prefix}/c4_modality_auc", found, 0.5, None, len(label), "", note, "C4: modality told apart (AUC)"
+        )
+    ]
+
+
+def similarity_relations(asked: Asked) -> Answer:
+    """C5: are related species near each other?"""
+    found = asked.named
+    points, labels, _ = asked.species
+    if found is None or not labels:
+        return "no species are recorded"
+    centres, names = structure.prototypes(points, labels)
+    kept = structure.complete(names, found.lineages)
+    distances = structure.taxonomic_distances([names[n] for n in kept], found.lineages)
+    value = structure.rsa(centres[kept], distances)
+    if np.isnan(value):
+        return f"{len(kept)} test species have a whole lineage: too few, or all equally far apart"
+
+    def without(rows: np.ndarray) -> float:
+        return structure.rsa(centres[kept][torch.from_numpy(rows)], distances[rows][:, rows])
+
+    bounds = jackknife_interval(without, [names[n] for n in kept])
+    bounds = bounds if bounds and np.isfinite(bounds.low) else None
+    note = "Spearman correlation over pairs of species; interval by jackknife over species"
+    label = "C5: image distances follow the taxonomy"
+    return [figure(f"{asked.prefix}/c5_rsa", value, 0.0, bounds, len(kept), "", note, label)]
+
+
+def ambiguity(asked: Asked) -> Answer:
+    """C6: do different true texts of an image say the same?"""
+    subject = asked.subject
+    counts = [len(captions) for captions in subject.embedded.captions]
+    texts, owner = torch.cat(subject.embedded.texts), torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    groups = [group for group, count in zip(subject.groups, counts, strict=True) if count > 1]
+    if not groups:
+        return "no test image has two texts"
+    spread = structure.paraphrase_variance(texts, owner)
+    chance = structure.chance_paraphrase_variance(texts, owner)
+    note = "0 = all texts of an image are one vector; chance: texts dealt at random. Held-out wordings: not in this set"
+    label = "C6: variance over the texts of an image"
+    return [figure(f"{asked.prefix}/c6_paraphrase_variance", mean(spread), chance, mean_interval(spread, groups),
+                   len(spread), "", note, label)]  # fmt: skip
+
+
+def agreement(asked: Asked) -> Answer:
+    """C7: does search find the image by the caption that the model writes of it?"""
+    subject = asked.subject
+    if not subject.model.captions_images:
+        return "the model writes no captions (tasks.lm)"
+    rows, texts = subject.written
+    nearest = structure.cycle(subject.gallery.images[rows], subject.model.text_vectors(texts)).numpy()
+    own = (nearest == np.arange(len(rows))).astype(np.float64)
+    groups, note = [subject.groups[n] for n in rows], f"{len(rows)} images"
+    label = "C7: image found by its own caption"
+    found = [tables.share(f"{asked.prefix}/c7_cycle_r1", label, own, 1 / len(rows), groups, note=note)]
+    species = [subject.records[n]["taxon"] if subject.records[n]["taxon_rank"] == "species" else None for n in rows]
+    if len(set(species) - {None}) >= 2:
+        same = [np.nan if one is None else float(species[n] == one) for one, n in zip(species, nearest, strict=True)]
+        chance = [np.nan if one is None else species.count(one) / len(species) for one in species]
+        label = "C7: species of the image that its own caption finds"
+        found.append(tables.share(f"{asked.prefix}/c7_cycle_species", label, same, chance, groups))
+    return found
+
+
+def classification(asked: Asked) -> Answer:
+    """C8: are frozen image vectors enough to classify? Zero-shot accuracy stands under Species."""
+    subject, (points, labels, groups) = asked.subject, asked.species
+    some = Split.of(subject.dataset, subject.rows.reader, ("train",), TRAIN_ROWS)
+    trained = embed(subject.model.network, some, subject.model.device)
+    known = [n for n, record in enumerate(trained.records) if record["taxon_rank"] == "species"]
+    taught = [trained.records[n]["taxon"] for n in known]
+    kept = [n for n, label in enumerate(labels) if label in set(taught)]
+    if len(set(taught)) < 2 or not kept:
+        return "fewer than two species are recorded in training, or none of them in this split"
+    train, asked_of, truth = torch.cat(trained.images)[known], points[kept], [labels[n] for n in kept]
+    answers = {
+        "knn": ("20 nearest neighbours", structure.knn(train, taught, asked_of)),
+        "probe": ("linear probe", structure.linear_probe(train, taught, asked_of)),
+    }
+    note = f"species weighted equally; learnt from {len(known)} training images of {len(set(taught))} species"
+    where, guess, prefix = [groups[n] for n in kept], 1 / len(set(taught)), f"{asked.prefix}/c8"
+    return [
+        tables.share(f"{prefix}_{key}", f"C8: species right by {words}", hits(truth, given), guess, where, truth, note)
+        for key, (words, given) in answers.items()
+    ]
+
+
+CLAIMS: dict[str, Callable[[Asked], Answer]] = {
+    "C1": stored_keys,
+    "C2": residual_attention,
+    "C3": information,
+    "C4": distribution,
+    "C5": similarity_relations,
+    "C6": ambiguity,
+    "C7": agreement,
+    "C8": classification,
+}

@@ -1,0 +1,54 @@
+"""What training logs of its queue at each checkpoint: whether stored keys tell when they were made."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from xmodal import distributed
+from xmodal.batch import Batch
+from xmodal.metrics.versions import drift, version_leak
+from xmodal.model import CrossModalModel
+
+MOST = 8192
+"""Stored keys that a leak is measured on, evenly spread over the queue: what bounds its time."""
+
+
+@torch.no_grad()
+def queue_health(model: CrossModalModel, batch: Batch) -> dict[str, float]:
+    """After the step of `batch`: drift of its own keys, and the version leak of stored ones; the same on every worker.
+
+    What the queue cannot tell (it is empty, or all of one step) is left out. Nothing of the model changes.
+    """
+    rows, steps = model.queue.ordered()
+    some = torch.linspace(0, len(steps) - 1, min(MOST, len(steps)), device=steps.device).round().long()
+    leaks = {
+        f"queue/leak_{side}": version_leak(getattr(rows, side)[some].cpu(), steps[some].cpu())
+        for side in ("image", "text")
+    }
+    found = {"queue/drift": _newest_drift(model, batch), **leaks}
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def _newest_drift(model: CrossModalModel, batch: Batch) -> float:
+    """Mean 1 - cos of the image keys that this step stored and the same images by the key encoder now; NaN where none
+    of them was stored."""
+    stored, here = _stored(model, batch)
+    training = model.training
+    model.eval()
+    towers = model.key.encoder
+    now = towers.image_vectors(towers.image(batch.image))
+    model.train(training)
+    apart = torch.from_numpy(drift(stored, now)).to(here.device)
+    total, count = distributed.sum_across(torch.stack([apart[here].sum(), here.sum().double()])).tolist()
+    return total / count if count else math.nan
+
+
+def _stored(model: CrossModalModel, batch: Batch) -> tuple[Tensor, Tensor]:
+    """(B, D) stored image key of each local row, and whether it has one."""
+    queue = model.queue
+    same = (batch.sample_id[:, None] == queue.keys.sample_id[None]) & (queue.step_written == batch.step)[None]
+    here = same.any(1) & batch.valid
+    if queue.size == 0:
+        return queue.keys.image.new_zeros(len(batch), queue.keys.image.shape[1]), here
+    return queue.keys.image[same.int().argmax(1)], here

@@ -1,0 +1,38 @@
+"""Recipes that come with xmodal: each is valid, and the reading of ReCap goes over every survey's."""
+
+import pytest
+import torch
+
+from pipelines.recipe import load_recipe
+from tests.xmodal import tiny
+from xmodal.model import CrossModalModel
+
+SURVEYS = ("demo", "camera-traps", "flickr8k")
+
+
+@pytest.mark.parametrize("name", SURVEYS)
+@pytest.mark.parametrize("more", [(), ("recap",)])
+def test_it_is_valid(name: str, more: tuple[str, ...]) -> None:
+    recipe = load_recipe([name, *more])
+    assert recipe.name == (more[0] if more else name)
+    assert load_recipe([name, *more]).fingerprint() == recipe.fingerprint()
+
+
+def test_recap_over_the_demo_trains() -> None:
+    """Every part is built, and a step moves it."""
+    settings = load_recipe(["demo", "recap", "model.image.image_size=16", "model.queue.size=16"]).model
+    torch.manual_seed(0)
+    built = CrossModalModel(settings, tiny.wordpiece(), attributes=6)
+    optimizer = torch.optim.AdamW(built.parameters(), 1e-3)
+    for step in range(2):
+        losses = tiny.step(built, optimizer, tiny.batch(4, step=step, **codes(4)))
+    assert losses.keys() == {"itc", "itm", "lm", "cons", "anchor"} and built.key_encoders.keys() == {
+        "key", "refresh.snapshot", "tasks.lm.labels.key"
+    }  # fmt: skip
+    assert all(gate != 0 for gate in built.query.enhancer_metrics().values())
+
+
+def codes(rows: int) -> dict[str, torch.Tensor]:
+    """Species at position 5, as in prepared datasets."""
+    made = torch.arange(rows, dtype=torch.int32)[:, None].expand(-1, 6).contiguous()
+    return {"image_codes": made, "text_codes": made.clone()}
