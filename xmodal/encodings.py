@@ -148,6 +148,19 @@ class Encodings:
         return Direction(self.text, self.keys.text, blocks, relations, self.temperature)
 
     @cached_property
+    def batch_i2t(self) -> "Direction":
+        """The local images ask for the global batch's texts as the query encoder has them: both sides get a gradient,
+        also from and to other ranks."""
+        texts, relations = self.layout.gather_with_grad(self.text), self.i2t.relations.before(self.layout.rows)
+        return Direction(self.image, self.keys.image, [texts], relations, self.temperature)
+
+    @cached_property
+    def batch_t2i(self) -> "Direction":
+        """The local texts ask for the global batch's images, as `batch_i2t`."""
+        images, relations = self.layout.gather_with_grad(self.image), self.t2i.relations.before(self.layout.rows)
+        return Direction(self.text, self.keys.text, [images], relations, self.temperature)
+
+    @cached_property
     def gathered_tokens(self) -> "Tokens":
         """The global batch's query tokens, with gradient into the ranks that hold them."""
         longest = self._gathered.longest[0]
@@ -169,7 +182,7 @@ class Encodings:
 
 
 class Direction:
-    """B queries of one modality against the keys of the other: N of the global batch, then K of the queue."""
+    """B queries of one modality against candidates of the other: N of the global batch, then K of the queue."""
 
     def __init__(
         self, query: Tensor, key: Tensor, blocks: list[Tensor], relations: Relations, temperature: Temperature
@@ -178,21 +191,26 @@ class Direction:
         self.relations, self.temperature = relations, temperature
 
     @cached_property
+    def similarity(self) -> Tensor:
+        """(B, N + K) float32: the query encoder's cosines."""
+        return self._dots(self.query)
+
+    @cached_property
     def logits(self) -> Tensor:
         """(B, N + K) float32: the query encoder's similarities over the temperature."""
-        return self._scaled(self.query)
+        return self.temperature.scaled(self.similarity)
 
     @cached_property
     @torch.no_grad()
     def key_logits(self) -> Tensor:
         """(B, N + K) float32: the same of the key encoder's own vectors, without gradient."""
-        return self._scaled(self.key)
+        return self.temperature.scaled(self._dots(self.key))
 
-    def _scaled(self, vectors: Tensor) -> Tensor:
+    def _dots(self, vectors: Tensor) -> Tensor:
         """Block by block, so that no step copies the queue; in float32 also under autocast, whose bfloat16 puts
         neighbouring negatives at one value."""
         with torch.autocast(vectors.device.type, enabled=False):
-            return self.temperature.scaled(torch.cat([vectors.float() @ block.T for block in self.blocks], dim=1))
+            return torch.cat([vectors.float() @ block.T for block in self.blocks], dim=1)
 
 
 @dataclass(frozen=True)

@@ -72,17 +72,22 @@ class CrossModalModel(nn.Module):
         self.tasks = settings.tasks.build(sizes)
         self.queue = settings.queue.build(settings.embed_dim, attributes)
         self.fresh_keys: list[Keys] = []
+        self.told = {name: task for name, task in self.tasks.items() if hasattr(task, "figures")}
+        self.figures: dict[str, Tensor] = {}
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The losses by task name, each this rank's share of the global mean: averaged over ranks they are it.
 
         In training the batch's keys are kept for `after_step`; several forwards may come before one (accumulation).
+        What tasks tell of the batch beside their loss lies in `figures` until the next, shares of global means too.
         """
         encodings = Encodings(batch, self.query, self.key.encoder, self.queue, self.temperature)
         unused = 0.0 * (encodings.image.sum() + encodings.text.sum() + self.temperature.value)
         losses = {name: task(encodings) + unused for name, task in self.tasks.items()}
         if self.training and torch.is_grad_enabled():
             self.fresh_keys.append(encodings.gathered)
+            said = ((name, task.figures(encodings)) for name, task in self.told.items())  # pyright: ignore
+            self.figures = {f"{name}/{one}": value for name, found in said for one, value in found.items()}
         return losses
 
     def after_step(self, step: int) -> None:

@@ -15,8 +15,9 @@ from pipelines.report.content import About, Curves, Data, LedgerRow, Map, SplitR
 from pipelines.report.embedding_map import project
 from xmodal.settings import dump_yaml
 
-CURVES = ("train/loss", "train/itc", "train/itm", "train/lm", "val/score", "val/rsum", "val/i2t/r1", "val/t2i/r1",
-          "queue/fill", "momentum/coefficient", "temperature", "time/samples_per_second", "time/data_wait")  # fmt: skip
+CURVES = ("train/loss", "train/itc", "train/itm", "train/lm", "train/uto", "train/uto/dead_positives", "val/score",
+          "val/rsum", "val/i2t/r1", "val/t2i/r1", "queue/fill", "momentum/coefficient", "temperature",
+          "time/samples_per_second", "time/data_wait")  # fmt: skip
 LIBRARIES = ("torch", "ray", "transformers", "mlflow", "pyarrow", "xmodal")
 
 

@@ -146,11 +146,13 @@ class Worker:
         return {**values, "grad_norm": float(norm), "learning_rate": rate}
 
     def _checked(self, losses: dict[str, Tensor], step: int) -> dict[str, float]:
-        """Global means of the losses; raises NonFinite on every worker alike, before any weight has moved."""
-        means = distributed.sum_across(torch.stack([loss.detach() for loss in losses.values()])) / self.size
-        values = dict(zip(losses, means.tolist(), strict=True))
+        """Global means of the losses and of what tasks tell beside them; raises NonFinite on every worker alike,
+        before any weight has moved."""
+        shares = losses | self.model.figures
+        means = distributed.sum_across(torch.stack([one.detach() for one in shares.values()])) / self.size
+        values = dict(zip(shares, means.tolist(), strict=True))
         check_finite(values, step)
-        return {"loss": sum((self.model.weights[name] * value for name, value in values.items()), 0.0), **values}
+        return {"loss": sum((weight * values[name] for name, weight in self.model.weights.items()), 0.0), **values}
 
     def log(self, values: dict[str, float], wait: float) -> None:
         """Rank 0 tells the tracker and the driver's display; a curve point is kept for the report."""

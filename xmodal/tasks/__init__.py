@@ -14,6 +14,7 @@ from xmodal.sizes import Sizes
 from xmodal.tasks.captioning import LM
 from xmodal.tasks.contrastive import ITC
 from xmodal.tasks.matching import ITM
+from xmodal.tasks.unified import UTO
 
 
 class Tasks(Settings):
@@ -25,11 +26,13 @@ class Tasks(Settings):
     """Image-text matching with hard negatives."""
     lm: LM | None = None
     """Captioning."""
+    uto: UTO | None = None
+    """USER's unified training objective."""
 
     @model_validator(mode="after")
     def _at_least_one(self) -> "Tasks":
         if not self.weights:
-            raise ValueError("a model needs at least one task; allowed: itc, itm, lm")
+            raise ValueError(f"a model needs at least one task; allowed: {', '.join(type(self).model_fields)}")
         return self
 
     @property
