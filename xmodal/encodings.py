@@ -1,9 +1,10 @@
 """Encodings of one batch: query and key tokens, pooled vectors, gathered keys, relations. Each is computed once, on
 first use, and shared by all tasks.
 
-A Tower is an encoder with its head; the query encoder is two of them, the key encoder an average of both.
+A Tower is an encoder with its enhancers and head; the query encoder is two of them, the key encoder an average of both.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +15,8 @@ from torch.nn.functional import pad
 
 from xmodal import distributed
 from xmodal.batch import Batch
+from xmodal.enhance import EnhancerSettings
+from xmodal.enhance import build as enhance_modules
 from xmodal.heads import MLP, Head, Linear, Standardise
 from xmodal.queue import Facts, FeatureQueue, Keys
 from xmodal.relations import Relations, image_to_text, text_to_image
@@ -21,17 +24,25 @@ from xmodal.temperature import Temperature
 
 
 class Tower(nn.Module):
-    """An encoder of one modality and its head."""
+    """An encoder of one modality, the enhancers of its tokens, and its head."""
 
-    def __init__(self, encoder: Any, frozen: bool, embed_dim: int, head: Linear | MLP):
+    def __init__(
+        self, encoder: Any, frozen: bool, embed_dim: int, head: Linear | MLP, enhance: Sequence[EnhancerSettings] = ()
+    ):
         super().__init__()
         self.encoder = encoder
+        self.enhancers = enhance_modules(enhance, encoder.width)
         norm = Standardise(encoder.width) if frozen else nn.LayerNorm(encoder.width)
         self.head = Head(head, norm, encoder.width, embed_dim)
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Tokens (B, T, W) of pixels or features, or of token ids or features and their mask."""
-        return self.encoder(*inputs)
+    def forward(self, x: Tensor, *mask: Tensor) -> Tensor:
+        """Tokens (B, T, W), enhanced, of pixels or features (all tokens are real), or of token ids or features and
+        their mask (B, T)."""
+        tokens = self.encoder(x, *mask)
+        (real,) = mask or (tokens.new_ones(tokens.shape[:2], dtype=torch.bool),)
+        for enhance in self.enhancers:
+            tokens = enhance(tokens, real)
+        return tokens
 
 
 class Towers(nn.Module):
@@ -48,6 +59,16 @@ class Towers(nn.Module):
     def text_vectors(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """(B, L, W), (B, L) -> (B, D) unit vectors e."""
         return self.text.head(tokens, mask)
+
+    def enhancer_metrics(self) -> dict[str, float]:
+        """What the enhancers tell of themselves, e.g. "enhance/image/0/layers/0/attend_gate"."""
+        towers = {"image": self.image, "text": self.text}
+        return {
+            f"enhance/{side}/{position}/{name}": value
+            for side, tower in towers.items()
+            for position, enhancer in enumerate(tower.enhancers)
+            for name, value in enhancer.metrics().items()  # pyright: ignore[reportCallIssue]
+        }
 
 
 class Encodings:

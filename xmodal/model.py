@@ -18,6 +18,7 @@ from xmodal.encoders import ImageEncoderSettings, TextEncoderSettings
 from xmodal.encoders.transformer import Transformer
 from xmodal.encoders.vit import ViT
 from xmodal.encodings import Encodings, Tower, Towers
+from xmodal.enhance import EnhancerSettings
 from xmodal.heads import HeadSettings, Linear, Standardise, pooled
 from xmodal.momentum import MomentumSettings
 from xmodal.queue import Keys, QueueSettings
@@ -42,6 +43,10 @@ class ModelSettings(Settings):
     """Image encoder."""
     text: TextEncoderSettings = Transformer(kind="transformer")
     """Text encoder."""
+    image_enhance: tuple[EnhancerSettings, ...] = ()
+    """What is done to the image encoder's tokens before the head and the tasks see them, in order."""
+    text_enhance: tuple[EnhancerSettings, ...] = ()
+    """The same of the text encoder's tokens."""
     momentum: MomentumSettings = MomentumSettings()
     """How the key encoder follows the query encoder."""
     queue: QueueSettings = QueueSettings()
@@ -63,8 +68,8 @@ class CrossModalModel(nn.Module):
         self.settings, self.weights = settings, settings.tasks.weights
         image, text = settings.image.build(), settings.text.build(wordpiece)
         self.query = Towers(
-            Tower(image, settings.image.frozen, settings.embed_dim, settings.head),
-            Tower(text, settings.text.frozen, settings.embed_dim, settings.head),
+            Tower(image, settings.image.frozen, settings.embed_dim, settings.head, settings.image_enhance),
+            Tower(text, settings.text.frozen, settings.embed_dim, settings.head, settings.text_enhance),
         )
         self.key = settings.momentum.build(self.query)
         self.temperature = settings.temperature.build()
@@ -99,7 +104,8 @@ class CrossModalModel(nn.Module):
         self.fresh_keys.clear()
 
     def state_metrics(self, step: int) -> dict[str, float]:
-        """Coefficient, queue fill, age and staleness of the oldest key, temperature, before optimizer step `step`."""
+        """Coefficient, queue fill, age and staleness of the oldest key, temperature, and what the enhancers tell,
+        before optimizer step `step`."""
         coefficient, age = self.settings.momentum.at(step), self.queue.age(step)
         return {
             "momentum/coefficient": coefficient,
@@ -107,6 +113,7 @@ class CrossModalModel(nn.Module):
             "queue/fill": len(self.queue) / max(1, self.queue.size),
             "queue/age": float(age),
             "temperature": self.temperature.value.item(),
+            **self.query.enhancer_metrics(),
         }
 
     @property

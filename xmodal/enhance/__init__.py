@@ -1,0 +1,32 @@
+"""Enhancers: modules between an encoder and its head, applied in the order of the recipe's list.
+
+The settings' `build(width)` gives a module `(tokens (B, T, W), mask (B, T) bool, True at real tokens) -> (B, T, W)`
+with `metrics()`: what training logs of it by name, empty where there is nothing to say. Head, fusion encoder and
+captioner see the enhanced tokens; the key encoder has the average of the same modules.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from xmodal.enhance.residual_attention import ResidualAttention, ResidualMask
+from xmodal.enhance.residual_mlp import ResidualMLP
+
+EnhancerSettings = Annotated[ResidualAttention | ResidualMask | ResidualMLP, Field(discriminator="kind")]
+
+
+def build(settings: Sequence[EnhancerSettings], width: int) -> nn.ModuleList:
+    """The enhancers of a tower whose tokens are `width` wide, in order. Raises SettingsError where one does not fit it.
+
+    Their weights come from a stream of their own, so all others start as they do without them: arms of an experiment
+    then differ in nothing else.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**62, ())))
+        return nn.ModuleList(one.build(width) for one in settings)
+
+
+__all__ = ["EnhancerSettings", "ResidualAttention", "ResidualMLP", "ResidualMask", "build"]
