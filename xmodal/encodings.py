@@ -17,7 +17,10 @@ from xmodal import distributed
 from xmodal.batch import Batch
 from xmodal.enhance import EnhancerSettings
 from xmodal.enhance import build as enhance_modules
-from xmodal.heads import MLP, Head, Linear, Standardise
+from xmodal.heads import MLP, Linear, Tokenwise
+from xmodal.heads import build as build_head
+from xmodal.pooling import GPO, MEAN, MeanPooling
+from xmodal.pooling import build as build_pooling
 from xmodal.queue import Facts, FeatureQueue, Keys
 from xmodal.relations import Relations, image_to_text, text_to_image
 from xmodal.temperature import Temperature
@@ -27,13 +30,18 @@ class Tower(nn.Module):
     """An encoder of one modality, the enhancers of its tokens, and its head."""
 
     def __init__(
-        self, encoder: Any, frozen: bool, embed_dim: int, head: Linear | MLP, enhance: Sequence[EnhancerSettings] = ()
+        self,
+        encoder: Any,
+        frozen: bool,
+        embed_dim: int,
+        head: Linear | MLP | Tokenwise,
+        enhance: Sequence[EnhancerSettings] = (),
+        pooling: MeanPooling | GPO = MEAN,
     ):
         super().__init__()
         self.encoder = encoder
         self.enhancers = enhance_modules(enhance, encoder.width)
-        norm = Standardise(encoder.width) if frozen else nn.LayerNorm(encoder.width)
-        self.head = Head(head, norm, encoder.width, embed_dim)
+        self.head = build_head(head, frozen, encoder.width, embed_dim, build_pooling(pooling))
 
     def forward(self, x: Tensor, *mask: Tensor) -> Tensor:
         """Tokens (B, T, W), enhanced, of pixels or features (all tokens are real), or of token ids or features and

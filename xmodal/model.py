@@ -19,8 +19,9 @@ from xmodal.encoders.transformer import Transformer
 from xmodal.encoders.vit import ViT
 from xmodal.encodings import Encodings, Tower, Towers
 from xmodal.enhance import EnhancerSettings
-from xmodal.heads import HeadSettings, Linear, Standardise, pooled
+from xmodal.heads import HeadSettings, Linear, Standardise
 from xmodal.momentum import MomentumSettings
+from xmodal.pooling import MEAN, PoolingSettings
 from xmodal.queue import Keys, QueueSettings
 from xmodal.settings import Settings
 from xmodal.sizes import Sizes
@@ -38,7 +39,11 @@ class ModelSettings(Settings):
     embed_dim: int = Field(default=256, ge=1)
     """Dimensions of the shared space (D)."""
     head: HeadSettings = Linear(kind="linear")
-    """Projection of pooled tokens into the shared space."""
+    """Projection of tokens into the shared space."""
+    text_head: HeadSettings | None = None
+    """The same of the text tower, where it differs."""
+    pooling: PoolingSettings = MEAN
+    """How the tokens of an image or a text become one vector."""
     image: ImageEncoderSettings = ViT(kind="vit")
     """Image encoder."""
     text: TextEncoderSettings = Transformer(kind="transformer")
@@ -67,9 +72,10 @@ class CrossModalModel(nn.Module):
         super().__init__()
         self.settings, self.weights = settings, settings.tasks.weights
         image, text = settings.image.build(), settings.text.build(wordpiece)
+        text_head, pooling = settings.text_head or settings.head, settings.pooling
         self.query = Towers(
-            Tower(image, settings.image.frozen, settings.embed_dim, settings.head, settings.image_enhance),
-            Tower(text, settings.text.frozen, settings.embed_dim, settings.head, settings.text_enhance),
+            Tower(image, settings.image.frozen, settings.embed_dim, settings.head, settings.image_enhance, pooling),
+            Tower(text, settings.text.frozen, settings.embed_dim, text_head, settings.text_enhance, pooling),
         )
         self.key = settings.momentum.build(self.query)
         self.temperature = settings.temperature.build()
@@ -123,14 +129,14 @@ class CrossModalModel(nn.Module):
 
     @torch.no_grad()
     def pool_image(self, x: Tensor) -> Tensor:
-        """(B, W) mean image token of what `encode_image` takes: what its head's norm sees."""
+        """(B, W) pooled image tokens of what `encode_image` takes: what its head's norm sees."""
         tokens = self.query.image(x)
-        return pooled(tokens, tokens.new_ones(tokens.shape[:2], dtype=torch.bool))
+        return self.query.image.head.pool(tokens, tokens.new_ones(tokens.shape[:2], dtype=torch.bool))
 
     @torch.no_grad()
     def pool_text(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, W) mean text token of what `encode_text` takes."""
-        return pooled(self.query.text(x, mask), mask)
+        """(B, W) pooled text tokens of what `encode_text` takes."""
+        return self.query.text.head.pool(self.query.text(x, mask), mask)
 
     def fit_norms(self, image: Tensor, text: Tensor) -> None:
         """Fits `standardised` to pooled training vectors (N, W) and (M, W), and starts the momentum anew."""

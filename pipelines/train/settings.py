@@ -2,6 +2,7 @@
 
 from pydantic import Field, model_validator
 
+from xmodal.corruption import WordCorruption
 from xmodal.settings import Settings
 from xmodal.transforms import AugmentSettings
 
@@ -43,6 +44,8 @@ class TrainSettings(Settings):
     """AdamW and its schedule."""
     augment: AugmentSettings = AugmentSettings()
     """Random image changes; without effect on precomputed features."""
+    words: WordCorruption | None = None
+    """Random changes of the words that the text encoder reads; it must not be frozen. Captions to be generated stay."""
     checkpoint_every: int | None = Field(default=None, ge=1)
     """Optimizer steps between checkpoints, each with a validation; without it one an epoch."""
     validation_rows: int = Field(default=2000, ge=1)

@@ -23,7 +23,7 @@ SPLITS = {
 }
 MODELS = {
     "mask": {"tasks": tiny.ALL_TASKS},
-    "uto, soft": {"tasks": {"itc": {"fn_policy": "unicon"}, "uto": {"fn_policy": "soft", "mu": 10}}},
+    "uto, soft": {"tasks": {"itc": {"fn_policy": "unicon"}, "uto": {"fn_policy": "soft", "batch_weight": 1, "mu": 10}}},
     "uto, none": {"tasks": {"itc": None, "uto": {"fn_policy": "none", "batch_weight": 1, "mu": 10}}},
     "soft, distilled": {
         "tasks": {"itc": {"fn_policy": "soft", "distillation": {"alpha": 0.4, "ramp": 20}}},
