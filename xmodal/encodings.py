@@ -49,7 +49,7 @@ class Tower(nn.Module):
         tokens = self.encoder(x, *mask)
         (real,) = mask or (tokens.new_ones(tokens.shape[:2], dtype=torch.bool),)
         for enhance in self.enhancers:
-            tokens = enhance(tokens, real)
+            tokens = enhance(tokens, real[:, : tokens.shape[1]])  # a guide has been taken off an image's end
         return tokens
 
 

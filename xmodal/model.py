@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from xmodal.batch import Batch
@@ -62,6 +62,20 @@ class ModelSettings(Settings):
     """What is trained."""
     caption_length: int = Field(default=24, ge=3)
     """Most WordPiece pieces of a caption (C), [CLS] and [SEP] included."""
+
+    @model_validator(mode="after")
+    def _a_guide_is_taken_off_first(self) -> "ModelSettings":
+        """A guide that no enhancer takes off would be a region, a region taken for a guide would be lost."""
+        first, given = self.image_enhance[:1], getattr(self.image, "guide_width", 0)
+        asked = first[0].guide_width if first and first[0].kind == "clip_guided" else 0
+        others = (*self.image_enhance[1:], *self.text_enhance)
+        if given != asked or any(one.kind == "clip_guided" for one in others):
+            raise ValueError(
+                f"image_enhance: an image encoder with a guide of {given} numbers (0 = none) and clip_guided of "
+                f"{asked} do not fit; clip_guided must stand first of image_enhance where there is a guide, and only "
+                "there"
+            )
+        return self
 
 
 class CrossModalModel(nn.Module):

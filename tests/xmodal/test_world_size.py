@@ -23,7 +23,12 @@ SPLITS = {
 }
 MODELS = {
     "mask": {"tasks": tiny.ALL_TASKS},
-    "uto, soft": {"tasks": {"itc": {"fn_policy": "unicon"}, "uto": {"fn_policy": "soft", "batch_weight": 1, "mu": 10}}},
+    "uto, soft": {
+        "tasks": {"itc": {"fn_policy": "unicon"}, "uto": {"fn_policy": "soft", "batch_weight": 1, "mu": 10}},
+        "text": {"kind": "bigru", "length": 8, "word_dim": 6, "width": 5},
+        "text_enhance": [{"kind": "self_guided"}],
+        "pooling": {"kind": "gpo", "position_dim": 4, "hidden": 3},
+    },
     "uto, none": {"tasks": {"itc": None, "uto": {"fn_policy": "none", "batch_weight": 1, "mu": 10}}},
     "soft, distilled": {
         "tasks": {"itc": {"fn_policy": "soft", "distillation": {"alpha": 0.4, "ramp": 20}}},

@@ -14,15 +14,19 @@ from pydantic import Field
 
 from xmodal.encoders.bigru import BiGRU, BiGRUEncoder
 from xmodal.encoders.efficientnet_lite import EfficientNetLite
+from xmodal.encoders.guided import Guided, GuidedImage
 from xmodal.encoders.hugging_face import HuggingFaceVision
 from xmodal.encoders.hugging_face_text import HuggingFaceText
+from xmodal.encoders.precomputed import Precomputed, PrecomputedImage
 from xmodal.encoders.towers import FrozenImage, FrozenText, TrainedImage, TrainedText
 from xmodal.encoders.transformer import Transformer, TransformerEncoder
 from xmodal.encoders.vit import ViT, ViTEncoder
 
-ImageEncoderSettings = Annotated[ViT | EfficientNetLite | HuggingFaceVision, Field(discriminator="kind")]
+ImageEncoderSettings = Annotated[
+    ViT | EfficientNetLite | HuggingFaceVision | Guided | Precomputed, Field(discriminator="kind")
+]
 TextEncoderSettings = Annotated[Transformer | BiGRU | HuggingFaceText, Field(discriminator="kind")]
-ImageEncoder = ViTEncoder | FrozenImage | TrainedImage
+ImageEncoder = ViTEncoder | FrozenImage | TrainedImage | GuidedImage | PrecomputedImage
 TextEncoder = TransformerEncoder | BiGRUEncoder | FrozenText | TrainedText
 
 __all__ = ["ImageEncoder", "ImageEncoderSettings", "TextEncoder", "TextEncoderSettings"]
