@@ -1,5 +1,7 @@
 """Settings of a training run that are part of its identity."""
 
+import math
+
 from pydantic import Field, model_validator
 
 from xmodal.corruption import WordCorruption
@@ -22,6 +24,18 @@ class OptimizerSettings(Settings):
     """AdamW's moment coefficients."""
     clip_norm: float = Field(default=1.0, gt=0)
     """Largest global gradient norm."""
+    drop_at: float | None = Field(default=None, gt=0, lt=1)
+    """Instead of the cosine: share of the run's samples after the warm-up from which the rate is a tenth of the peak;
+    SCAN, USER and others fall by steps."""
+    text_factor: float = Field(default=1.0, gt=0)
+    """Factor of the rate for the text encoder, without its head: USER 0.1 for BERT."""
+
+    def decayed(self, progress: float) -> float:
+        """Share of the peak at `progress` (0..1) between warm-up and end."""
+        if self.drop_at is not None:
+            return 1.0 if progress < self.drop_at else 0.1
+        low = self.final_fraction
+        return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 class TrainSettings(Settings):
