@@ -69,14 +69,17 @@ def train(recipe: tuple[str, ...], again: bool) -> None:
 @click.option("--root", default=None, help="Storage root that holds the run, where CHECKPOINT is a run's name.")
 @click.option("--report", "report", default="report.html", show_default=True, help="Where the HTML report goes.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def evaluate(checkpoint: str, overrides: tuple[str, ...], root: str | None, report: str, as_json: bool) -> None:
+@click.option("--ensemble", default=None, help="A second checkpoint of the same dataset: scores are averaged.")
+def evaluate(
+    checkpoint: str, overrides: tuple[str, ...], root: str | None, report: str, as_json: bool, ensemble: str | None
+) -> None:
     """Metrics beside chance with intervals, the HTML report, MLflow.
 
     CHECKPOINT is a run's name, its directory or URL, or a checkpoint directory.
     """
     from pipelines.evaluate.flow import evaluate
 
-    click.echo(evaluate(checkpoint, overrides, root, Path(report), as_json))
+    click.echo(evaluate(checkpoint, overrides, root, Path(report), as_json, ensemble))
 
 
 @cli.group()

@@ -1,4 +1,4 @@
-"""Recipe: data, model and train are its identity; compute and tracking say where it runs.
+"""Recipe: data, model and train are its identity; evaluation, compute and tracking are not.
 
 The same tree is what a recipe file says, what `path=value` overrides change, what a checkpoint holds, what MLflow logs
 and what Ray receives as a plain dict.
@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import Field
 
 from infra.storage import Store, open_store
+from pipelines.evaluate.settings import EvaluationSettings
 from pipelines.prepare.settings import DataSettings
 from pipelines.train.settings import TrainSettings
 from xmodal.model import ModelSettings
@@ -81,6 +82,8 @@ class Recipe(Settings):
     """Encoders, momentum, queue and tasks."""
     train: TrainSettings = TrainSettings()
     """Seed, batches, schedule, augmentation."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """Protocols of captioned sets and published results; no part of a run's identity."""
     compute: ComputeSettings = ComputeSettings()
     """Where it runs."""
     tracking: TrackingSettings = TrackingSettings()

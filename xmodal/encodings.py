@@ -17,7 +17,10 @@ from xmodal import distributed
 from xmodal.batch import Batch
 from xmodal.enhance import EnhancerSettings
 from xmodal.enhance import build as enhance_modules
-from xmodal.heads import MLP, Head, Linear, Standardise
+from xmodal.heads import MLP, Linear, Tokenwise
+from xmodal.heads import build as build_head
+from xmodal.pooling import GPO, MEAN, MeanPooling
+from xmodal.pooling import build as build_pooling
 from xmodal.queue import Facts, FeatureQueue, Keys
 from xmodal.relations import Relations, image_to_text, text_to_image
 from xmodal.temperature import Temperature
@@ -27,13 +30,18 @@ class Tower(nn.Module):
     """An encoder of one modality, the enhancers of its tokens, and its head."""
 
     def __init__(
-        self, encoder: Any, frozen: bool, embed_dim: int, head: Linear | MLP, enhance: Sequence[EnhancerSettings] = ()
+        self,
+        encoder: Any,
+        frozen: bool,
+        embed_dim: int,
+        head: Linear | MLP | Tokenwise,
+        enhance: Sequence[EnhancerSettings] = (),
+        pooling: MeanPooling | GPO = MEAN,
     ):
         super().__init__()
         self.encoder = encoder
         self.enhancers = enhance_modules(enhance, encoder.width)
-        norm = Standardise(encoder.width) if frozen else nn.LayerNorm(encoder.width)
-        self.head = Head(head, norm, encoder.width, embed_dim)
+        self.head = build_head(head, frozen, encoder.width, embed_dim, build_pooling(pooling))
 
     def forward(self, x: Tensor, *mask: Tensor) -> Tensor:
         """Tokens (B, T, W), enhanced, of pixels or features (all tokens are real), or of token ids or features and
@@ -41,7 +49,7 @@ class Tower(nn.Module):
         tokens = self.encoder(x, *mask)
         (real,) = mask or (tokens.new_ones(tokens.shape[:2], dtype=torch.bool),)
         for enhance in self.enhancers:
-            tokens = enhance(tokens, real)
+            tokens = enhance(tokens, real[:, : tokens.shape[1]])  # a guide has been taken off an image's end
         return tokens
 
 
@@ -169,6 +177,19 @@ class Encodings:
         return Direction(self.text, self.keys.text, blocks, relations, self.temperature)
 
     @cached_property
+    def batch_i2t(self) -> "Direction":
+        """The local images ask for the global batch's texts as the query encoder has them: both sides get a gradient,
+        also from and to other ranks."""
+        texts, relations = self.layout.gather_with_grad(self.text), self.i2t.relations.before(self.layout.rows)
+        return Direction(self.image, self.keys.image, [texts], relations, self.temperature)
+
+    @cached_property
+    def batch_t2i(self) -> "Direction":
+        """The local texts ask for the global batch's images, as `batch_i2t`."""
+        images, relations = self.layout.gather_with_grad(self.image), self.t2i.relations.before(self.layout.rows)
+        return Direction(self.text, self.keys.text, [images], relations, self.temperature)
+
+    @cached_property
     def gathered_tokens(self) -> "Tokens":
         """The global batch's query tokens, with gradient into the ranks that hold them."""
         longest = self._gathered.longest[0]
@@ -190,7 +211,7 @@ class Encodings:
 
 
 class Direction:
-    """B queries of one modality against the keys of the other: N of the global batch, then K of the queue."""
+    """B queries of one modality against candidates of the other: N of the global batch, then K of the queue."""
 
     def __init__(
         self, query: Tensor, key: Tensor, blocks: list[Tensor], relations: Relations, temperature: Temperature
@@ -199,21 +220,26 @@ class Direction:
         self.relations, self.temperature = relations, temperature
 
     @cached_property
+    def similarity(self) -> Tensor:
+        """(B, N + K) float32: the query encoder's cosines."""
+        return self._dots(self.query)
+
+    @cached_property
     def logits(self) -> Tensor:
         """(B, N + K) float32: the query encoder's similarities over the temperature."""
-        return self._scaled(self.query)
+        return self.temperature.scaled(self.similarity)
 
     @cached_property
     @torch.no_grad()
     def key_logits(self) -> Tensor:
         """(B, N + K) float32: the same of the key encoder's own vectors, without gradient."""
-        return self._scaled(self.key)
+        return self.temperature.scaled(self._dots(self.key))
 
-    def _scaled(self, vectors: Tensor) -> Tensor:
+    def _dots(self, vectors: Tensor) -> Tensor:
         """Block by block, so that no step copies the queue; in float32 also under autocast, whose bfloat16 puts
         neighbouring negatives at one value."""
         with torch.autocast(vectors.device.type, enabled=False):
-            return self.temperature.scaled(torch.cat([vectors.float() @ block.T for block in self.blocks], dim=1))
+            return torch.cat([vectors.float() @ block.T for block in self.blocks], dim=1)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Heads: pooled tokens into the shared space."""
+"""Heads: tokens into the shared space, pooled before the projection or after it."""
 
 from typing import Annotated, Literal
 
@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from xmodal.pooling import Mean
 from xmodal.settings import Settings
 
 
@@ -35,25 +36,79 @@ class MLP(Settings):
         return [*first, nn.Dropout(self.dropout), nn.Linear(self.hidden, embed_dim)]
 
 
-HeadSettings = Annotated[Linear | MLP, Field(discriminator="kind")]
+class Tokenwise(Settings):
+    """Every token is projected, then they are pooled: `fc(t) + MLP(t)` (USER's image encoder), or `fc(t)` (its text
+    encoder). No norm stands before it."""
+
+    kind: Literal["tokenwise"]
+    hidden: int = Field(default=0, ge=0)
+    """Width inside the perceptron that is added to the matrix: USER 512 for regions; 0 = the matrix alone."""
+    norm: Literal["layer", "batch"] = "layer"
+    """Norm of the perceptron's hidden layer: each token alone, or, as USER, statistics over the batch, with which a run
+    depends on the number of workers."""
+
+
+HeadSettings = Annotated[Linear | MLP | Tokenwise, Field(discriminator="kind")]
+
+
+def build(settings: Linear | MLP | Tokenwise, frozen: bool, width: int, embed_dim: int, pool: nn.Module) -> nn.Module:
+    """A head over tokens of `width`: (tokens (B, T, W), mask (B, T)) -> (B, D) unit vectors."""
+    if settings.kind == "tokenwise":
+        return TokenwiseHead(settings, width, embed_dim, pool)
+    norm = Standardise(width) if frozen else nn.LayerNorm(width)
+    return Head(settings, norm, width, embed_dim, pool)
 
 
 class Head(nn.Module):
-    """Tokens (B, T, W) to unit vectors (B, D): mean over real tokens, norm, projection, l2 norm in float32."""
+    """Tokens (B, T, W) to unit vectors (B, D): pooling, norm, projection, l2 norm in float32."""
 
-    def __init__(self, settings: Linear | MLP, norm: nn.Module, width: int, embed_dim: int):
+    def __init__(
+        self, settings: Linear | MLP, norm: nn.Module, width: int, embed_dim: int, pool: nn.Module | None = None
+    ):
         super().__init__()
         self.norm = norm
         self.projection = nn.Sequential(*settings.layers(width, embed_dim))
+        self.pool = pool or Mean()
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        return normalize(self.projection(self.norm(pooled(tokens, mask))).float(), dim=-1)
+        return normalize(self.projection(self.norm(self.pool(tokens, mask))).float(), dim=-1)
 
 
-def pooled(tokens: Tensor, mask: Tensor) -> Tensor:
-    """(B, T, W), (B, T) -> (B, W) mean over real tokens."""
-    weights = mask.to(tokens.dtype)[..., None]
-    return (tokens * weights).sum(1) / weights.sum(1).clamp(min=1)
+class TokenwiseHead(nn.Module):
+    """Tokens (B, T, W) to unit vectors (B, D): projection of each token, pooling, l2 norm in float32."""
+
+    def __init__(self, settings: Tokenwise, width: int, embed_dim: int, pool: nn.Module):
+        super().__init__()
+        self.direct = nn.Linear(width, embed_dim)
+        nn.init.xavier_uniform_(self.direct.weight)
+        nn.init.zeros_(self.direct.bias)
+        self.added = perceptron(settings, width, embed_dim) if settings.hidden else Nothing()
+        self.pool = pool
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        projected = self.direct(tokens) + self.added(tokens)
+        return normalize(self.pool(projected, mask).float(), dim=-1)
+
+
+def perceptron(settings: Tokenwise, width: int, embed_dim: int) -> nn.Sequential:
+    """Linear, norm, ReLU, linear, token by token."""
+    norms = {"layer": nn.LayerNorm, "batch": TokenBatchNorm}
+    inner = [nn.Linear(width, settings.hidden), norms[settings.norm](settings.hidden), nn.ReLU()]
+    return nn.Sequential(*inner, nn.Linear(settings.hidden, embed_dim))
+
+
+class TokenBatchNorm(nn.BatchNorm1d):
+    """Statistics over all tokens of a batch (B, T, W), padding included."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.flatten(0, 1)).view_as(input)
+
+
+class Nothing(nn.Module):
+    """Adds nothing."""
+
+    def forward(self, tokens: Tensor) -> float:
+        return 0.0
 
 
 class Standardise(nn.Module):

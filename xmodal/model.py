@@ -20,8 +20,9 @@ from xmodal.encoders.transformer import Transformer
 from xmodal.encoders.vit import ViT
 from xmodal.encodings import Encodings, Tower, Towers
 from xmodal.enhance import EnhancerSettings
-from xmodal.heads import HeadSettings, Linear, Standardise, pooled
+from xmodal.heads import HeadSettings, Linear, Standardise
 from xmodal.momentum import KeyEncoder, MomentumSettings
+from xmodal.pooling import MEAN, PoolingSettings
 from xmodal.queue import Keys, QueueSettings
 from xmodal.settings import Settings
 from xmodal.sizes import Sizes
@@ -40,7 +41,11 @@ class ModelSettings(Settings):
     embed_dim: int = Field(default=256, ge=1)
     """Dimensions of the shared space (D)."""
     head: HeadSettings = Linear(kind="linear")
-    """Projection of pooled tokens into the shared space."""
+    """Projection of tokens into the shared space."""
+    text_head: HeadSettings | None = None
+    """The same of the text tower, where it differs."""
+    pooling: PoolingSettings = MEAN
+    """How the tokens of an image or a text become one vector."""
     image: ImageEncoderSettings = ViT(kind="vit")
     """Image encoder."""
     text: TextEncoderSettings = Transformer(kind="transformer")
@@ -66,6 +71,20 @@ class ModelSettings(Settings):
             raise ValueError("tasks.anchor takes its prototypes from the queue, and queue.size is 0")
         return self
 
+    @model_validator(mode="after")
+    def _a_guide_is_taken_off_first(self) -> "ModelSettings":
+        """A guide that no enhancer takes off would be a region, a region taken for a guide would be lost."""
+        first, given = self.image_enhance[:1], getattr(self.image, "guide_width", 0)
+        asked = first[0].guide_width if first and first[0].kind == "clip_guided" else 0
+        others = (*self.image_enhance[1:], *self.text_enhance)
+        if given != asked or any(one.kind == "clip_guided" for one in others):
+            raise ValueError(
+                f"image_enhance: an image encoder with a guide of {given} numbers (0 = none) and clip_guided of "
+                f"{asked} do not fit; clip_guided must stand first of image_enhance where there is a guide, and only "
+                "there"
+            )
+        return self
+
 
 class CrossModalModel(nn.Module):
     """Query and key encoders, temperature, tasks, and the queue (which is no part of the module tree)."""
@@ -75,9 +94,10 @@ class CrossModalModel(nn.Module):
         super().__init__()
         self.settings, self.weights = settings, settings.tasks.weights
         image, text = settings.image.build(), settings.text.build(wordpiece)
+        text_head, pooling = settings.text_head or settings.head, settings.pooling
         self.query = Towers(
-            Tower(image, settings.image.frozen, settings.embed_dim, settings.head, settings.image_enhance),
-            Tower(text, settings.text.frozen, settings.embed_dim, settings.head, settings.text_enhance),
+            Tower(image, settings.image.frozen, settings.embed_dim, settings.head, settings.image_enhance, pooling),
+            Tower(text, settings.text.frozen, settings.embed_dim, text_head, settings.text_enhance, pooling),
         )
         self.key = settings.momentum.build(self.query)
         self.refresh = refresh.build(settings.queue.refresh, self.key)
@@ -87,11 +107,14 @@ class CrossModalModel(nn.Module):
         self.tasks = settings.tasks.build(sizes)
         self.queue = settings.queue.build(settings.embed_dim, attributes)
         self.fresh_keys: list[Keys] = []
+        self.told = {name: task for name, task in self.tasks.items() if hasattr(task, "figures")}
+        self.figures: dict[str, Tensor] = {}
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The losses by task name, each this rank's share of the global mean: averaged over ranks they are it.
 
         In training the batch's keys are kept for `after_step`; several forwards may come before one (accumulation).
+        What tasks tell of the batch beside their loss lies in `figures` until the next, shares of global means too.
         """
         encodings = Encodings(batch, self.query, self.key.encoder, self.queue, self.temperature)
         unused = 0.0 * (encodings.image.sum() + encodings.text.sum() + self.temperature.value)
@@ -99,6 +122,8 @@ class CrossModalModel(nn.Module):
         if self.training and torch.is_grad_enabled():
             self.fresh_keys.append(encodings.gathered)
             self.refresh.remember(batch, encodings.layout)
+            said = ((name, task.figures(encodings)) for name, task in self.told.items())  # pyright: ignore
+            self.figures = {f"{name}/{one}": value for name, found in said for one, value in found.items()}
         return losses
 
     def after_step(self, step: int) -> None:
@@ -138,14 +163,14 @@ class CrossModalModel(nn.Module):
 
     @torch.no_grad()
     def pool_image(self, x: Tensor) -> Tensor:
-        """(B, W) mean image token of what `encode_image` takes: what its head's norm sees."""
+        """(B, W) pooled image tokens of what `encode_image` takes: what its head's norm sees."""
         tokens = self.query.image(x)
-        return pooled(tokens, tokens.new_ones(tokens.shape[:2], dtype=torch.bool))
+        return self.query.image.head.pool(tokens, tokens.new_ones(tokens.shape[:2], dtype=torch.bool))
 
     @torch.no_grad()
     def pool_text(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, W) mean text token of what `encode_text` takes."""
-        return pooled(self.query.text(x, mask), mask)
+        """(B, W) pooled text tokens of what `encode_text` takes."""
+        return self.query.text.head.pool(self.query.text(x, mask), mask)
 
     def fit_norms(self, image: Tensor, text: Tensor) -> None:
         """Fits `standardised` to pooled training vectors (N, W) and (M, W), and starts the momentum anew."""

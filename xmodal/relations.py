@@ -35,6 +35,10 @@ class Relations:
     def unrelated(self) -> Tensor:
         return ~(self.own | self.positive | self.ignored)
 
+    def before(self, end: int) -> "Relations":
+        """Those to the first `end` candidates."""
+        return Relations(self.own[:, :end], self.positive[:, :end], self.ignored[:, :end])
+
 
 def image_to_text(queries: Facts, candidates: Facts, own: Tensor) -> Relations:
     """Relations of B images to the texts of N candidates; `own` (B,) is each query's own column."""

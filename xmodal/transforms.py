@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from xmodal.decoding import BadImage, Decoded, decode, pixel_reader
 from xmodal.look import difference_hash
+from xmodal.regions import MAGIC, picture
 from xmodal.settings import Settings
 
 INFRARED_CHROMA = 6.0
@@ -109,11 +110,14 @@ def prepared_frame(decoded: Decoded, settings: PixelSettings) -> PreparedImage:
 
 
 def decoded_file(data: bytes | None, settings: PixelSettings, side: int) -> Decoded:
-    """A file's pixels, at a scale that keeps `side` pixels of either side of the frame. Raises as `prepare_image`."""
+    """A file's pixels, at a scale that keeps `side` pixels of either side of the frame; of region features their
+    stand-in. Raises as `prepare_image`."""
     if data is None:
         raise BadImage("missing", "the file is not there")
     if not data:
         raise BadImage("empty", "the file has no bytes")
+    if data.startswith(MAGIC):
+        return picture(data)
     read = pixel_reader(settings.decoder)
     return decode(data, None if settings.exact else side, settings.min_side, settings.max_megapixels, read)
 

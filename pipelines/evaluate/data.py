@@ -16,8 +16,8 @@ from pipelines.report.embedding_map import project
 from xmodal.settings import dump_yaml
 
 CURVES = (
-    *(f"train/{name}" for name in ("loss", "itc", "itm", "lm", "cons", "anchor", "distil")),
-    *("val/score", "val/rsum", "val/i2t/r1", "val/t2i/r1"),
+    *(f"train/{name}" for name in ("loss", "itc", "itm", "lm", "uto", "cons", "anchor", "distil")),
+    *("train/uto/dead_positives", "val/score", "val/rsum", "val/i2t/r1", "val/t2i/r1"),
     *(f"queue/{name}" for name in ("fill", "drift", "leak_image", "leak_text")),
     *("momentum/coefficient", "momentum/staleness", "temperature", "time/samples_per_second", "time/data_wait"),
 )

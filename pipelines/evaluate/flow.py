@@ -5,8 +5,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from infra.storage import Store
 from pipelines.dataset import Dataset
-from pipelines.evaluate import language, retrieval
+from pipelines.evaluate import captioned, language, published, retrieval
 from pipelines.evaluate.claims import claims
 from pipelines.evaluate.data import about, curves, data_section, embedding_map
 from pipelines.evaluate.protocol import protocol
@@ -28,30 +29,49 @@ from xmodal.settings import load
 SPLIT = "test"
 
 
-def evaluate(checkpoint: str, overrides: tuple[str, ...], root: str | None, report: Path, as_json: bool) -> str:
+def evaluate(
+    checkpoint: str,
+    overrides: tuple[str, ...],
+    root: str | None,
+    report: Path,
+    as_json: bool,
+    ensemble: str | None = None,
+) -> str:
     """Measures, writes the report, logs both to the run's MLflow record; returns the table (or JSON) to print.
 
-    `overrides` apply to the checkpoint's own recipe (tracking, compute). Raises NotFound, DataRefused, Damaged.
+    `overrides` apply to the checkpoint's own recipe (tracking, compute, evaluation). `ensemble` names a second
+    checkpoint of the same dataset version, whose scores are averaged with this one's. Raises NotFound, DataRefused,
+    Damaged.
     """
     store = root_store(root)
+    subject, recipe = examined(store, checkpoint, overrides)
+    partner = examined(store, ensemble, ())[0] if ensemble else None
+    content = report_content(subject, recipe, partner)
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text(render(content), encoding="utf-8")
+    figures = every_figure(content)
+    log_evaluation(recipe, subject.model.state["mlflow_run_id"], subject.model.state["step"], figures, report)
+    if as_json:
+        return json.dumps([asdict(one) for one in figures], indent=1)
+    return _table(figures, content, published.table(SPLIT, recipe.evaluation, figures), report)
+
+
+def examined(store: Store, checkpoint: str, overrides: tuple[str, ...]) -> tuple[Subject, Recipe]:
+    """A checkpoint on the test split of its dataset version, and its recipe."""
     with opened(store, checkpoint) as directory:
         model = Inference.load(directory)
     recipe = load(Recipe, overrides, below=model.recipe)
     dataset = Dataset.open(store, model.state["dataset"], model.state["dataset_version"])
-    subject = Subject.of(model, dataset, sample_reader(recipe, dataset), SPLIT)
-    content = report_content(subject, recipe)
-    report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text(render(content), encoding="utf-8")
-    figures = every_figure(content)
-    log_evaluation(recipe, model.state["mlflow_run_id"], model.state["step"], figures, report)
-    return json.dumps([asdict(one) for one in figures], indent=1) if as_json else _table(figures, content, report)
+    return Subject.of(model, dataset, sample_reader(recipe, dataset), SPLIT), recipe
 
 
-def report_content(subject: Subject, recipe: Recipe) -> ReportContent:
-    """Everything measured, section by section."""
+def report_content(subject: Subject, recipe: Recipe, partner: Subject | None = None) -> ReportContent:
+    """Everything measured, section by section; `partner` is the second model of an ensemble."""
     sections = protocol(subject)
     caption_figures, captions = language.captions(subject)
-    measures = [*retrieval.retrieval(subject), *caption_figures, *language.space(subject), claims(subject)]
+    found = retrieval.retrieval(subject) + captioned.protocols(subject, recipe.evaluation, partner)
+    beside = published.beside(subject.split, recipe.evaluation, [one for group in found for one in group.figures])
+    measures = [*found, *beside, *caption_figures, *language.space(subject), claims(subject)]
     main = retrieval.headline(subject.split, subject.gallery, subject.groups, subject.text_groups)
     untrained = _untrained(subject, recipe)
     measures[0] = replace(measures[0], figures=[*measures[0].figures, untrained])
@@ -100,8 +120,9 @@ def every_figure(content: ReportContent) -> list[Figure]:
     return list(found.values())
 
 
-def _table(figures: list[Figure], content: ReportContent, report: Path) -> str:
-    """Columns that have nothing to say are left out; below, what could not be measured."""
+def _table(figures: list[Figure], content: ReportContent, compared: list[str], report: Path) -> str:
+    """Columns that have nothing to say are left out; below, lines about published results (`compared`) and what could
+    not be measured."""
     columns = {
         "figure": [one.name for one in figures],
         "value": [number(one.value, one.unit) for one in figures],
@@ -114,4 +135,4 @@ def _table(figures: list[Figure], content: ReportContent, report: Path) -> str:
     names, *others = ([cell.rjust(width) for cell in column] for column, width in zip(shown, widths, strict=True))
     lines = ("  ".join([name.strip().ljust(widths[0]), *cells]) for name, *cells in zip(names, *others, strict=True))
     missing = [f"not measurable here: {line}" for group in content.measures.groups for line in group.missing]
-    return "\n".join([*lines, *missing, f"report: {report}"])
+    return "\n".join([*lines, *([""] * bool(compared)), *compared, *missing, f"report: {report}"])

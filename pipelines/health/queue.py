@@ -99,5 +99,6 @@ def _advice(policy: str | None) -> list[str]:
         "none": "The recipe counts all of them as negatives: set model.tasks.itc.fn_policy to mask or soft.",
         "mask": "Nothing: the recipe takes them out of the comparison (model.tasks.itc.fn_policy: mask).",
         "soft": "Nothing: the recipe makes them share the target (model.tasks.itc.fn_policy: soft).",
+        "unicon": "Nothing: the recipe makes them positives (model.tasks.itc.fn_policy: unicon).",
     }
     return [told.get(policy, f"The recipe’s policy is {policy}.")]

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from pipelines.prepare.features import FeatureTask, ImageFeatures, TextFeatures, receipt_key
+from pipelines.prepare.features import FeatureTask, TextFeatures, image_features, receipt_key
 from pipelines.prepare.run import Run
 from xmodal.encoders import ImageEncoderSettings, TextEncoderSettings
 from xmodal.wordpiece import WordPiece
@@ -28,7 +28,7 @@ def derive(
     }
     if image.frozen:
         encoder = image.build().identity()
-        sets[encoder] = _compute(run, "image", encoder, pixels, ImageFeatures, (image,))
+        sets[encoder] = _compute(run, "image", encoder, pixels, image_features(image), (image,))
     if text.frozen:
         vocabulary = WordPiece.from_json(wordpiece)
         encoder = text.build(vocabulary).identity()
@@ -58,9 +58,10 @@ def _compute(run: Run, kind: str, encoder: str, parts: list[Entry], make: Any, a
     found = _named_like(parts, old)
     held = {one["source"] for one in found}
     receipts = run.work.child("features")
+    archives = {listing.name: listing.settings.store() for listing in run.listings}
     tasks = {
         receipt_key(encoder, part["item"], part): FeatureTask(
-            encoder, part["survey"], part["item"], run.home, receipts, part
+            encoder, part["survey"], part["item"], run.home, receipts, part, archives[part["survey"]]
         )
         for part in parts
         if part["sha256"] not in held

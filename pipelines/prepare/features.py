@@ -12,6 +12,7 @@ import torch
 
 from infra.storage import Store
 from pipelines.prepare.parts import GROUP_ROWS, RECORDS, TEXT_FEATURES, parquet, put_part, read_columns
+from pipelines.prepare.stored_features import StoredFeatures
 from xmodal.encoders import ImageEncoderSettings, TextEncoderSettings
 from xmodal.transforms import decode_pixels
 from xmodal.wordpiece import WordPiece
@@ -32,6 +33,8 @@ class FeatureTask:
     home: Store
     receipt: Store
     part: dict[str, Any]
+    archive: Store
+    """Of the part's survey."""
 
     def write(self, table: pa.Table, shape: list[int]) -> bytes:
         """Puts the part and its receipt; returns the receipt."""
@@ -71,6 +74,11 @@ class ImageFeatures:
         for start in range(0, len(images), IMAGES):
             pixels = torch.stack([decode_pixels(image) for image in images[start : start + IMAGES]])
             yield self._encoder.features(pixels).numpy().astype(np.float16)
+
+
+def image_features(settings: ImageEncoderSettings) -> type["ImageFeatures"] | type[StoredFeatures]:
+    """What makes the features of an encoder: the encoder itself, or the archive that brings them."""
+    return StoredFeatures if settings.kind == "precomputed" else ImageFeatures
 
 
 class TextFeatures:

@@ -14,12 +14,14 @@ from pipelines.sources.corrections import Corrections
 from pipelines.sources.folders import Folders
 from pipelines.sources.inaturalist import INaturalist
 from pipelines.sources.megadetector import MegaDetector
+from pipelines.sources.precomp import Precomp
 from pipelines.sources.speciesnet import SpeciesNet
 from pipelines.sources.takedown import Takedown
 from pipelines.sources.wildlife_insights import WildlifeInsights
 
 SourceSettings = Annotated[
-    CocoCameraTraps | CamtrapDP | WildlifeInsights | INaturalist | Folders | Captioned, Field(discriminator="kind")
+    CocoCameraTraps | CamtrapDP | WildlifeInsights | INaturalist | Folders | Captioned | Precomp,
+    Field(discriminator="kind"),
 ]
 """`read(store) -> Survey`."""
 

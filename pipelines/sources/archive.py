@@ -1,4 +1,4 @@
-"""An archive as a flat listing: loose objects and, in their place, the members of tars and zips.
+"""An archive as a flat listing: loose objects and, in their place, the members of tars and zips, and rows of features.
 
 A member's key is `x.tar!/member`. Nothing is ever unpacked to a file: a member's bytes go from its container to memory.
 """
@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator
 from infra.storage import Entry, NotFound, Store, Unreadable
 from pipelines.sources.gzip_members import COMPRESSED_TAR
 from pipelines.sources.members import ArchiveEntry, Content, Format, Index
+from pipelines.sources.npy_members import NPY
 from pipelines.sources.schema import Refused
 from pipelines.sources.tar_members import TAR
 from pipelines.sources.zip_members import ZIP
 
-FORMATS: tuple[Format, ...] = (TAR, COMPRESSED_TAR, ZIP)
+FORMATS: tuple[Format, ...] = (TAR, COMPRESSED_TAR, ZIP, NPY)
 
 _INDEXES: dict[tuple[str, str, str], Index] = {}
 """Indexes of this process by store, container and etag: a changed container is another one."""

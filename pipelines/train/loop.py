@@ -54,22 +54,32 @@ def check_finite(losses: dict[str, float], step: int) -> None:
 
 
 def learning_rate(settings: OptimizerSettings, samples: int, total: int) -> float:
-    """Linear warm-up, then cosine decay, as a function of samples seen of `total`."""
+    """Linear warm-up, then the decay of the settings, as a function of samples seen of `total`."""
     warmup = settings.warmup_fraction * total
     if samples < warmup:
         return settings.learning_rate * samples / warmup
     progress = min(1.0, (samples - warmup) / max(1.0, total - warmup))
-    low = settings.final_fraction
-    return settings.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress)))
+    return settings.learning_rate * settings.decayed(progress)
 
 
-def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay, vectors and scalars do not."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [
-        {"params": [one for one in trained if one.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [one for one in trained if one.ndim < 2], "weight_decay": 0.0},
-    ]
+TEXT_ENCODER = "query.text.encoder."
+
+
+def parameter_groups(model: torch.nn.Module, settings: OptimizerSettings) -> list[dict[str, Any]]:
+    """Matrices decay, vectors and scalars do not; two groups, and two more of the text encoder where its rate is its
+    own, in the order of `rate_factors`."""
+    apart = [False, True][: len(rate_factors(settings)) // 2]
+    groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {(t, v): [] for t in apart for v in (False, True)}
+    for name, one in model.named_parameters():
+        if one.requires_grad:
+            groups[name.startswith(TEXT_ENCODER) and apart[-1], one.ndim < 2].append(one)
+    decay = {False: settings.weight_decay, True: 0.0}
+    return [{"params": members, "weight_decay": decay[vector]} for (_, vector), members in groups.items()]
+
+
+def rate_factors(settings: OptimizerSettings) -> list[float]:
+    """Factor of the learning rate of each parameter group."""
+    return [1.0, 1.0] if settings.text_factor == 1.0 else [1.0, 1.0, settings.text_factor, settings.text_factor]
 
 
 class Worker:
@@ -84,7 +94,7 @@ class Worker:
         torch.manual_seed(self.recipe.train.seed)
         self.model = build_model(self.recipe, dataset).to(self.device)
         self.settings = self.recipe.train.optimizer
-        groups = parameter_groups(self.model, self.settings.weight_decay)
+        groups, self.factors = parameter_groups(self.model, self.settings), rate_factors(self.settings)
         self.optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate, betas=self.settings.betas)
         self.validation = Validation(dataset, job.plan.reader, self.recipe.train.validation_rows)
         self.step, self.history = 0, []
@@ -133,8 +143,8 @@ class Worker:
         """One optimizer step on this worker's share of global batch `batch.step`; returns the losses' global means."""
         samples = batch.step * self.recipe.train.global_batch
         rate = learning_rate(self.settings, samples, self.job.plan.total_samples)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        for group, factor in zip(self.optimizer.param_groups, self.factors, strict=True):
+            group["lr"] = rate * factor
         losses = self.parallel(batch)
         values = self._checked(losses, batch.step)
         total = torch.stack([self.model.weights[name] * loss for name, loss in losses.items()]).sum()
@@ -147,11 +157,13 @@ class Worker:
         return {**values, "grad_norm": float(norm), "learning_rate": rate}
 
     def _checked(self, losses: dict[str, Tensor], step: int) -> dict[str, float]:
-        """Global means of the losses; raises NonFinite on every worker alike, before any weight has moved."""
-        means = distributed.sum_across(torch.stack([loss.detach() for loss in losses.values()])) / self.size
-        values = dict(zip(losses, means.tolist(), strict=True))
+        """Global means of the losses and of what tasks tell beside them; raises NonFinite on every worker alike,
+        before any weight has moved."""
+        shares = losses | self.model.figures
+        means = distributed.sum_across(torch.stack([one.detach() for one in shares.values()])) / self.size
+        values = dict(zip(shares, means.tolist(), strict=True))
         check_finite(values, step)
-        return {"loss": sum((self.model.weights[name] * value for name, value in values.items()), 0.0), **values}
+        return {"loss": sum((weight * values[name] for name, weight in self.model.weights.items()), 0.0), **values}
 
     def log(self, values: dict[str, float], wait: float) -> None:
         """Rank 0 tells the tracker and the driver's display; a curve point is kept for the report."""

@@ -15,8 +15,10 @@ from pipelines.taxa import species_facts
 from pipelines.train.lanes import LaneSource, training_rows
 from pipelines.train.order import LaneOrder
 from pipelines.train.samples import FeatureImages, FeatureTexts, PixelImages, SampleReader, TokenTexts
+from xmodal.corruption import AsWritten, Corruption
 from xmodal.model import CrossModalModel
 from xmodal.settings import SettingsError
+from xmodal.wordpiece import WordPiece
 
 FITTED_ON = 2000
 """Training images, evenly spread, whose features are standardised by."""
@@ -92,12 +94,22 @@ def sample_reader(recipe: Recipe, dataset: Dataset) -> SampleReader:
     else:
         images = PixelImages(dataset.pixel_size, recipe.train.augment, seed)
     if model.text.frozen:
+        if recipe.train.words is not None:
+            raise SettingsError("train.words: the text encoder is frozen, so its words cannot change; take null")
         features = dataset.feature(model.text.build(wordpiece).identity())
         texts = FeatureTexts(features.encoder, tuple(features.shape))
     else:
-        texts = TokenTexts(model.text, wordpiece.to_json(), model.text.length)
+        texts = TokenTexts(model.text, wordpiece.to_json(), model.text.length, text_changes(recipe, wordpiece))
     attributes = len(dataset.attributes())
     return SampleReader(images, texts, wordpiece.to_json(), model.caption_length, attributes, seed)
+
+
+def text_changes(recipe: Recipe, wordpiece: WordPiece) -> AsWritten | Corruption:
+    """What training does to the words that the text encoder reads. Raises SettingsError."""
+    words = recipe.train.words
+    if words is None:
+        return AsWritten()
+    return Corruption(words, recipe.model.text.pieces(wordpiece), recipe.train.seed)
 
 
 def build_model(recipe: Recipe, dataset: Dataset) -> CrossModalModel:

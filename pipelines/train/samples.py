@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pipelines.dataset import Dataset
 from xmodal.batch import Batch
+from xmodal.corruption import AsWritten, Corruption
 from xmodal.encoders import TextEncoderSettings
 from xmodal.transforms import AugmentSettings, augment, decode_pixels, draw
 from xmodal.wordpiece import WordPiece
@@ -104,6 +105,7 @@ class TokenTexts:
     encoder: TextEncoderSettings
     wordpiece: str
     length: int
+    vary: AsWritten | Corruption
 
     dtype = np.dtype(np.int64)
 
@@ -119,6 +121,12 @@ class TokenTexts:
         padded[:, : ids.shape[1]] = ids.masked_fill(~mask, 0).numpy()[:, : self.length]
         flat = iter([(row.tobytes(), int(count)) for row, count in zip(padded, mask.sum(1), strict=True)])
         return [[next(flat) for _ in texts] for texts in captions]
+
+    def text(self, stored: tuple[bytes, int], sample: str, epoch: int) -> tuple[bytes, int]:
+        """The text as an epoch's draw has it."""
+        ids, length = stored
+        found = self.vary(np.frombuffer(ids, self.dtype)[:length], sample, epoch)
+        return np.pad(found, (0, self.length - len(found))).tobytes(), len(found)
 
     def tensor(self, rows: np.ndarray) -> Tensor:
         return torch.from_numpy(rows)
@@ -141,6 +149,9 @@ class FeatureTexts:
             for row in stored
             for counts in (np.frombuffer(row["lengths"], np.int32),)
         ]
+
+    def text(self, stored: tuple[bytes, int], sample: str, epoch: int) -> tuple[bytes, int]:
+        return stored
 
     def tensor(self, rows: np.ndarray) -> Tensor:
         return torch.from_numpy(rows.astype(np.float32))
@@ -199,7 +210,7 @@ class SampleReader:
         name = record["sample_id"]
         choice = caption_choice(len(captions), self.seed, epoch, name)
         caption = captions[choice]
-        text, length = group.texts[row][choice]
+        text, length = self.texts.text(group.texts[row][choice], name, epoch)
         return Sample(
             image=self.images.image(group.images[row], name, epoch),
             text=text,

@@ -1,7 +1,10 @@
 """Settings of a training run that are part of its identity."""
 
+import math
+
 from pydantic import Field, model_validator
 
+from xmodal.corruption import WordCorruption
 from xmodal.settings import Settings
 from xmodal.transforms import AugmentSettings
 
@@ -21,6 +24,18 @@ class OptimizerSettings(Settings):
     """AdamW's moment coefficients."""
     clip_norm: float = Field(default=1.0, gt=0)
     """Largest global gradient norm."""
+    drop_at: float | None = Field(default=None, gt=0, lt=1)
+    """Instead of the cosine: share of the run's samples after the warm-up from which the rate is a tenth of the peak;
+    SCAN, USER and others fall by steps."""
+    text_factor: float = Field(default=1.0, gt=0)
+    """Factor of the rate for the text encoder, without its head: USER 0.1 for BERT."""
+
+    def decayed(self, progress: float) -> float:
+        """Share of the peak at `progress` (0..1) between warm-up and end."""
+        if self.drop_at is not None:
+            return 1.0 if progress < self.drop_at else 0.1
+        low = self.final_fraction
+        return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 class TrainSettings(Settings):
@@ -43,6 +58,8 @@ class TrainSettings(Settings):
     """AdamW and its schedule."""
     augment: AugmentSettings = AugmentSettings()
     """Random image changes; without effect on precomputed features."""
+    words: WordCorruption | None = None
+    """Random changes of the words that the text encoder reads; it must not be frozen. Captions to be generated stay."""
     checkpoint_every: int | None = Field(default=None, ge=1)
     """Optimizer steps between checkpoints, each with a validation; without it one an epoch."""
     validation_rows: int = Field(default=2000, ge=1)

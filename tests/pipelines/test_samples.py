@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.dataset import Dataset
+from pipelines.recipe import Recipe
 from pipelines.train.lanes import ReadLane, batches
 from pipelines.train.order import LaneOrder
-from pipelines.train.plan import TrainingPlan
+from pipelines.train.plan import TrainingPlan, sample_reader
 from pipelines.train.samples import (
     FeatureImages,
     FeatureTexts,
@@ -28,6 +29,7 @@ from pipelines.train.samples import (
 )
 from tests.pipelines.road import prepared
 from xmodal.batch import Batch
+from xmodal.settings import SettingsError, parse
 from xmodal.transforms import AugmentSettings, decode_pixels
 
 
@@ -138,6 +140,32 @@ def test_texts_are_trimmed_to_the_longest_and_masked(plan: TrainingPlan, lane: R
         assert (batch.text[~batch.text_mask] == 0).all() and (batch.text[batch.text_mask] != 0).all()
         assert batch.caption.shape[1] == int((batch.caption != 0).sum(1).max())
         assert (batch.caption[:, 0] == 2).all(), "[CLS]"
+
+
+def test_words_change_as_seed_epoch_and_sample_say_and_captions_stay(tmp_path: Path) -> None:
+    """A reader made anew draws the same: what a resumed run reads is what the undisturbed one would have read."""
+    changes = {"global_batch": 14, "words": {"share": 0.6}}
+    recipe = prepared(str(tmp_path), train=changes)
+    dataset = Dataset.open(recipe.compute.store(), "tiny")
+    plain = sample_reader(parse(Recipe, recipe.model_dump() | {"train": {"global_batch": 16}}), dataset)
+    reader, again = (TrainingPlan.of(recipe, dataset).reader for _ in range(2))
+    again = pickle.loads(pickle.dumps(again))
+    group = reader.read_group(dataset, 0, 0)
+    rows = [(row, epoch) for row, captions in enumerate(group.captions) if captions for epoch in (0, 1)]
+    texts = [[one.sample(group, *at) for at in rows] for one in (reader, again, plain)]
+    assert texts[0] == texts[1]
+    assert [one.caption for one in texts[0]] == [one.caption for one in texts[2]], "what the captioner is to write"
+    assert any(one.text_length < other.text_length for one, other in zip(texts[0], texts[2], strict=True)), "deleted"
+    assert [one.caption_id for one in texts[0]] == [one.caption_id for one in texts[2]]
+    assert all(len(one.text) == 8 * reader.texts.shape[0] for one in texts[0])
+
+
+def test_words_of_a_frozen_text_encoder_cannot_change(tmp_path: Path) -> None:
+    bert = {"model_type": "bert", "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1}
+    text = {"kind": "hugging_face", "config": bert | {"intermediate_size": 8}, "frozen": True, "pool": "mean"}
+    recipe = prepared(str(tmp_path), model={"text": text}, train={"global_batch": 14, "words": {}})
+    with pytest.raises(SettingsError, match=r"train\.words: the text encoder is frozen"):
+        sample_reader(recipe, Dataset.open(recipe.compute.store(), "tiny"))
 
 
 def test_blocks_keep_samples_bit_by_bit(plan: TrainingPlan, lane: ReadLane) -> None:

@@ -3,7 +3,10 @@
 import torch
 
 from tests.xmodal import tiny
-from xmodal.heads import MLP, Head, Linear, Standardise, pooled
+from xmodal.heads import MLP, Head, Linear, Standardise, Tokenwise, build
+from xmodal.pooling import Mean
+
+pooled = Mean()
 
 
 def test_pooling_ignores_padding() -> None:
@@ -32,6 +35,30 @@ def test_both_heads_give_unit_vectors_of_the_shared_width() -> None:
         made = head(torch.randn(2, 3, 4), torch.ones(2, 3, dtype=torch.bool))
         assert made.shape == (2, 5)
         torch.testing.assert_close(made.norm(dim=1), torch.ones(2))
+
+
+def test_a_tokenwise_head_projects_each_token_and_pools_then() -> None:
+    tokens, mask = torch.randn(2, 4, 6), torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]]).bool()
+    head = build(Tokenwise(kind="tokenwise", hidden=5), True, 6, 3, Mean())
+    assert isinstance(head.direct, torch.nn.Linear) and isinstance(head.added, torch.nn.Sequential)
+    projected = head.direct(tokens) + head.added(tokens)
+    wanted = torch.stack([projected[0, :3].mean(0), projected[1].mean(0)])
+    torch.testing.assert_close(head(tokens, mask), torch.nn.functional.normalize(wanted, dim=1))
+    plain = build(Tokenwise(kind="tokenwise"), False, 6, 3, Mean())
+    torch.testing.assert_close(plain(tokens, mask).norm(dim=1), torch.ones(2))
+
+
+def test_batch_statistics_are_over_the_tokens_of_all_rows() -> None:
+    head = build(Tokenwise(kind="tokenwise", hidden=5, norm="batch"), True, 6, 3, Mean())
+    assert isinstance(head.added, torch.nn.Sequential)
+    made = head.added[:2](torch.randn(8, 4, 6))
+    torch.testing.assert_close(made.mean((0, 1)), torch.zeros(5), atol=1e-5, rtol=0)
+
+
+def test_the_text_tower_may_have_a_head_of_its_own() -> None:
+    built = tiny.model(head={"kind": "tokenwise", "hidden": 4}, text_head={"kind": "linear"}, pooling={"kind": "gpo"})
+    assert type(built.query.image.head).__name__ == "TokenwiseHead" and isinstance(built.query.text.head, Head)
+    assert built.standardised == []
 
 
 def test_a_model_fits_norms_behind_frozen_encoders_only_and_the_key_encoder_gets_them() -> None:

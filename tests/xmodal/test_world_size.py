@@ -23,6 +23,13 @@ SPLITS = {
 }
 MODELS = {
     "mask": {"tasks": tiny.ALL_TASKS},
+    "uto, soft": {
+        "tasks": {"itc": {"fn_policy": "unicon"}, "uto": {"fn_policy": "soft", "batch_weight": 1, "mu": 10}},
+        "text": {"kind": "bigru", "length": 8, "word_dim": 6, "width": 5},
+        "text_enhance": [{"kind": "self_guided"}],
+        "pooling": {"kind": "gpo", "position_dim": 4, "hidden": 3},
+    },
+    "uto, none": {"tasks": {"itc": None, "uto": {"fn_policy": "none", "batch_weight": 1, "mu": 10}}},
     "soft, distilled": {
         "tasks": {"itc": {"fn_policy": "soft", "distillation": {"alpha": 0.4, "ramp": 20}}},
         "head": {"kind": "mlp", "hidden": 8},
@@ -43,7 +50,8 @@ MODELS = {
         "queue": {"size": 4},
     },
 }
-"""Steps after the first may differ by 1e-5: rounding grows with training."""
+"""Steps after the first may differ by 1e-5: rounding grows with training. UTO's own mu = 90 multiplies the rounding of
+cosines by as much: 1.2e-6 at the first step."""
 
 
 def global_batch(step: int) -> Batch:

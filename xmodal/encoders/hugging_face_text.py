@@ -8,6 +8,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from xmodal.corruption import Pieces
 from xmodal.encoders import hub
 from xmodal.encoders.hugging_face import HuggingFace
 from xmodal.encoders.towers import FrozenText, TrainedText, train_only_what_is_used
@@ -44,6 +45,10 @@ class HuggingFaceText(HuggingFace):
     def build_tokenizer(self, wordpiece: WordPiece) -> "HubTokenizer | OwnTokenizer":
         """Texts to ids and mask without building the encoder."""
         return HubTokenizer(self.source, self.length) if self.path else OwnTokenizer(wordpiece, self.length)
+
+    def pieces(self, wordpiece: WordPiece) -> Pieces:
+        """What word corruption has to know of the vocabulary. Raises SettingsError where that is no WordPiece one."""
+        return self.build_tokenizer(wordpiece).pieces()
 
     def backbone(self, vocabulary: int) -> "TextBackbone":
         """The model with the weights that the settings name; without weights, with `vocabulary` embeddings."""
@@ -94,6 +99,14 @@ class HubTokenizer:
         )
         return tokens["input_ids"], tokens["attention_mask"].bool()
 
+    def pieces(self) -> Pieces:
+        """Raises SettingsError where words cannot be told from the pieces' names, or none hides another."""
+        names, mask = sorted(self.tokenizer.get_vocab().items(), key=lambda one: one[1]), self.tokenizer.mask_token_id
+        tokens = [token for token, _ in names]
+        if mask is None or not any(token.startswith("##") for token in tokens):
+            raise SettingsError(f"train.words: the tokeniser of {self.source} is no WordPiece with a mask; take null")
+        return Pieces.named(tokens, self.tokenizer.all_special_ids, mask)
+
     def identity(self) -> str:
         """A digest of the vocabulary."""
         vocabulary = sorted(self.tokenizer.get_vocab().items())
@@ -109,6 +122,9 @@ class OwnTokenizer:
     def __call__(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """(N, L) int64 ids and (N, L) bool mask."""
         return self.wordpiece.encode(texts, self.length)
+
+    def pieces(self) -> Pieces:
+        return Pieces.of(self.wordpiece)
 
     def identity(self) -> str:
         """A digest of the vocabulary."""

@@ -7,6 +7,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from xmodal.corruption import Pieces
 from xmodal.encoders.blocks import Block, check_heads, initialise, key_bias
 from xmodal.encoders.identity import settings_identity
 from xmodal.settings import Settings
@@ -44,6 +45,10 @@ class Transformer(Settings):
     def build_tokenizer(self, wordpiece: WordPiece) -> Tokenizer:
         """Texts to ids and mask without building the encoder."""
         return lambda texts: wordpiece.encode(texts, self.length)
+
+    def pieces(self, wordpiece: WordPiece) -> Pieces:
+        """What word corruption has to know of the vocabulary."""
+        return Pieces.of(wordpiece)
 
     def build(self, wordpiece: WordPiece) -> "TransformerEncoder":
         return TransformerEncoder(self, wordpiece)

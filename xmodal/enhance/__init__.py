@@ -2,7 +2,8 @@
 
 The settings' `build(width)` gives a module `(tokens (B, T, W), mask (B, T) bool, True at real tokens) -> (B, T, W)`
 with `metrics()`: what training logs of it by name, empty where there is nothing to say. Head, fusion encoder and
-captioner see the enhanced tokens; the key encoder has the average of the same modules.
+captioner see the enhanced tokens; the key encoder has the average of the same modules. `clip_guided` alone gives one
+token less than it takes.
 """
 
 from collections.abc import Sequence
@@ -12,10 +13,14 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from xmodal.enhance.clip_guided import ClipGuided
 from xmodal.enhance.residual_attention import ResidualAttention, ResidualMask
 from xmodal.enhance.residual_mlp import ResidualMLP
+from xmodal.enhance.self_guided import SelfGuided
 
-EnhancerSettings = Annotated[ResidualAttention | ResidualMask | ResidualMLP, Field(discriminator="kind")]
+EnhancerSettings = Annotated[
+    ResidualAttention | ResidualMask | ResidualMLP | SelfGuided | ClipGuided, Field(discriminator="kind")
+]
 
 
 def build(settings: Sequence[EnhancerSettings], width: int) -> nn.ModuleList:
@@ -29,4 +34,4 @@ def build(settings: Sequence[EnhancerSettings], width: int) -> nn.ModuleList:
         return nn.ModuleList(one.build(width) for one in settings)
 
 
-__all__ = ["EnhancerSettings", "ResidualAttention", "ResidualMLP", "ResidualMask", "build"]
+__all__ = ["ClipGuided", "EnhancerSettings", "ResidualAttention", "ResidualMLP", "ResidualMask", "SelfGuided", "build"]

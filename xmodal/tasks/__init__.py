@@ -17,6 +17,7 @@ from xmodal.tasks.consistency import Cons
 from xmodal.tasks.contrastive import ITC
 from xmodal.tasks.distil import Distil
 from xmodal.tasks.matching import ITM
+from xmodal.tasks.unified import UTO
 
 
 class Tasks(Settings):
@@ -34,6 +35,8 @@ class Tasks(Settings):
     """Texts move towards the images of their species."""
     distil: Distil | None = None
     """The first samples pull the encoders towards a teacher."""
+    uto: UTO | None = None
+    """USER's unified training objective."""
 
     @model_validator(mode="after")
     def _at_least_one(self) -> "Tasks":

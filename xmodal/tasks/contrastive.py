@@ -7,17 +7,16 @@
 gradient. `fn_policy` says what becomes of related candidates, which a single positive would count as false negatives.
 """
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from xmodal.distributed import share_of_mean
 from xmodal.encodings import Direction, Encodings
 from xmodal.momentum import Distillation
-from xmodal.relations import Relations
+from xmodal.policies import POLICIES, Policy, soft
 from xmodal.settings import Settings
 from xmodal.sizes import Sizes
 
@@ -27,59 +26,61 @@ class ITC(Settings):
 
     weight: float = Field(default=1.0, gt=0)
     """Factor of the loss in the total."""
-    fn_policy: Literal["mask", "soft", "none"] = "mask"
+    fn_policy: Literal["mask", "soft", "none", "unicon"] = "mask"
     """Candidates related to the query: `mask` takes them out of the denominator, `soft` makes positives share the
-    target (1 / |P|, as ALBEF's retrieval), `none` counts all of them as negatives (MoCo, USER)."""
+    target (1 / |P|, as ALBEF's retrieval), `none` counts all of them as negatives (MoCo, USER), `unicon` sets every
+    positive against every negative (UniMoCo) and takes no distillation."""
     distillation: Distillation | None = None
     """Momentum distillation; without it targets come from the relations alone."""
     i2t_weight: float = Field(default=0.5, ge=0, le=1)
     """w, share of the image-to-text direction."""
 
+    @model_validator(mode="after")
+    def _unicon_has_no_targets(self) -> "ITC":
+        if self.fn_policy == "unicon" and self.distillation is not None:
+            raise ValueError("fn_policy unicon has no targets that a distillation could soften; take mask or soft")
+        return self
+
     def build(self, sizes: Sizes) -> "Contrastive":
+        if self.fn_policy == "unicon":
+            return Contrastive(UniCon(), self.i2t_weight)
         soften = DistilledTargets(self.distillation) if self.distillation else HardTargets()
-        return Contrastive(POLICIES[self.fn_policy], soften, self.i2t_weight)
+        return Contrastive(CrossEntropy(POLICIES[self.fn_policy], soften), self.i2t_weight)
 
 
 class Contrastive(nn.Module):
     """The task; it has no parameters beyond the temperature."""
 
-    def __init__(self, policy: "Policy", soften: "HardTargets | DistilledTargets", i2t_weight: float):
+    def __init__(self, row_losses: "CrossEntropy | UniCon", i2t_weight: float):
         super().__init__()
-        self.policy, self.soften, self.i2t_weight = policy, soften, i2t_weight
+        self.row_losses, self.i2t_weight = row_losses, i2t_weight
 
     def forward(self, encodings: Encodings) -> Tensor:
         """This rank's share of the global mean over valid rows, a scalar."""
-        i2t, t2i = self._row_losses(encodings, encodings.i2t), self._row_losses(encodings, encodings.t2i)
+        i2t, t2i = self.row_losses(encodings, encodings.i2t), self.row_losses(encodings, encodings.t2i)
         losses = self.i2t_weight * i2t + (1 - self.i2t_weight) * t2i
         return share_of_mean(losses, encodings.batch.valid, encodings.count)
 
-    def _row_losses(self, encodings: Encodings, direction: Direction) -> Tensor:
+
+class CrossEntropy:
+    """(B,) cross entropy of targets that the relations give and a distillation may soften."""
+
+    def __init__(self, policy: Policy, soften: "HardTargets | DistilledTargets"):
+        self.policy, self.soften = policy, soften
+
+    def __call__(self, encodings: Encodings, direction: Direction) -> Tensor:
         allowed, targets = self.policy(direction.relations, encodings.candidates.valid)
         targets = self.soften(targets, allowed, direction, encodings.samples_seen)
         return cross_entropy(direction.logits, targets, allowed)
 
 
-Policy = Callable[[Relations, Tensor], tuple[Tensor, Tensor]]
-"""(relations, valid (N,)) -> (allowed (B, N) bool, targets (B, N) with rows that sum to 1)."""
+class UniCon:
+    """(B,) log(1 + sum_{n in N} exp(s_n) sum_{p in P} exp(-s_p)), s the logits (Dai et al., arXiv 2103.10773): with one
+    positive it is the cross entropy. Ignored candidates are in neither sum."""
 
-
-def mask(relations: Relations, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """The own key against the unrelated ones."""
-    return relations.own | (relations.unrelated & valid), relations.own.float()
-
-
-def soft(relations: Relations, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """All positives share the target; ignored candidates leave the denominator."""
-    positive = relations.own | (relations.positive & valid)
-    return positive | (relations.unrelated & valid), positive / positive.sum(1, keepdim=True)
-
-
-def none(relations: Relations, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """The own key against every other."""
-    return relations.own | valid[None], relations.own.float()
-
-
-POLICIES: dict[str, Policy] = {"mask": mask, "soft": soft, "none": none}
+    def __call__(self, encodings: Encodings, direction: Direction) -> Tensor:
+        allowed, targets = soft(direction.relations, encodings.candidates.valid)
+        return unicon(direction.logits, targets > 0, allowed & (targets == 0))
 
 
 class HardTargets:
@@ -109,3 +110,14 @@ def masked_log_softmax(logits: Tensor, allowed: Tensor) -> Tensor:
 def cross_entropy(logits: Tensor, targets: Tensor, allowed: Tensor) -> Tensor:
     """(B,) cross entropy over the allowed columns; targets are 0 elsewhere."""
     return -(targets * masked_log_softmax(logits, allowed).masked_fill(~allowed, 0)).sum(1)
+
+
+NOWHERE = -1e30
+"""Logit of what a sum leaves out: finite, so that a row without negatives has gradient 0 and not NaN."""
+
+
+def unicon(logits: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
+    """(B,) `UniCon` as softplus of two logsumexps, which no logit makes overflow; (B, N) logits and masks."""
+    against = logits.masked_fill(~negatives, NOWHERE).logsumexp(1)
+    apart = against + (-logits).masked_fill(~positives, NOWHERE).logsumexp(1)
+    return torch.logaddexp(apart, torch.zeros_like(apart))  # torch's softplus is cut off at 20

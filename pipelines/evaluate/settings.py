@@ -1,0 +1,42 @@
+"""How a model is evaluated beside the defaults, and what is published of others by the same protocol: no part of a
+run's identity."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from xmodal.settings import Settings
+
+KEYS = ("rsum", *(f"{direction}/r{k}" for direction in ("i2t", "t2i") for k in (1, 5, 10)))
+
+
+class Published(Settings):
+    """One published result on the same test images."""
+
+    name: str = Field(min_length=1)
+    """Whose, and of which inputs."""
+    source: str = Field(min_length=1)
+    """Where the figures were read, or why there are none."""
+    figures: dict[str, float] = Field(default={})
+    """Percent by `i2t/r1` ... `t2i/r10`, or `rsum`; none where none could be read."""
+    protocol: Literal["all", "folds"] = "all"
+    """all: every test image among all. folds: the mean over folds of `fold_images`."""
+    ensemble: bool = False
+    """Whether two models' score matrices were averaged: the rows with a star in the papers' tables."""
+
+    @field_validator("figures")
+    @classmethod
+    def _known(cls, figures: dict[str, float]) -> dict[str, float]:
+        unknown = [name for name in figures if name not in KEYS]
+        if unknown:
+            raise ValueError(f"figures: {unknown[0]!r} is none of {', '.join(KEYS)}")
+        return figures
+
+
+class EvaluationSettings(Settings):
+    """Protocols of captioned sets and what to compare with."""
+
+    fold_images: int | None = Field(default=None, ge=1)
+    """Images of a fold, in the order of the media ids: COCO's 5-fold 1K is 1000; without it no folds."""
+    published: tuple[Published, ...] = ()
+    """Results to print beside ours."""

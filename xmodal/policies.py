@@ -1,0 +1,29 @@
+"""What becomes of the candidates that are related to a query beside its own pair: the `fn_policy` of a task."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from xmodal.relations import Relations
+
+Policy = Callable[[Relations, Tensor], tuple[Tensor, Tensor]]
+"""(relations, valid (N,)) -> (allowed (B, N) bool, targets (B, N) with rows that sum to 1)."""
+
+
+def mask(relations: Relations, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """The own key against the unrelated ones."""
+    return relations.own | (relations.unrelated & valid), relations.own.float()
+
+
+def soft(relations: Relations, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """All positives share the target; ignored candidates leave the denominator."""
+    positive = relations.own | (relations.positive & valid)
+    return positive | (relations.unrelated & valid), positive / positive.sum(1, keepdim=True)
+
+
+def none(relations: Relations, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """The own key against every other."""
+    return relations.own | valid[None], relations.own.float()
+
+
+POLICIES: dict[str, Policy] = {"mask": mask, "soft": soft, "none": none}

@@ -1,0 +1,40 @@
+"""Region features that come as a file in an image's place, and the picture that stands in for the image.
+
+Sets of region features (SCAN's "precomp" folders) bring no pixels. What a dataset shows of such an image is a picture
+of the numbers themselves, a band for each region, so that nothing is taken for a photograph.
+"""
+
+import io
+
+import numpy as np
+import torch
+
+from xmodal.decoding import BadImage, Decoded, scaled_grey
+
+MAGIC = b"\x93NUMPY"
+SIDE = 64
+"""Pixels that the picture has at least in either direction."""
+
+
+def read_regions(data: bytes) -> np.ndarray:
+    """(R, W) floats of an `.npy` file. Raises BadImage where it is none, or holds a number that is not finite."""
+    try:
+        array = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise BadImage("truncated", f"not a readable array ({' '.join(str(error).split())})") from None
+    if array.ndim != 2 or not array.size or array.dtype.kind != "f":
+        raise BadImage("not_image", f"regions are an array (regions, numbers) of floats, not {array.shape}")
+    if not np.isfinite(array).all():
+        raise BadImage("decode_error", "a number of the region features is not finite")
+    return array
+
+
+def picture(data: bytes) -> Decoded:
+    """The stand-in of an `.npy` file of regions: grey levels from its smallest to its largest number."""
+    regions = read_regions(data)
+    grey = scaled_grey(regions.astype(np.float64))
+    for axis, length in enumerate(regions.shape):
+        grey = np.repeat(grey, -(-SIDE // length), axis)
+    height, width = grey.shape
+    pixels = torch.from_numpy(grey).expand(3, -1, -1)
+    return Decoded(pixels, (float(width), float(height)), width, height, 1, 1, "NPY")
