@@ -23,13 +23,11 @@ Entries = Callable[[int, int], int]
 
 def score_blocks(block: Block, entries: Entries, image: Side, text: Side, max_entries: int) -> Tensor:
     """(I, C) scores of `block`, which is given at most `max_entries` numbers, but one pair at least."""
-    if not len(image) or not len(text):
-        return image.vectors.sum((1, 2))[:, None] + text.vectors.sum((1, 2))[None]  # of no pair, with its graph
     order = torch.argsort(text.lengths, stable=True)
-    room = max_entries // min(FEWEST, len(image))
+    room = max_entries // max(1, min(FEWEST, len(image)))
     captions = [text.take(order[rows], width) for rows, width in _captions(text, order, image, entries, room)]
     largest = max(len(one) * entries(image.fragments, one.fragments) for one in captions)
-    images = list(_images(image, max(1, max_entries // largest)))
+    images = list(_images(image, max(1, max_entries // max(1, largest))))
     total = sum(len(image) * len(one) * entries(image.fragments, one.fragments) for one in captions)
     scored = _recomputed(block) if torch.is_grad_enabled() and total > max_entries else block
     rows = [torch.cat([scored(some, one) for one in captions], dim=1) for some in images]
@@ -40,6 +38,11 @@ def _captions(text: Side, order: Tensor, image: Side, entries: Entries, room: in
     """Ranges of the order with their width: captions of one width, as many as fit into `room` beside one image."""
     widths = [max(1, min(text.fragments, -(-length // STEP) * STEP)) for length in text.lengths[order].tolist()]
     start = 0
+    if not widths:
+        yield (
+            slice(0, 0),
+            1,
+        )  # a worker without rows still runs the host, so that its parameters get their gradient of 0
     while start < len(widths):
         width = widths[start]
         most = max(1, room // entries(image.fragments, width))
@@ -51,7 +54,7 @@ def _captions(text: Side, order: Tensor, image: Side, entries: Entries, room: in
 
 
 def _images(image: Side, step: int) -> Iterator[Side]:
-    for start in range(0, len(image), step):
+    for start in range(0, max(1, len(image)), step):
         yield image if step >= len(image) else image.take(slice(start, start + step))
 
 

@@ -1,4 +1,4 @@
-"""Matcher: what every host is. Tokens of both encoders -> a common space -> scores of all pairs, records of matched ones.
+"""Matcher: what every host is. Tokens of both encoders -> one space -> scores of all pairs, records of matched ones.
 
 A host adds `block`, the scores of one block of pairs, and says how many numbers a pair needs. All is float32, under
 autocast too: BFAN's masks stand on thresholds, and bfloat16 scores flip them.
