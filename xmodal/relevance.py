@@ -11,6 +11,7 @@ of the same keys (another caption on this image) are `other`.
 from collections.abc import Callable
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from xmodal.matchers.record import AttentionRecord
@@ -72,7 +73,9 @@ def attended_norm(weight: Tensor, gram: Tensor) -> Tensor:
 
 
 def _cosine(product: Tensor, one: Tensor, two: Tensor) -> Tensor:
-    return product / (one * two).clamp_min(1e-8)
+    """0, without gradient, where a vector has no direction: the slope there is beyond what half precision holds."""
+    lengths = one * two
+    return torch.where(lengths > 1e-6, product / lengths.clamp_min(1e-6), torch.zeros_like(lengths))
 
 
 def entropy(record: AttentionRecord) -> Tensor:
