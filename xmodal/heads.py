@@ -47,7 +47,11 @@ class Head(nn.Module):
         self.projection = nn.Sequential(*settings.layers(width, embed_dim))
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        return normalize(self.projection(self.norm(pooled(tokens, mask))).float(), dim=-1)
+        return self.of_vectors(pooled(tokens, mask))
+
+    def of_vectors(self, vectors: Tensor) -> Tensor:
+        """(..., W) pooled vectors, or single tokens, into the shared space: (..., D) unit vectors."""
+        return normalize(self.projection(self.norm(vectors)).float(), dim=-1)
 
 
 def pooled(tokens: Tensor, mask: Tensor) -> Tensor:

@@ -10,15 +10,16 @@ from collections.abc import Callable
 from typing import Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from xmodal.batch import Batch
 from xmodal.encoders import ImageEncoderSettings, TextEncoderSettings
 from xmodal.encoders.transformer import Transformer
 from xmodal.encoders.vit import ViT
-from xmodal.encodings import Encodings, Tower, Towers
+from xmodal.encodings import Encodings, Tower, Towers, no_host
 from xmodal.heads import HeadSettings, Linear, Standardise, pooled
+from xmodal.matchers import MatcherSettings
 from xmodal.momentum import MomentumSettings
 from xmodal.queue import Keys, QueueSettings
 from xmodal.settings import Settings
@@ -52,6 +53,20 @@ class ModelSettings(Settings):
     """What is trained."""
     caption_length: int = Field(default=24, ge=3)
     """Most WordPiece pieces of a caption (C), [CLS] and [SEP] included."""
+    matcher: MatcherSettings | None = None
+    """Cross-attention host of the tasks triplet, ccr, ccs and entropy."""
+
+    @model_validator(mode="after")
+    def _hosts_and_tasks_fit(self) -> "ModelSettings":
+        """A host's own task is there (a weight without gradient would stop distributed training), and the reverse."""
+        kind, tasks = self.matcher and self.matcher.kind, self.tasks.present
+        own = {None: None, "fusion": "itm"}.get(kind, "triplet")
+        for task in ("triplet", "ccr", "ccs", "entropy"):
+            if task in tasks and (kind is None or (task == "triplet" != own)):
+                raise ValueError(f"tasks.{task} needs model.matcher{' of another kind' if kind else ''}")
+        if own and own not in tasks:
+            raise ValueError(f"matcher {kind} needs tasks.{own}")
+        return self
 
 
 class CrossModalModel(nn.Module):
@@ -70,6 +85,7 @@ class CrossModalModel(nn.Module):
         self.temperature = settings.temperature.build()
         sizes = Sizes(image.width, text.width, len(wordpiece), settings.caption_length, seed)
         self.tasks = settings.tasks.build(sizes)
+        self.host = settings.matcher.build(sizes, self.tasks) if settings.matcher else no_host
         self.queue = settings.queue.build(settings.embed_dim, attributes)
         self.fresh_keys: list[Keys] = []
 
@@ -78,7 +94,7 @@ class CrossModalModel(nn.Module):
 
         In training the batch's keys are kept for `after_step`; several forwards may come before one (accumulation).
         """
-        encodings = Encodings(batch, self.query, self.key.encoder, self.queue, self.temperature)
+        encodings = Encodings(batch, self.query, self.key.encoder, self.queue, self.temperature, self.host)
         unused = 0.0 * (encodings.image.sum() + encodings.text.sum() + self.temperature.value)
         losses = {name: task(encodings) + unused for name, task in self.tasks.items()}
         if self.training and torch.is_grad_enabled():

@@ -9,7 +9,7 @@ focal steps; the published ensemble adds the scores of a model of each.
 from typing import Literal
 
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from xmodal.matchers.aggregation import mean
 from xmodal.matchers.attention import FOCUS, NORMS
@@ -29,7 +29,7 @@ class BFAN(HostSettings):
     lambda_softmax: float = Field(default=20.0, gt=0)
     """Sharpness of the softmax over keys."""
 
-    def build(self, sizes: Sizes) -> "Bfan":
+    def build(self, sizes: Sizes, tasks: nn.ModuleDict) -> "Bfan":
         return Bfan(self, sizes.image_width, sizes.text_width)
 
 

@@ -6,16 +6,21 @@ autocast too: BFAN's masks stand on thresholds, and bfloat16 scores flip them.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from xmodal.matchers.blocks import score_blocks
 from xmodal.matchers.crossing import Crossing
-from xmodal.matchers.record import AttentionRecord
+from xmodal.matchers.in_batch import MatcherHosted
+from xmodal.matchers.record import AttentionRecord, Direction
 from xmodal.matchers.settings import HostSettings
 from xmodal.matchers.sides import Side, full, l2norm
 from xmodal.settings import SettingsError
+
+if TYPE_CHECKING:
+    from xmodal.encodings import Encodings
 
 
 class Matcher(nn.Module, ABC):
@@ -50,6 +55,10 @@ class Matcher(nn.Module, ABC):
         """(N, L, text_width), (N, L)."""
         return Side(self.words(tokens), mask)
 
+    def forward(self, encodings: "Encodings") -> MatcherHosted:
+        """Its scores and records of a batch."""
+        return MatcherHosted(self, encodings)
+
     @abstractmethod
     def block(self, image: Side, text: Side) -> Tensor:
         """(I, C) scores of all pairs of a block."""
@@ -65,8 +74,12 @@ class Matcher(nn.Module, ABC):
 
     def records(self, image: Side, text: Side, groups: dict[str, Tensor | None]) -> list[AttentionRecord]:
         """The matched pairs (row i of both sides), one record a direction; `groups` by direction."""
+        return [self.record(one.direction, image, text, groups.get(one.direction)) for one in self.crossings]
+
+    def record(self, direction: Direction, image: Side, text: Side, groups: Tensor | None) -> AttentionRecord:
+        """Row i of one side attends to row i of the other. Raises StopIteration for a direction it has not."""
         with torch.autocast(image.vectors.device.type, enabled=False):
-            return [one.record(image, text, groups.get(one.direction)) for one in self.crossings]
+            return next(one for one in self.crossings if one.direction == direction).record(image, text, groups)
 
 
 def xavier(module: nn.Module) -> None:

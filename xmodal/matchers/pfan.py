@@ -39,7 +39,7 @@ class PFAN(HostSettings):
     faithful: bool = True
     """Whether the released code's padding and its 0.5 max term are kept."""
 
-    def build(self, sizes: Sizes) -> "Pfan":
+    def build(self, sizes: Sizes, tasks: nn.ModuleDict) -> "Pfan":
         return Pfan(self, sizes.image_width, sizes.text_width)
 
 

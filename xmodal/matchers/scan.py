@@ -6,7 +6,7 @@ S(image, caption) = Agg_i cos(q_i, a_i),   a_i = sum_j w_ij k_j      with the ba
 from typing import Literal
 
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from xmodal.matchers.aggregation import AggregationName, aggregation
 from xmodal.matchers.attention import NORMS, NormName
@@ -35,7 +35,7 @@ class SCAN(HostSettings):
     lambda_lse: float | None = Field(default=None, gt=0)
     """Sharpness of logsumexp; absent = the release's 6 (t2i) or 5 (i2t; 20 on COCO)."""
 
-    def build(self, sizes: Sizes) -> "Scan":
+    def build(self, sizes: Sizes, tasks: nn.ModuleDict) -> "Scan":
         return Scan(self, sizes.image_width, sizes.text_width)
 
 

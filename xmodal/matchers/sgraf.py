@@ -43,7 +43,7 @@ class SGRAF(HostSettings):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout of the global vectors' attention (the release's 0.4). Above 0 a run depends on the number of workers."""
 
-    def build(self, sizes: Sizes) -> "Sgraf":
+    def build(self, sizes: Sizes, tasks: nn.ModuleDict) -> "Sgraf":
         return Sgraf(self, sizes.image_width, sizes.text_width)
 
 

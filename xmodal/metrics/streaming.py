@@ -93,4 +93,4 @@ def _per_image(values: Tensor, own: Tensor, images: int) -> Tensor:
 
 
 def _ranks(above: Tensor, tied: Tensor, tied_right: Tensor, right: Tensor, gallery: int) -> Ranks:
-    return Ranks(*(one.numpy() for one in (above, tied, tied_right, right)), gallery)
+    return Ranks(above.numpy(), tied.numpy(), tied_right.numpy(), right.numpy(), gallery)

@@ -13,7 +13,11 @@ from xmodal.settings import Settings
 from xmodal.sizes import Sizes
 from xmodal.tasks.captioning import LM
 from xmodal.tasks.contrastive import ITC
+from xmodal.tasks.entropy import EntropyPenalty
 from xmodal.tasks.matching import ITM
+from xmodal.tasks.resourcing import CCR
+from xmodal.tasks.swapping import CCS
+from xmodal.tasks.triplet import Triplet
 
 
 class Tasks(Settings):
@@ -25,17 +29,26 @@ class Tasks(Settings):
     """Image-text matching with hard negatives."""
     lm: LM | None = None
     """Captioning."""
+    triplet: Triplet | None = None
+    """Hard-negative triplets over the scores of `model.matcher`."""
+    ccr: CCR | None = None
+    """Contrastive content re-sourcing of the attention of `model.matcher`."""
+    ccs: CCS | None = None
+    """Contrastive content swapping of the attention of `model.matcher`."""
+    entropy: EntropyPenalty | None = None
+    """Entropy of the attention of `model.matcher`: the control for `ccr` and `ccs`."""
 
     @model_validator(mode="after")
     def _at_least_one(self) -> "Tasks":
         if not self.weights:
-            raise ValueError("a model needs at least one task; allowed: itc, itm, lm")
+            raise ValueError(f"a model needs at least one task; allowed: {', '.join(type(self).model_fields)}")
         return self
 
     @property
     def present(self) -> dict[str, Any]:
-        """The tasks that are on, by name, in the order in which they run."""
-        return {name: task for name in type(self).model_fields if (task := getattr(self, name)) is not None}
+        """The tasks that are on, by name, in the order in which they run; one of weight 0 is not."""
+        every = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: task for name, task in every.items() if task is not None and task.weight > 0}
 
     @property
     def weights(self) -> dict[str, float]:
