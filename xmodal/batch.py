@@ -1,6 +1,6 @@
 """A global batch's local share, as every task and encoder sees it."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor
@@ -38,8 +38,13 @@ class Batch:
     """(B,) int64, the row's position in the global batch: the same at every world size."""
     step: int
     """Optimizer step (0-based): with the seed and the sample ids it keys every random draw."""
+    words: Tensor = field(default_factory=lambda: torch.empty(0))
+    """(B, L) int64 word or animal that each text token is part of: equal ids = the same one, -1 = none that says
+    anything (special tokens, stop words). Absent = every token id, or place of a feature, is its own."""
 
     def __post_init__(self) -> None:
+        if self.words.ndim != 2:
+            object.__setattr__(self, "words", self._tokens_as_words())
         rows = {field.name: len(getattr(self, field.name)) for field in fields(self) if field.name != "step"}
         if len(set(rows.values())) != 1:
             raise ValueError(f"a batch's fields must have the same number of rows, these have {rows}")
@@ -50,6 +55,11 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.valid)
+
+    def _tokens_as_words(self) -> Tensor:
+        place = torch.arange(self.text_mask.shape[1], device=self.text_mask.device).expand(self.text_mask.shape)
+        own = self.text if self.text.ndim == 2 else place
+        return own.long().masked_fill(~self.text_mask, -1)
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on `device`; copies overlap with compute where the source is pinned."""

@@ -4,7 +4,7 @@ first use, and shared by all tasks.
 A Tower is an encoder with its enhancers and head; the query encoder is two of them, the key encoder an average of both.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -79,11 +79,30 @@ class Towers(nn.Module):
         }
 
 
+def no_host(encodings: "Encodings") -> Any:
+    """Of a model without a host nothing is asked: its settings refuse tasks that would."""
+
+
 class Encodings:
     """Everything the tasks of a model may ask of one batch."""
 
-    def __init__(self, batch: Batch, query: Towers, key: Towers, queue: FeatureQueue, temperature: Temperature):
+    def __init__(
+        self,
+        batch: Batch,
+        query: Towers,
+        key: Towers,
+        queue: FeatureQueue,
+        temperature: Temperature,
+        host: Callable[["Encodings"], Any] = no_host,
+    ):
+        """`host` makes `hosted`: what a cross-attention host sees in this batch."""
         self.batch, self.query, self.key, self.queue, self.temperature = batch, query, key, queue, temperature
+        self.host = host
+
+    @cached_property
+    def hosted(self) -> Any:
+        """Scores and attention records of the model's cross-attention host (`xmodal.matchers.hosted.Hosted`)."""
+        return self.host(self)
 
     @cached_property
     def image_tokens(self) -> Tensor:
@@ -176,6 +195,17 @@ class Encodings:
         relations = text_to_image(self.keys, self.candidates, self.layout.own)
         return Direction(self.text, self.keys.text, blocks, relations, self.temperature)
 
+    @property
+    def longest_text(self) -> int:
+        """Text tokens of the global batch's longest text, padding included."""
+        return self._gathered.longest[0]
+
+    @cached_property
+    def gathered_words(self) -> Tensor:
+        """(N, L) `Batch.words` of the global batch, -1 at padding."""
+        words = self.batch.words
+        return self.layout.gather(pad(words, [0, self.longest_text - words.shape[1]], value=-1))
+
     @cached_property
     def batch_i2t(self) -> "Direction":
         """The local images ask for the global batch's texts as the query encoder has them: both sides get a gradient,
@@ -192,7 +222,7 @@ class Encodings:
     @cached_property
     def gathered_tokens(self) -> "Tokens":
         """The global batch's query tokens, with gradient into the ranks that hold them."""
-        longest = self._gathered.longest[0]
+        longest = self.longest_text
         text = pad(self.text_tokens, [0, 0, 0, longest - self.text_tokens.shape[1]])
         mask = pad(self.batch.text_mask, [0, longest - self.batch.text_mask.shape[1]])
         return Tokens(

@@ -72,6 +72,14 @@ class FusionEncoder(nn.Module):
             x = block(x, bias, seen, image_bias)
         return self.norm(x)
 
+    def attention(self, text: Tensor, mask: Tensor, image: Tensor, layer: int) -> Tensor:
+        """(B, L, R) weights of the text tokens over the image tokens in block `layer`, the mean over its heads."""
+        x = self.enter(text)
+        bias, image_bias, seen = key_bias(mask, x), no_bias(x), self.image_norm(image)
+        for block in self.blocks[:layer]:
+            x = block(x, bias, seen, image_bias)
+        return self.blocks[layer].cross_weights(x, bias, seen, image_bias).mean(1)  # pyright: ignore
+
 
 class CaptionDecoder(nn.Module):
     """Next-token logits of a caption given its image; the output shares the input's embedding (Press and Wolf 2017)."""

@@ -18,9 +18,10 @@ from xmodal.batch import Batch
 from xmodal.encoders import ImageEncoderSettings, TextEncoderSettings
 from xmodal.encoders.transformer import Transformer
 from xmodal.encoders.vit import ViT
-from xmodal.encodings import Encodings, Tower, Towers
+from xmodal.encodings import Encodings, Tower, Towers, no_host
 from xmodal.enhance import EnhancerSettings
 from xmodal.heads import HeadSettings, Linear, Standardise
+from xmodal.matchers import MatcherSettings
 from xmodal.momentum import KeyEncoder, MomentumSettings
 from xmodal.pooling import MEAN, PoolingSettings
 from xmodal.queue import Keys, QueueSettings
@@ -64,6 +65,20 @@ class ModelSettings(Settings):
     """What is trained."""
     caption_length: int = Field(default=24, ge=3)
     """Most WordPiece pieces of a caption (C), [CLS] and [SEP] included."""
+    matcher: MatcherSettings | None = None
+    """Cross-attention host of the tasks triplet, ccr, ccs and entropy."""
+
+    @model_validator(mode="after")
+    def _hosts_and_tasks_fit(self) -> "ModelSettings":
+        """A host's own task is there (a weight without gradient would stop distributed training), and the reverse."""
+        kind, tasks = self.matcher and self.matcher.kind, self.tasks.present
+        own = {None: None, "fusion": "itm"}.get(kind, "triplet")
+        for task in ("triplet", "ccr", "ccs", "entropy"):
+            if task in tasks and (kind is None or (task == "triplet" != own)):
+                raise ValueError(f"tasks.{task} needs model.matcher{' of another kind' if kind else ''}")
+        if own and own not in tasks:
+            raise ValueError(f"matcher {kind} needs tasks.{own}")
+        return self
 
     @model_validator(mode="after")
     def _prototypes_have_rows(self) -> "ModelSettings":
@@ -105,6 +120,7 @@ class CrossModalModel(nn.Module):
         lengths = (len(wordpiece), settings.caption_length)
         sizes = Sizes(image.width, text.width, *lengths, seed, attributes, settings.momentum, wordpiece)
         self.tasks = settings.tasks.build(sizes)
+        self.host = settings.matcher.build(sizes, self.tasks) if settings.matcher else no_host
         self.queue = settings.queue.build(settings.embed_dim, attributes)
         self.fresh_keys: list[Keys] = []
         self.told = {name: task for name, task in self.tasks.items() if hasattr(task, "figures")}
@@ -116,7 +132,7 @@ class CrossModalModel(nn.Module):
         In training the batch's keys are kept for `after_step`; several forwards may come before one (accumulation).
         What tasks tell of the batch beside their loss lies in `figures` until the next, shares of global means too.
         """
-        encodings = Encodings(batch, self.query, self.key.encoder, self.queue, self.temperature)
+        encodings = Encodings(batch, self.query, self.key.encoder, self.queue, self.temperature, self.host)
         unused = 0.0 * (encodings.image.sum() + encodings.text.sum() + self.temperature.value)
         losses = {name: task(encodings) + unused for name, task in self.tasks.items()}
         if self.training and torch.is_grad_enabled():

@@ -19,6 +19,8 @@ SETTINGS: dict[str, Any] = {
     "queue": {"size": 10},
     "caption_length": 8,
 }
+FOUR_REGIONS: dict[str, Any] = {"image": SETTINGS["image"] | {"image_size": 32}}
+"""Settings of images of 32 pixels."""
 FUSION = {"width": 8, "depth": 1, "heads": 2}
 ALL_TASKS = {"itc": {}, "itm": {"fusion": FUSION}, "lm": {"decoder": FUSION}}
 VOCABULARY = 30
@@ -39,8 +41,9 @@ def model(seed: int = 0, **changes: Any) -> CrossModalModel:
     return CrossModalModel(settings(**changes), wordpiece(), ATTRIBUTES, seed)
 
 
-def batch(rows: int, seed: int = 0, step: int = 0, **changes: Any) -> Batch:
-    """Random rows whose captions differ in length; every sample, caption and sequence is its own."""
+def batch(rows: int, seed: int = 0, step: int = 0, side: int = 16, **changes: Any) -> Batch:
+    """Random rows whose captions differ in length; every sample, caption and sequence is its own. Images are of `side`
+    pixels."""
     generator = torch.Generator().manual_seed(1000 * step + seed)
     length = torch.randint(3, 9, (rows,), generator=generator)
     mask = torch.arange(8) < length[:, None]
@@ -51,7 +54,7 @@ def batch(rows: int, seed: int = 0, step: int = 0, **changes: Any) -> Batch:
     name = torch.arange(rows) + 100 * step + 10_000 * seed
     codes = torch.randint(-1, 4, (rows, ATTRIBUTES), generator=generator, dtype=torch.int32)
     made = Batch(
-        image=torch.randint(0, 256, (rows, 3, 16, 16), generator=generator, dtype=torch.uint8),
+        image=torch.randint(0, 256, (rows, 3, side, side), generator=generator, dtype=torch.uint8),
         text=ids,
         text_mask=mask,
         caption=ids,
@@ -71,7 +74,8 @@ def rows_of(whole: Batch, rows: Tensor) -> Batch:
     """Some rows of a batch; texts are trimmed to the longest among them, as a loader does."""
     part = replace(whole, **{f.name: getattr(whole, f.name)[rows] for f in fields(whole) if f.name != "step"})
     length = int(part.text_mask.sum(1).max()) if len(part) else 1
-    return replace(part, text=part.text[:, :length], text_mask=part.text_mask[:, :length])
+    trimmed = {name: getattr(part, name)[:, :length] for name in ("text", "text_mask", "words")}
+    return replace(part, **trimmed)
 
 
 def step(built: CrossModalModel, optimizer: torch.optim.Optimizer, given: Batch) -> dict[str, float]:
@@ -85,4 +89,4 @@ def step(built: CrossModalModel, optimizer: torch.optim.Optimizer, given: Batch)
 
 
 def encodings(built: CrossModalModel, given: Batch) -> Encodings:
-    return Encodings(given, built.query, built.key.encoder, built.queue, built.temperature)
+    return Encodings(given, built.query, built.key.encoder, built.queue, built.temperature, built.host)

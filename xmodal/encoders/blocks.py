@@ -50,6 +50,14 @@ class Attention(nn.Module):
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         return self.dropout(self.out(mixed.transpose(1, 2).flatten(2)))
 
+    def weights(self, x: Tensor, context: Tensor, bias: Tensor) -> Tensor:
+        """(B, heads, L, M) float32 attention weights of `forward`, whose fast kernels do not give them."""
+        query = self._split(self.query(x)).float()
+        key = self._split(self.key_value(context).chunk(2, dim=-1)[0]).float()
+        with torch.autocast(x.device.type, enabled=False):
+            logits = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
+        return (logits + bias.float()).softmax(-1)
+
     def _split(self, x: Tensor) -> Tensor:
         """(B, L, width) as (B, heads, L, width / heads)."""
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -102,6 +110,12 @@ class CrossBlock(nn.Module):
         x = x + self.attend(normed, normed, bias)
         x = x + self.cross(self.cross_norm(x), context, context_bias)
         return x + self.feed(self.feed_norm(x))
+
+    def cross_weights(self, x: Tensor, bias: Tensor, context: Tensor, context_bias: Tensor) -> Tensor:
+        """(B, heads, L, M) weights of this block's attention to `context`, for what `forward` takes."""
+        normed = self.attend_norm(x)
+        x = x + self.attend(normed, normed, bias)
+        return self.cross.weights(self.cross_norm(x), context, context_bias)
 
 
 def initialise(module: nn.Module) -> None:

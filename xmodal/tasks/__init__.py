@@ -16,7 +16,11 @@ from xmodal.tasks.captioning import LM
 from xmodal.tasks.consistency import Cons
 from xmodal.tasks.contrastive import ITC
 from xmodal.tasks.distil import Distil
+from xmodal.tasks.entropy import EntropyPenalty
 from xmodal.tasks.matching import ITM
+from xmodal.tasks.resourcing import CCR
+from xmodal.tasks.swapping import CCS
+from xmodal.tasks.triplet import Triplet
 from xmodal.tasks.unified import UTO
 
 
@@ -37,6 +41,14 @@ class Tasks(Settings):
     """The first samples pull the encoders towards a teacher."""
     uto: UTO | None = None
     """USER's unified training objective."""
+    triplet: Triplet | None = None
+    """Hard-negative triplets over the scores of `model.matcher`."""
+    ccr: CCR | None = None
+    """Contrastive content re-sourcing of the attention of `model.matcher`."""
+    ccs: CCS | None = None
+    """Contrastive content swapping of the attention of `model.matcher`."""
+    entropy: EntropyPenalty | None = None
+    """Entropy of the attention of `model.matcher`: the control for `ccr` and `ccs`."""
 
     @model_validator(mode="after")
     def _at_least_one(self) -> "Tasks":
@@ -46,8 +58,9 @@ class Tasks(Settings):
 
     @property
     def present(self) -> dict[str, Any]:
-        """The tasks that are on, by name, in the order in which they run."""
-        return {name: task for name in type(self).model_fields if (task := getattr(self, name)) is not None}
+        """The tasks that are on, by name, in the order in which they run; one of weight 0 is not."""
+        every = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: task for name, task in every.items() if task is not None and task.weight > 0}
 
     @property
     def weights(self) -> dict[str, float]:

@@ -1,0 +1,202 @@
+"""The triplet task and the constraint tasks on the hosts of a model."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.xmodal import tiny
+from xmodal.batch import Batch
+from xmodal.fusion import FusionEncoder
+from xmodal.matchers import Matcher
+from xmodal.matchers.fusion import FusionHost
+from xmodal.model import CrossModalModel
+from xmodal.settings import SettingsError
+
+SCAN = {"kind": "scan", "width": 8}
+BFAN = {"kind": "bfan", "width": 8}
+ITM = {"itm": {"fusion": {"width": 8, "depth": 3, "heads": 2}}}
+HOSTS: dict[str, dict[str, Any]] = {
+    "scan": {"matcher": SCAN, "tasks": {"itc": None, "triplet": {}}},
+    "bfan": {"matcher": BFAN, "tasks": {"itc": None, "triplet": {}}},
+    "pfan": {"matcher": {"kind": "pfan", "width": 8}, "tasks": {"itc": None, "triplet": {}}},
+    "sgraf": {"matcher": {"kind": "sgraf", "width": 8}, "tasks": {"itc": None, "triplet": {}}},
+    "fusion": {"matcher": {"kind": "fusion"}, "tasks": {"itc": {}} | ITM},
+}
+CONSTRAINTS: dict[str, dict[str, Any]] = {"ccr": {}, "ccs": {}, "entropy": {}}
+
+
+def model(**settings: Any) -> CrossModalModel:
+    return tiny.model(**tiny.FOUR_REGIONS | settings)
+
+
+def batch(rows: int, **changes: Any) -> Batch:
+    return tiny.batch(rows, side=32, **changes)
+
+
+def gradients(built: CrossModalModel, given: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Losses, and the gradient of their weighted sum by parameter."""
+    losses = built(given)
+    torch.stack([built.weights[name] * loss for name, loss in losses.items()]).sum().backward()
+    return losses, {name: one.grad for name, one in built.named_parameters() if one.grad is not None}
+
+
+def slow_triplet(scores: np.ndarray, allowed: np.ndarray, valid: np.ndarray, mining: str) -> float:
+    """Sum over valid rows; `allowed` [image, caption] are negatives of both directions."""
+    total = 0.0
+    for i in np.flatnonzero(valid):
+        texts = [max(0.0, 0.2 + scores[i, j] - scores[i, i]) for j in range(len(scores)) if allowed[i, j]]
+        images = [max(0.0, 0.2 + scores[j, i] - scores[i, i]) for j in range(len(scores)) if allowed[j, i]]
+        total += sum((max if mining == "hardest" else sum)(costs) for costs in (texts, images) if costs)
+    return total
+
+
+@pytest.mark.parametrize("mining", ["hardest", "all"])
+@pytest.mark.parametrize("policy", ["mask", "none"])
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_triplet_is_its_loop(mining: str, policy: str, reduction: str) -> None:
+    tasks = {"itc": None, "triplet": {"mining": mining, "fn_policy": policy}}
+    built = model(tasks=tasks, matcher=SCAN | {"reduction": reduction})
+    codes = torch.tensor([1, 1, 2, 3, 4])[:, None].expand(-1, tiny.ATTRIBUTES).int()
+    valid = torch.tensor([True, True, True, True, False])
+    given = batch(5, image_codes=codes, text_codes=codes, valid=valid)
+    seen = tiny.encodings(built, given)
+    scores = seen.hosted.scores.texts.detach().double().numpy()
+    allowed = ~np.eye(5, dtype=bool) & valid.numpy()[None] & valid.numpy()[:, None]
+    if policy == "mask":
+        allowed[0, 1] = allowed[1, 0] = False
+    wanted = slow_triplet(scores, allowed, valid.numpy(), mining) / (4 if reduction == "mean" else 1)
+    assert built(given)["triplet"].item() == pytest.approx(wanted, rel=2e-5)
+
+
+def test_both_halves_of_the_scores_are_those_of_all_pairs_in_global_order() -> None:
+    built, given = model(**HOSTS["scan"]), batch(4)
+    order = torch.tensor([2, 0, 3, 1])
+    whole = tiny.encodings(built, given).hosted.scores
+    part = tiny.encodings(built, tiny.rows_of(given, order)).hosted.scores
+    assert torch.allclose(whole.texts, whole.images.T, atol=1e-6)
+    assert torch.allclose(part.texts, whole.texts[order], atol=1e-6)
+    assert torch.allclose(part.images, whole.images[order], atol=1e-6)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_without_the_constraints_the_model_is_bitwise_the_host(host: str) -> None:
+    settings, given = HOSTS[host], batch(5)
+    off = {name: {"weight": 0} for name in CONSTRAINTS}
+    plain, plain_gradients = gradients(model(**settings), given)
+    none, none_gradients = gradients(model(**settings | {"tasks": settings["tasks"] | off}), given)
+    assert plain.keys() == none.keys() and all(torch.equal(plain[name], none[name]) for name in plain)
+    assert plain_gradients.keys() == none_gradients.keys()
+    assert all(torch.equal(plain_gradients[name], none_gradients[name]) for name in plain_gradients)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("source", ["intra", "inter"])
+@pytest.mark.parametrize("mining", ["hardest", "random"])
+def test_constraints_work_on_every_host_and_change_no_other_loss(host: str, source: str, mining: str) -> None:
+    settings, given = HOSTS[host], batch(5)
+    on: dict[str, Any] = CONSTRAINTS | {"ccs": {"source": source, "mining": mining, "swap": "both"}}
+    plain = model(**settings)(given)
+    losses, found = gradients(model(**settings | {"tasks": settings["tasks"] | on}), given)
+    assert all(torch.equal(plain[name], losses[name]) for name in plain)
+    assert all(losses[name] > 0 for name in on) and losses["ccr"] <= 5 * 2.2 * 2
+    assert all(torch.isfinite(one).all() for one in found.values())
+
+
+def test_constraints_reach_the_layer_looked_at_and_the_heads() -> None:
+    settings = HOSTS["fusion"]
+    built = model(**settings | {"tasks": settings["tasks"] | {"ccr": {}}})
+    built(batch(4))["ccr"].backward()
+    moved = {name for name, one in built.named_parameters() if one.grad is not None and one.grad.abs().max() > 0}
+    assert {"tasks.itm.fusion.blocks.1.cross.query.weight", "query.image.head.projection.1.weight"} <= moved
+    assert "query.text.head.projection.1.weight" in moved
+    assert not any(name.startswith(("tasks.itm.fusion.blocks.2", "tasks.itm.head")) for name in moved)
+
+
+def test_recomputed_weights_give_the_layers_context() -> None:
+    built, given = model(**HOSTS["fusion"]).eval(), batch(3)
+    fusion, seen = built.tasks["itm"].fusion, tiny.encodings(built, given)
+    assert isinstance(fusion, FusionEncoder) and isinstance(built.host, FusionHost) and built.host.layer == 1
+    caught: dict[str, Any] = {}
+    cross = fusion.blocks[1].cross
+    hook = cross.register_forward_hook(lambda module, inputs, output: caught.update(inputs=inputs, output=output))
+    fusion(seen.text_tokens, given.text_mask, seen.image_tokens)
+    hook.remove()
+    x, context, bias = caught["inputs"]
+    weights = cross.weights(x, context, bias)
+    value = cross._split(cross.key_value(context).chunk(2, dim=-1)[1])
+    assert torch.allclose(cross.out((weights @ value).transpose(1, 2).flatten(2)), caught["output"], atol=1e-6)
+    looked_at = fusion.attention(seen.text_tokens, given.text_mask, seen.image_tokens, 1)
+    assert torch.allclose(looked_at, weights.mean(1), atol=1e-6)
+    (record,) = seen.hosted.records
+    assert torch.equal(record.weight, looked_at) and torch.allclose(record.weight.sum(-1), torch.ones(3, 8))
+
+
+def test_words_that_say_nothing_are_no_queries() -> None:
+    words = torch.tensor([[-1, 5, 6, -1, -1, -1, -1, -1]] * 2)
+    given = batch(2, words=words)
+    (record,) = tiny.encodings(model(**HOSTS["scan"]), given).hosted.records
+    assert record.query_mask.tolist() == (given.text_mask & (words >= 0)).tolist()
+
+
+def test_a_draw_of_another_sample_is_unrelated_and_keyed() -> None:
+    settings = HOSTS["scan"]
+    tasks = settings["tasks"] | {"ccs": {"source": "inter"}}
+    built = model(tasks=tasks, matcher=SCAN)
+    codes = torch.tensor([1, 1, 1, 2])[:, None].expand(-1, tiny.ATTRIBUTES).int()
+    source = built.tasks["ccs"].source
+    seen = tiny.encodings(built, batch(4, image_codes=codes, text_codes=codes))
+    rows, has = source._partners(seen, seen.hosted.records[0])  # pyright: ignore
+    assert has.all() and rows[:3].tolist() == [3, 3, 3] and int(rows[3]) in (0, 1, 2)
+    same = batch(4, image_codes=codes[:1].expand(4, -1), text_codes=codes[:1].expand(4, -1))
+    loss = built(same)["ccs"]
+    loss.backward()
+    assert loss.item() == 0
+
+
+def test_a_hosts_weights_are_part_of_the_model() -> None:
+    built = model(**HOSTS["scan"])
+    assert isinstance(built.host, Matcher) and "host.image.weight" in built.state_dict()
+    fusion = model(**HOSTS["fusion"])
+    assert not any(name.startswith("host") for name in fusion.state_dict())
+    assert tiny.settings().model_dump(exclude_defaults=True) == tiny.settings(matcher=None).model_dump(
+        exclude_defaults=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"tasks": {"ccr": {}}}, "tasks.ccr needs model.matcher"),
+        ({"tasks": {"triplet": {}}}, "tasks.triplet needs model.matcher"),
+        ({"matcher": SCAN}, "matcher scan needs tasks.triplet"),
+        ({"matcher": {"kind": "fusion"}}, "matcher fusion needs tasks.itm"),
+        (
+            {"matcher": {"kind": "fusion"}, "tasks": {"triplet": {}} | ITM},
+            "tasks.triplet needs model.matcher of another",
+        ),
+        ({"tasks": {"itc": None, "ccr": {"weight": 0}}}, "a model needs at least one task; allowed: itc, itm, lm"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_in_one_line(changes: dict[str, Any], line: str) -> None:
+    with pytest.raises(SettingsError, match=line):
+        tiny.settings(**changes)
+
+
+def test_a_layer_that_is_not_there_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"model.matcher.layer: 3; the fusion encoder has 3, from 0"):
+        model(matcher={"kind": "fusion", "layer": 3}, tasks=ITM)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_one_row_one_word_and_one_species_have_a_loss_without_nan(host: str) -> None:
+    settings = HOSTS[host]
+    built = model(**settings | {"tasks": settings["tasks"] | {"ccr": {}, "ccs": {"source": "inter"}}})
+    one = torch.arange(8)[None] < 1
+    batches = [batch(1), batch(2, text_mask=one.expand(2, -1))]
+    for given in batches:
+        losses, found = gradients(built, given)
+        assert all(torch.isfinite(loss) for loss in losses.values())
+        assert all(torch.isfinite(gradient).all() for gradient in found.values())

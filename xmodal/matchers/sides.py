@@ -1,0 +1,73 @@
+"""The two sides a matcher compares: images as regions, captions as words, with what is computed of each once."""
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+EPS = 1e-8
+"""What the hosts' released code adds to a norm before it divides by it."""
+
+
+def l2norm(x: Tensor) -> Tensor:
+    """x / (|x| + 1e-8) over the last axis; finite in value and slope where x is 0."""
+    return x / (x.square().sum(-1, keepdim=True).clamp_min(1e-30).sqrt() + EPS)
+
+
+def full(x: Tensor) -> Tensor:
+    """At least float32: half precision is widened, float64 stays."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+class Side:
+    """N rows of T fragments: `vectors` (N, T, D), float32 at least, with 0 at what `mask` (N, T) leaves out.
+
+    With zeros in the padding every raw dot product there is 0, so no l2 norm over fragments has to mask again.
+    """
+
+    def __init__(self, vectors: Tensor, mask: Tensor):
+        self.vectors = full(vectors).masked_fill(~mask[..., None], 0)
+        self.mask = mask
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    @property
+    def fragments(self) -> int:
+        """T, padding included."""
+        return self.vectors.shape[1]
+
+    @cached_property
+    def complete(self) -> bool:
+        """Whether no place is padding: then no pass over the scores has to mask it."""
+        return bool(self.mask.all())
+
+    @cached_property
+    def gram(self) -> Tensor:
+        """G = K K^T, (N, T, T)."""
+        return self.vectors @ self.vectors.transpose(1, 2)
+
+    @cached_property
+    def norm(self) -> Tensor:
+        """(N, T) lengths of the vectors."""
+        return self.vectors.square().sum(-1).clamp_min(1e-30).sqrt()
+
+    @cached_property
+    def lengths(self) -> Tensor:
+        """(N,) valid fragments."""
+        return self.mask.sum(1)
+
+    def take(self, rows: Tensor | slice, longest: int | None = None) -> "Side":
+        """Some rows, cut to `longest` fragments."""
+        return Side(self.vectors[rows, :longest], self.mask[rows, :longest])
+
+
+def dots(image: Side, text: Side) -> Tensor:
+    """S (I, R, C, L) of every region with every word: one matrix product, no copy after it."""
+    flat = image.vectors.flatten(0, 1) @ text.vectors.flatten(0, 1).T
+    return flat.view(len(image), image.fragments, len(text), text.fragments)
+
+
+def paired_dots(image: Side, text: Side) -> Tensor:
+    """S (P, R, 1, L) of matched pairs, in the axes of `dots`."""
+    return torch.matmul(image.vectors, text.vectors.transpose(1, 2))[:, :, None]

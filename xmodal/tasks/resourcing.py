@@ -1,0 +1,49 @@
+"""CCR, contrastive content re-sourcing (Chen et al., WACV 2023; a documented reading, docs/method.md).
+
+    L_ccr = sum_dir mean_i max(0, gamma - r(q_i, a_i) + r(q_i, ahat_i)),    ahat_i = sum_j what_ij k_j
+
+over the matched pairs of the model's host: what a fragment attends to must be more relevant to it than what it gets by
+reversed attention. Pairs are reduced as the host's own loss is.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from xmodal.constraints import REVERSES, Reverse, resourcing
+from xmodal.encodings import Encodings
+from xmodal.relevance import Cosine
+from xmodal.settings import Settings
+from xmodal.sizes import Sizes
+
+
+class CCR(Settings):
+    """Contrastive content re-sourcing."""
+
+    weight: float = Field(default=0.1, ge=0)
+    """lambda, factor of the loss in the total; 0 = without it."""
+    margin: float = Field(default=0.2, ge=0)
+    """gamma, by which attended content must be more relevant."""
+    reverse: Literal["one_minus", "max_minus"] = "one_minus"
+    """Reversed weights: 1 - w, or max w - w (which gives the top key nothing)."""
+
+    def build(self, sizes: Sizes) -> "Resourcing":
+        return Resourcing(REVERSES[self.reverse], self.margin)
+
+
+class Resourcing(nn.Module):
+    """The task; it has no weights."""
+
+    def __init__(self, reverse: Reverse, margin: float):
+        super().__init__()
+        self.reverse, self.margin = reverse, margin
+
+    def forward(self, encodings: Encodings) -> Tensor:
+        """This rank's share of the global loss, a scalar."""
+        losses = []
+        for record in encodings.hosted.records:
+            means, has = resourcing(record, Cosine(record), self.reverse, self.margin).of_pairs()
+            losses.append(encodings.hosted.reduce(means, has & encodings.batch.valid))
+        return torch.stack(losses).sum()

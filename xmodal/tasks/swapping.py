@@ -1,0 +1,117 @@
+"""CCS, contrastive content swapping (Chen et al., WACV 2023; a documented reading, docs/method.md).
+
+    L_ccs = sum_dir mean_i max(0, gamma - r(q_i, a_i) + r(q_i, a_j))
+
+over the matched pairs of the model's host: what a fragment attends to must be more relevant to it than what another
+fragment attends to there, one of the same pair (`intra`) or one of another, unrelated sample (`inter`). Never another
+of the same word or species. Pairs are reduced as the host's own loss is.
+"""
+
+from typing import Literal, Protocol
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from xmodal import draws
+from xmodal.constraints import SWAPS, Mine, Swap, drawn, fragments_of_the_same_pair, hardest, other_fragments, swapping
+from xmodal.encodings import Encodings
+from xmodal.matchers.record import AttentionRecord
+from xmodal.relevance import Cosine
+from xmodal.settings import Settings
+from xmodal.sizes import Sizes
+
+
+class CCS(Settings):
+    """Contrastive content swapping."""
+
+    weight: float = Field(default=0.3, ge=0)
+    """lambda, factor of the loss in the total; 0 = without it."""
+    margin: float = Field(default=0.2, ge=0)
+    """gamma, by which attended content must be more relevant than swapped content."""
+    swap: Literal["content", "query", "both"] = "content"
+    """What is swapped: the content, the query, or each in turn."""
+    source: Literal["intra", "inter"] = "intra"
+    """Where the other fragment comes from: the same pair, or an unrelated sample of the global batch."""
+    mining: Literal["random", "hardest"] = "hardest"
+    """Which of the allowed fragments: one by a keyed draw, or the most relevant."""
+
+    def build(self, sizes: Sizes) -> "Swapping":
+        mining = Hardest() if self.mining == "hardest" else Random(sizes.seed)
+        source = SamePair() if self.source == "intra" else OtherSample(sizes.seed)
+        return Swapping(SWAPS[self.swap], source, mining, self.margin)
+
+
+class Source(Protocol):
+    def __call__(self, encodings: Encodings, record: AttentionRecord) -> tuple[AttentionRecord, Tensor]:
+        """Whose fragments are swapped in, and (B, n, n') which may be."""
+        ...
+
+
+class SamePair:
+    """intra"""
+
+    def __call__(self, encodings: Encodings, record: AttentionRecord) -> tuple[AttentionRecord, Tensor]:
+        return record, fragments_of_the_same_pair(record)
+
+
+class OtherSample:
+    """inter: one unrelated sample for each pair, by a draw keyed by seed, step and both samples."""
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def __call__(self, encodings: Encodings, record: AttentionRecord) -> tuple[AttentionRecord, Tensor]:
+        rows, has = self._partners(encodings, record)
+        other = encodings.hosted.other(record, rows)
+        return other, other_fragments(record, other) & has[:, None, None]
+
+    def _partners(self, encodings: Encodings, record: AttentionRecord) -> tuple[Tensor, Tensor]:
+        """(B,) rows of the global batch whose queries are false of this pair's keys, and whether there is any."""
+        batch, everyone = encodings.batch, encodings.gathered
+        relations = {"t2i": encodings.i2t.relations, "i2t": encodings.t2i.relations}[record.direction]
+        allowed = relations.unrelated[:, : len(everyone)] & everyone.valid
+        noise = draws.uniform(self.seed, 2, batch.step, batch.sample_id[:, None], everyone.sample_id[None])
+        return noise.masked_fill(~allowed, -1).argmax(1), allowed.any(1)
+
+
+class Mining(Protocol):
+    def __call__(self, encodings: Encodings, allowed: Tensor) -> Mine: ...
+
+
+class Hardest:
+    """The most relevant."""
+
+    def __call__(self, encodings: Encodings, allowed: Tensor) -> Mine:
+        return hardest
+
+
+class Random:
+    """One of the allowed, by a draw keyed by seed, step, sample and both fragments."""
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def __call__(self, encodings: Encodings, allowed: Tensor) -> Mine:
+        batch = encodings.batch
+        one, other = (torch.arange(size, device=allowed.device) for size in allowed.shape[1:])
+        return drawn(draws.uniform(self.seed, 3, batch.step, batch.sample_id[:, None, None], one[:, None], other))
+
+
+class Swapping(nn.Module):
+    """The task; it has no weights."""
+
+    def __init__(self, swap: Swap, source: Source, mining: Mining, margin: float):
+        super().__init__()
+        self.swap, self.source, self.mining, self.margin = swap, source, mining, margin
+
+    def forward(self, encodings: Encodings) -> Tensor:
+        """This rank's share of the global loss, a scalar."""
+        losses = []
+        for record in encodings.hosted.records:
+            other, allowed = self.source(encodings, record)
+            mine = self.mining(encodings, allowed)
+            found = swapping(record, other, Cosine(record), allowed, self.swap, mine, self.margin)
+            means, has = found.of_pairs()
+            losses.append(encodings.hosted.reduce(means, has & encodings.batch.valid))
+        return torch.stack(losses).sum()
