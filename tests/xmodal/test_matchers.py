@@ -9,15 +9,15 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from tests.xmodal import host_loops as loops
+from tests.xmodal import tiny
 from xmodal.matchers import Matcher, MatcherSettings
 from xmodal.matchers.positions import GRID, OUTSIDE, block_overlaps, patch_boxes
 from xmodal.matchers.sides import Side
 from xmodal.settings import SettingsError
-from xmodal.sizes import Sizes
 
 WIDTH, LENGTHS = 10, torch.tensor([3, 1, 6, 4, 6])
 IMAGES, REGIONS = 4, 9
-SIZES = Sizes(image_width=12, text_width=8, vocabulary=30, caption_length=8, seed=0)
+SIZES = tiny.sizes(image_width=12, text_width=8)
 KINDS: dict[str, dict[str, Any]] = {
     "scan t2i": {"kind": "scan"},
     "scan i2t": {"kind": "scan", "direction": "i2t", "aggregation": "logsumexp"},

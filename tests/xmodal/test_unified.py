@@ -16,7 +16,6 @@ from tests.xmodal.test_contrastive import filled
 from xmodal.policies import POLICIES
 from xmodal.relations import Relations
 from xmodal.settings import SettingsError
-from xmodal.sizes import Sizes
 from xmodal.tasks.contrastive import unicon
 from xmodal.tasks.unified import UTO, SoftHinge, Unified
 
@@ -105,7 +104,7 @@ def test_unmasked_it_is_the_released_loss_in_double_precision() -> None:
         batch=SimpleNamespace(valid=everyone[:16]),
         count=torch.tensor(16),
     )
-    ours = UTO(fn_policy="none", batch_weight=20.0).build(Sizes(1, 1, 1, 1, 0))(seen)
+    ours = UTO(fn_policy="none", batch_weight=20.0).build(tiny.sizes())(seen)
     theirs = released(f, e, fm, em, texts, images, 20.0)
     assert ours.dtype == torch.float64 and abs((ours - theirs).item()) < 1e-12
     gradients = [torch.autograd.grad(loss, (f, e), retain_graph=True) for loss in (ours, theirs)]
@@ -150,7 +149,7 @@ def test_a_dead_positive_has_no_gradient_and_a_living_one_pulls_by_1_over_1_plus
     similarity = torch.tensor([[-0.2, -1.0], [0.25, -1.0]], requires_grad=True)
     own = torch.tensor([[True, False], [True, False]])
     relations = Relations(own, torch.zeros_like(own), torch.zeros_like(own))
-    part = UTO(queue_weight=0, batch_weight=1).build(Sizes(1, 1, 1, 1, 0)).parts[0]
+    part = UTO(queue_weight=0, batch_weight=1).build(tiny.sizes()).parts[0]
     part.asked = lambda _: ([SimpleNamespace(similarity=similarity, relations=relations)], own[0])  # pyright: ignore
     part(None).sum().backward()  # pyright: ignore[reportArgumentType]
     assert similarity.grad is not None
@@ -172,7 +171,7 @@ def test_both_parts_off_is_refused() -> None:
 
 
 def test_a_part_of_weight_zero_is_not_built() -> None:
-    task: Unified = UTO(batch_weight=0).build(Sizes(1, 1, 1, 1, 0))
+    task: Unified = UTO(batch_weight=0).build(tiny.sizes())
     assert len(task.parts) == 1
 
 

@@ -9,7 +9,9 @@ from torch import Tensor
 from xmodal.batch import Batch
 from xmodal.encodings import Encodings
 from xmodal.model import CrossModalModel, ModelSettings
+from xmodal.momentum import MomentumSettings
 from xmodal.settings import parse
+from xmodal.sizes import Sizes
 from xmodal.wordpiece import WordPiece
 
 SETTINGS: dict[str, Any] = {
@@ -29,6 +31,12 @@ ATTRIBUTES = 3
 
 def wordpiece() -> WordPiece:
     return WordPiece(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{n}" for n in range(VOCABULARY - 5))])
+
+
+def sizes(**changes: Any) -> Sizes:
+    """What a task or a host built by itself is told."""
+    own = {"image_width": 1, "text_width": 1, "vocabulary": 1, "caption_length": 1, "seed": 0, "attributes": ATTRIBUTES}
+    return Sizes(**own | {"momentum": MomentumSettings(), "wordpiece": wordpiece()} | changes)
 
 
 def settings(**changes: Any) -> ModelSettings:
