@@ -1,4 +1,4 @@
-"""`python -m tests.bench [step|loader|prepare|decode|retrieval_speed ...]`: each comparison, and the machine it ran on."""
+"""`python -m tests.bench [step|loader|prepare|decode|retrieval_speed ...]`: every comparison, and the machine."""
 
 import importlib
 import sys
