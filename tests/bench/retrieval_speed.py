@@ -107,7 +107,7 @@ def comparisons(images: int = IMAGES, device: str = "cpu") -> Iterator[Compariso
     with torch.no_grad():
         vectors, tokens = encoded(ours, work), theirs.encode(work)
 
-    def side(name: str, units: int, act: Callable[[], object]) -> Side:
+    def side(name: str, units: float, act: Callable[[], object]) -> Side:
         return Side(name, lambda: done(units, act, device))
 
     size = f"{images} images, {len(lengths)} captions, {device}"
@@ -117,16 +117,16 @@ def comparisons(images: int = IMAGES, device: str = "cpu") -> Iterator[Compariso
         side("USER's encoders", images, lambda: encoded(ours, work)),
         side("SCAN's encoders", images, lambda: theirs.encode(work)),
     )
-    pairs = images * len(lengths)
+    pairs = images * len(lengths) / 1000
     yield compare(
         f"score, {size}",
-        "pair",
+        "thousand pairs",
         side("matrix product", pairs, lambda: vectors[0] @ vectors[1].T),
         side("cross attention (SCAN t2i)", pairs, lambda: Scan.scores(*tokens, lengths)),
     )
 
 
-def done(units: int, act: Callable[[], object], device: str) -> int:
+def done(units: float, act: Callable[[], object], device: str) -> float:
     """Runs `act` to its end on the device; returns the units."""
     with torch.no_grad():
         act()
