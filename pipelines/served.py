@@ -38,9 +38,10 @@ def record_model(tracker: Tracker | NullTracker, recipe: Recipe, run: Run, best:
 
 
 def _example(data: Path):
-    """One row of each kind, and what the model says to them."""
+    """One row of each kind that the model takes, and what it says to them."""
     import pandas as pd
 
     model = pyfunc.Embedder(Inference.load(data))
-    rows = pd.DataFrame({"image": [None, pyfunc.grey_image()], "text": [EXAMPLE, None]})
+    kinds = {"image": [None, pyfunc.grey_image()], "text": [EXAMPLE, None]}
+    rows = pd.DataFrame(kinds if model.inference.reads_pixels else {"text": [EXAMPLE]})
     return rows, model.predict(rows)

@@ -16,7 +16,7 @@ import torch
 from infra.storage import open_store
 from pipelines.dataset import Dataset
 from tests.bench import decode as bench_decode
-from tests.bench import memory, plain, step
+from tests.bench import memory, plain, retrieval_speed, step
 from tests.bench.frame import Comparison, Measured, Side, Timing, compare, measured
 from tests.bench.loader import LoaderBench, drained
 from tests.bench.photographs import Camera
@@ -179,3 +179,25 @@ def test_the_driver_makes_a_version_and_then_finds_nothing_to_do(tmp_path: Path)
     assert [run.version for run in runs] == [1, 1]
     rows = Dataset.open(open_store(str(tmp_path / "root")), "generated").ledger(["status"])["status"].to_pylist()
     assert Counter(rows) == {"ok": 300, "rejected": 4}
+
+
+def test_cross_attention_of_the_speed_comparison_is_scan_pair_by_pair() -> None:
+    """Against loops over words and regions in double precision (SCAN, equations 1 to 5 of t2i, mean)."""
+    torch.manual_seed(0)
+    scan = retrieval_speed.Scan(width=6, embed_dim=5)
+    work = retrieval_speed.Work.drawn(2, "cpu", regions=3, width=6)
+    with torch.no_grad():
+        images, words = scan.encode(work)
+        found = scan.scores(images, words, work.mask.sum(1).tolist())
+    assert found.shape == (2, 10)
+    for image, caption in ((0, 3), (1, 7)):
+        regions, said = images[image].double().numpy(), words[caption][work.mask[caption]].double().numpy()
+        raw = regions @ said.T
+        raw = np.where(raw > 0, raw, 0.1 * raw)
+        raw = raw / np.sqrt((raw**2).sum(1, keepdims=True))
+        cosines = []
+        for word in range(len(said)):
+            share = np.exp(9 * raw[:, word])
+            context = (share / share.sum()) @ regions
+            cosines.append(said[word] @ context / np.linalg.norm(said[word]) / np.linalg.norm(context))
+        assert abs(found[image, caption].item() - np.mean(cosines)) < 1e-5

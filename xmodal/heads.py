@@ -51,7 +51,9 @@ class Tokenwise(Settings):
 HeadSettings = Annotated[Linear | MLP | Tokenwise, Field(discriminator="kind")]
 
 
-def build(settings: Linear | MLP | Tokenwise, frozen: bool, width: int, embed_dim: int, pool: nn.Module) -> nn.Module:
+def build(
+    settings: Linear | MLP | Tokenwise, frozen: bool, width: int, embed_dim: int, pool: nn.Module
+) -> "Head | TokenwiseHead":
     """A head over tokens of `width`: (tokens (B, T, W), mask (B, T)) -> (B, D) unit vectors."""
     if settings.kind == "tokenwise":
         return TokenwiseHead(settings, width, embed_dim, pool)

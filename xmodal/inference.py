@@ -49,6 +49,11 @@ class Inference:
         """Whether the model was trained to write captions."""
         return "lm" in self.network.weights
 
+    @property
+    def reads_pixels(self) -> bool:
+        """Whether it takes image files; a model of precomputed features takes images of its dataset alone."""
+        return self.network.settings.image.kind != "precomputed"
+
     def pixels_of(self, files: list[bytes]) -> Tensor:
         """Image files as (B, 3, H, W) uint8, by the same road as in `prepare`. Raises BadImage."""
         return torch.stack([decode_pixels(prepare_image(data, self.pixels).jpeg) for data in files])

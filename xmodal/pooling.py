@@ -80,14 +80,15 @@ class SortedPooling(nn.Module):
     def weights(self, count: Tensor, length: int) -> Tensor:
         """(B, length) float32 theta for rows of `count` (B,) tokens; a function of the number alone, so computed once
         for each."""
-        distinct, which = torch.unique(count.clamp(min=1), return_inverse=True)
+        some = torch.cat([count.clamp(min=1), count.new_ones(1)])  # a rank without rows keeps the weights in its graph
+        distinct, which = torch.unique(some, return_inverse=True)
         codes = positions(length, self.position_dim).to(count.device).expand(len(distinct), -1, -1)
         packed = pack_padded_sequence(codes, distinct.cpu(), batch_first=True, enforce_sorted=False)
         states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=length)
         both = states.unflatten(2, (2, -1)).mean(2)
         beyond = torch.arange(length, device=count.device) >= distinct[:, None]
         scores = self.score(both)[..., 0].float().masked_fill(beyond, float("-inf"))
-        return (scores / self.temperature).softmax(1)[which]
+        return (scores / self.temperature).softmax(1)[which[:-1]]
 
 
 def positions(length: int, width: int) -> Tensor:

@@ -128,8 +128,13 @@ def joined(parts: Iterable[Ranks]) -> Ranks:
     """The queries of several galleries of one size, one behind another. (The texts of folds may differ in number where
     a caption was empty: chance is that of the first.)"""
     found = list(parts)
-    names = ("above", "tied_negatives", "tied_positives", "positives")
-    return Ranks(*(np.concatenate([getattr(one, name) for one in found]) for name in names), found[0].gallery)
+    return Ranks(
+        above=np.concatenate([one.above for one in found]),
+        tied_negatives=np.concatenate([one.tied_negatives for one in found]),
+        tied_positives=np.concatenate([one.tied_positives for one in found]),
+        positives=np.concatenate([one.positives for one in found]),
+        gallery=found[0].gallery,
+    )
 
 
 def file_order(subject: Subject) -> np.ndarray:

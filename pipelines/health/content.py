@@ -118,8 +118,8 @@ def content(recipe: Recipe, run: Run, found: Gathered) -> HealthContent:
     sources = {listing.name: listing.settings.source.kind for listing in run.listings}
     refused = {one.name: dict(one.known.survey.refused.counts) | one.damaged for one in run.listings}
     species = counts_of(files)
-    itc = recipe.model.tasks.itc
-    policy, train = itc.fn_policy if itc else None, recipe.train
+    contrast = recipe.model.tasks.itc or recipe.model.tasks.uto
+    policy, train = contrast.fn_policy if contrast else None, recipe.train
     return HealthContent(
         title=f"{data.name}: what the archive holds",
         subtitle=recipe.description or f"Recipe {recipe.name}",

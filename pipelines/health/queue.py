@@ -95,10 +95,10 @@ def queue_section(files: pa.Table, size: int, batch: int, policy: str | None, cl
 
 def _advice(policy: str | None) -> list[str]:
     told = {
-        None: "Nothing: the recipe has no contrastive task (itc).",
-        "none": "The recipe counts all of them as negatives: set model.tasks.itc.fn_policy to mask or soft.",
-        "mask": "Nothing: the recipe takes them out of the comparison (model.tasks.itc.fn_policy: mask).",
-        "soft": "Nothing: the recipe makes them share the target (model.tasks.itc.fn_policy: soft).",
-        "unicon": "Nothing: the recipe makes them positives (model.tasks.itc.fn_policy: unicon).",
+        None: "Nothing: the recipe has no contrastive task (itc, uto).",
+        "none": "The recipe counts all of them as negatives: set fn_policy of the task to mask or soft.",
+        "mask": "Nothing: the recipe takes them out of the comparison (fn_policy: mask).",
+        "soft": "Nothing: the recipe makes them share the target (fn_policy: soft).",
+        "unicon": "Nothing: the recipe makes them positives (fn_policy: unicon).",
     }
     return [told.get(policy, f"The recipe’s policy is {policy}.")]

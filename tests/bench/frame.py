@@ -139,7 +139,12 @@ def _median(seconds: list[float]) -> str:
 
 
 def _spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.2f}  ({min(values):.2f} to {max(values):.2f})"
+    return f"{_ratio(statistics.median(values))}  ({_ratio(min(values))} to {_ratio(max(values))})"
+
+
+def _ratio(value: float) -> str:
+    """Two decimals; two digits of what these would round away."""
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def machine() -> str:

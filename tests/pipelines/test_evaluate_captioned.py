@@ -61,9 +61,10 @@ def subject(world: dict[str, Any], number: int) -> Subject:
 def recalls(scores: np.ndarray, owner: np.ndarray, k: int) -> tuple[float, float]:
     """Percent of images with a caption of theirs among the first k, and of captions with their image, by sorting."""
     i2t = [owner[np.argsort(-row, kind="stable")[:k]] for row in scores]
-    found = np.mean([image in answers for image, answers in enumerate(i2t)])
     t2i = [np.argsort(-column, kind="stable")[:k] for column in scores.T]
-    return 100 * found, 100 * np.mean([owner[text] in answers for text, answers in enumerate(t2i)])
+    right = [image in answers for image, answers in enumerate(i2t)]
+    mine = [owner[text] in answers for text, answers in enumerate(t2i)]
+    return 100 * sum(right) / len(right), 100 * sum(mine) / len(mine)
 
 
 def scores_of(one: Subject) -> np.ndarray:
@@ -91,7 +92,7 @@ def test_folds_are_cut_in_the_order_of_the_file(world: dict[str, Any], figures: 
     for fold in (order[:FOLD], order[FOLD : 2 * FOLD]):
         texts = [text for text in range(len(owner)) if owner[text] in fold]
         place = {image: number for number, image in enumerate(fold.tolist())}
-        parts.append(recalls(scores[np.ix_(fold, texts)], np.array([place[owner[text]] for text in texts]), 1))
+        parts.append(recalls(scores[fold][:, texts], np.array([place[owner[text]] for text in texts]), 1))
     i2t, t2i = np.mean(parts, axis=0)
     assert figures["test/folds/i2t/r1"]["value"] == pytest.approx(i2t)
     assert figures["test/folds/t2i/r1"]["value"] == pytest.approx(t2i)

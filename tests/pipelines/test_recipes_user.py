@@ -1,4 +1,4 @@
-"""The USER recipes on generated folders of the published layout in object storage: real S3 server, real workers."""
+"""The USER recipes on a generated folder of the published layout, in object storage: a real S3 server, real workers."""
 
 import json
 from pathlib import Path

@@ -25,7 +25,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def read(folder: Path, **settings: Any) -> Survey:
-    return Precomp(kind="precomp", **({"regions": (REGIONS, WIDTH)} | settings)).read(open_store(str(folder)))
+    stated: dict[str, Any] = {"regions": (REGIONS, WIDTH), **settings}
+    return Precomp(kind="precomp", **stated).read(open_store(str(folder)))
 
 
 def test_an_image_is_a_row_with_its_five_lines(folder: Path) -> None:

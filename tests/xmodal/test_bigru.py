@@ -6,6 +6,7 @@ import torch
 from tests.xmodal import tiny
 from tests.xmodal.test_pooling import gru_states
 from xmodal.encoders.bigru import BiGRU, BiGRUEncoder
+from xmodal.wordpiece import SEP
 
 SMALL = BiGRU(kind="bigru", length=8, word_dim=6, width=5)
 
@@ -29,6 +30,16 @@ def test_it_starts_as_scan_does_and_takes_a_text_of_nothing() -> None:
     assert encoder.word.weight.abs().max() <= 0.1 and encoder.width == 5
     assert encoder(*encoder.tokenize([""])).shape == (1, 2, 5)
     assert encoder(torch.zeros(2, 3, dtype=torch.int64), torch.zeros(2, 3, dtype=torch.bool)).isfinite().all()
+
+
+def test_no_rows_a_long_text_and_one_word() -> None:
+    encoder = SMALL.build(tiny.wordpiece())
+    nothing = encoder(torch.zeros(0, 3, dtype=torch.int64), torch.zeros(0, 3, dtype=torch.bool))
+    assert nothing.shape == (0, 3, 5)
+    nothing.sum().backward()
+    assert encoder.gru.weight_hh_l0.grad is not None, "a rank without rows takes part in the step"
+    ids, mask = encoder.tokenize(["w1 " * 40, "w2"])
+    assert ids.shape == (2, 8) and ids[0, -1] == SEP and mask.sum(1).tolist() == [8, 3]
 
 
 def test_a_model_trains_with_it() -> None:

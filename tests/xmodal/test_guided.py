@@ -50,7 +50,7 @@ def reference(module: SelfGuidedEnhancer, tokens: np.ndarray, batch: bool, sharp
     found = []
     for image, own, seen in zip(tokens, np.tanh(local), np.tanh(whole), strict=True):
         attention = soft(linear(own * seen, module.score)[:, 0])
-        guide = sum(a * region for a, region in zip(attention, image, strict=True))
+        guide = np.sum([a * region for a, region in zip(attention, image, strict=True)], axis=0)
         found.append(region_attention(image, guide / np.linalg.norm(guide), sharpness))
     return np.stack(found)
 
@@ -103,11 +103,12 @@ def test_a_guided_encoder_gives_its_guide_as_the_last_token_and_a_model_uses_it(
     torch.testing.assert_close(features[:, -1], encoder.guide.features(pixels).mean(1))
     assert built.query.image(features).shape == (3, 5, 8)
     optimizer = torch.optim.SGD(built.parameters(), 0.1)
-    before = built.query.image.enhancers[0].raised.weight.clone()
+    first = built.query.image.enhancers[0]
+    assert isinstance(first, ClipGuidedEnhancer)
+    before = first.raised.weight.clone()
     for step in range(2):
         tiny.step(built, optimizer, tiny.batch(3, step=step, image=features))
-    assert isinstance(built.query.image.enhancers[0], ClipGuidedEnhancer)
-    assert not torch.equal(before, built.query.image.enhancers[0].raised.weight)
+    assert not torch.equal(before, first.raised.weight)
     assert built.encode_image(features).shape == (3, 8)
     assert not any("backbone" in name for name in built.state_dict())
 

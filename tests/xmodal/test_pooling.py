@@ -46,7 +46,7 @@ def reference(pool: SortedPooling, rows: np.ndarray) -> np.ndarray:
     scores = np.array([score @ ((a + b) / 2) for a, b in zip(forward, backward, strict=True)]) / pool.temperature
     theta = np.exp(scores - scores.max())
     theta /= theta.sum()
-    return sum(theta[k] * np.sort(rows, axis=0)[::-1][k] for k in range(count))
+    return np.sum([theta[k] * np.sort(rows, axis=0)[::-1][k] for k in range(count)], axis=0)
 
 
 def test_it_is_the_formula_whatever_stands_at_masked_places() -> None:
@@ -88,6 +88,15 @@ def test_gradients_reach_tokens_and_weights_and_are_finite() -> None:
     assert all(one.grad is not None and one.grad.isfinite().all() and one.grad.any() for one in pool.parameters())
 
 
+def test_no_rows_and_one_token() -> None:
+    pool = build(GPO(kind="gpo"))
+    nothing = pool(torch.zeros(0, 4, 8), torch.zeros(0, 4, dtype=torch.bool))
+    nothing.sum().backward()
+    assert nothing.shape == (0, 8) and all(one.grad is not None for one in pool.parameters())
+    token = torch.randn(2, 1, 8)
+    torch.testing.assert_close(pool(token, torch.ones(2, 1, dtype=torch.bool)), token[:, 0])
+
+
 def test_positions_are_sines_and_cosines_in_turn() -> None:
     codes = positions(4, 4)
     assert codes[0].tolist() == [0, 1, 0, 1]
@@ -107,9 +116,11 @@ def test_other_weights_start_as_without_it() -> None:
     weights = pooled.state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in plain.state_dict().items())
     optimizer = torch.optim.SGD(pooled.parameters(), 0.1)
-    before = pooled.key.encoder.text.head.pool.score.weight.clone()
+    pool = pooled.key.encoder.text.head.pool
+    assert isinstance(pool, SortedPooling)
+    before = pool.score.weight.clone()
     tiny.step(pooled, optimizer, tiny.batch(4))
-    assert not torch.equal(before, pooled.key.encoder.text.head.pool.score.weight), "the key encoder follows"
+    assert not torch.equal(before, pool.score.weight), "the key encoder follows"
 
 
 def test_a_wrong_kind_is_one_line() -> None:

@@ -29,7 +29,7 @@ MODELS = {
         "text_enhance": [{"kind": "self_guided"}],
         "pooling": {"kind": "gpo", "position_dim": 4, "hidden": 3},
     },
-    "uto, none": {"tasks": {"itc": None, "uto": {"fn_policy": "none", "batch_weight": 1, "mu": 10}}},
+    "uto, none": {"tasks": {"itc": None, "uto": {"fn_policy": "none", "batch_weight": 1, "mu": 3}}},
     "soft, distilled": {
         "tasks": {"itc": {"fn_policy": "soft", "distillation": {"alpha": 0.4, "ramp": 20}}},
         "head": {"kind": "mlp", "hidden": 8},

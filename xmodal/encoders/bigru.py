@@ -7,6 +7,7 @@ stand where those codes put <start> and <end>, and count as words there too.
 
 from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -70,7 +71,9 @@ class BiGRUEncoder(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """(B, L) int64 ids, (B, L) bool mask, real pieces first -> (B, L, width), 0 at masked places."""
-        lengths = mask.sum(1).clamp(min=1).cpu()
-        packed = pack_padded_sequence(self.word(ids), lengths, batch_first=True, enforce_sorted=False)
+        spare = ids.new_zeros(int(len(ids) == 0), ids.shape[1])  # a rank without rows keeps the weights in its graph
+        lengths = torch.cat([mask.sum(1), spare.new_ones(len(spare))]).clamp(min=1).cpu()
+        words = self.word(torch.cat([ids, spare]))
+        packed = pack_padded_sequence(words, lengths, batch_first=True, enforce_sorted=False)
         states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=ids.shape[1])
-        return states.unflatten(2, (2, -1)).mean(2) * mask[..., None]
+        return states[: len(ids)].unflatten(2, (2, -1)).mean(2) * mask[..., None]
