@@ -21,6 +21,7 @@ from pipelines.report.verdict import sentence
 from pipelines.session import log_evaluation
 from pipelines.train.plan import build_model, sample_reader
 from pipelines.train.runs import opened
+from xmodal.checkpoint import load_momentum
 from xmodal.inference import Inference
 from xmodal.metrics.figure import Figure
 from xmodal.settings import load
@@ -36,6 +37,7 @@ def evaluate(checkpoint: str, overrides: tuple[str, ...], root: str | None, repo
     store = root_store(root)
     with opened(store, checkpoint) as directory:
         model = Inference.load(directory)
+        load_momentum(directory, model.network)
     recipe = load(Recipe, overrides, below=model.recipe)
     dataset = Dataset.open(store, model.state["dataset"], model.state["dataset_version"])
     subject = Subject.of(model, dataset, sample_reader(recipe, dataset), SPLIT)
