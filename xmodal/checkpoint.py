@@ -116,6 +116,15 @@ def load_weights(directory: str | Path, model: CrossModalModel) -> None:
     model.restart_momentum()
 
 
+def load_momentum(directory: str | Path, model: CrossModalModel) -> None:
+    """Key encoders and queue as they were saved, after `load_weights`: for what is measured of them. Raises Damaged."""
+    folder = Path(directory)
+    verify(folder, MOMENTUM)
+    _load_model(folder, model, MOMENTUM[:1])
+    with _fitting(folder / "queue.safetensors"):
+        model.queue.load(tensor_file.read(folder / "queue.safetensors"))
+
+
 def read_state(directory: str | Path) -> dict[str, Any]:
     """What was saved as `state`."""
     return json.loads(read_text(directory, "state.json"))

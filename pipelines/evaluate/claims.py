@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pipelines.evaluate.species import Named, named
+from pipelines.evaluate.stored import Stored, stored
 from pipelines.evaluate.subject import Subject
 from pipelines.gallery import Split, embed
 from pipelines.report.content import FigureGroup
@@ -20,7 +21,7 @@ from xmodal.metrics import space, structure, tables
 from xmodal.metrics.classification import hits
 from xmodal.metrics.figure import Figure, figure
 from xmodal.metrics.intervals import jackknife_interval, mean, mean_interval
-from xmodal.metrics.versions import probe_auc
+from xmodal.metrics.versions import chance_jaccard, drift, neighbour_jaccard, probe_auc, version_leak
 
 TRAIN_ROWS = 2000
 """Training images, at most, that neighbours and linear probe learn from."""
@@ -75,25 +76,53 @@ def claims(subject: Subject) -> FigureGroup:
 
 
 def stored_keys(asked: Asked) -> Answer:
-    """C1: do encoder fluctuations show in what the queue holds?"""
-    last: dict[str, float] = {}
-    for point in asked.subject.model.state["history"]:
-        last |= {name: value for name, value in point.items() if name.startswith(("queue/", "momentum/"))}
-    size = asked.subject.model.network.settings.queue.size
-    if size == 0:
+    """C1: do encoder fluctuations show in what the queue holds? C2 compares these rows of two runs."""
+    network = asked.subject.model.network
+    if network.queue.size == 0:
         return "the run stored no keys (model.queue.size 0)"
+    rows, steps = network.queue.ordered()
+    if len(steps) == 0 or steps.min() == steps.max():
+        return "the checkpoint's queue is empty, or all of one step"
+    found, every = stored(asked.subject), len(steps)
+    again = f"of {len(found.steps)} images, encoded now as training saw them"
+    probe = "0.5 = a linear probe cannot tell newer keys from older ones"
+    leaks = {
+        "leak_image": ("stored image keys tell their version (AUC)", version_leak(rows.image, steps), every, probe),
+        "leak_text": ("stored text keys tell their version (AUC)", version_leak(rows.text, steps), every, probe),
+        "leak_control": ("the same images encoded now (AUC)", version_leak(found.now, found.steps), len(found.steps),
+                         f"control; {again}"),
+    }  # fmt: skip
+    return [
+        *(figure(f"{asked.prefix}/c1_{key}", value, 0.5, None, n, "", note, f"C1: {label}")
+          for key, (label, value, n, note) in leaks.items() if np.isfinite(value)),
+        *_moved(asked, found, again),
+        _staleness(asked),
+    ]  # fmt: skip
+
+
+def _moved(asked: Asked, found: Stored, again: str) -> list[Figure]:
+    """How far stored keys are from what the key encoder makes of their images now."""
+    if len(found.steps) < 3:
+        return []
+    groups, n = found.steps.tolist(), len(found.steps)
+    moved, shared = drift(found.keys, found.now), neighbour_jaccard(found.keys, found.now)
     told = (
-        ("queue/leak_image", "leak_image", "stored image keys tell their version (AUC)", 0.5),
-        ("queue/leak_text", "leak_text", "stored text keys tell their version (AUC)", 0.5),
-        ("queue/drift", "drift", "drift of the newest keys in one step", None),
-        ("momentum/staleness", "staleness", "staleness of the oldest key", None),
+        ("drift", "drift of stored keys, 1 - cos", moved, None),
+        ("jaccard", "10 nearest neighbours shared with the keys encoded now", shared, chance_jaccard(n)),
     )
-    rows = [
-        figure(f"{asked.prefix}/c1_{key}", last[name], chance, None, size, "", "logged by the run", f"C1: {label}")
-        for name, key, label, chance in told
-        if name in last
-    ]
-    return rows or "the run has logged no checkpoint of its queue"
+    return [
+        figure(f"{asked.prefix}/c1_{key}", mean(values), chance, mean_interval(values, groups), n, "",
+               f"{again}; steps resampled", f"C1: {label}")
+        for key, label, values, chance in told
+    ]  # fmt: skip
+
+
+def _staleness(asked: Asked) -> Figure:
+    network, step = asked.subject.model.network, int(asked.subject.model.state["step"])
+    age = network.queue.age(step)
+    value, note = 1 - network.settings.momentum.at(step) ** age, f"0 none, 1 all; the oldest key is {age} steps old"
+    return figure(f"{asked.prefix}/c1_staleness", value, None, None, len(network.queue), "", note,
+                  "C1: staleness of the oldest key")  # fmt: skip
 
 
 def residual_attention(asked: Asked) -> Answer:

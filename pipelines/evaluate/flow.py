@@ -22,6 +22,7 @@ from pipelines.report.verdict import sentence
 from pipelines.session import log_evaluation
 from pipelines.train.plan import build_model, sample_reader
 from pipelines.train.runs import opened
+from xmodal.checkpoint import load_momentum
 from xmodal.inference import Inference
 from xmodal.metrics.figure import Figure
 from xmodal.settings import load
@@ -60,6 +61,7 @@ def examined(store: Store, checkpoint: str, overrides: tuple[str, ...]) -> tuple
     """A checkpoint on the test split of its dataset version, and its recipe."""
     with opened(store, checkpoint) as directory:
         model = Inference.load(directory)
+        load_momentum(directory, model.network)
     recipe = load(Recipe, overrides, below=model.recipe)
     dataset = Dataset.open(store, model.state["dataset"], model.state["dataset_version"])
     return Subject.of(model, dataset, sample_reader(recipe, dataset), SPLIT), recipe

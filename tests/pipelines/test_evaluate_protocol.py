@@ -276,7 +276,11 @@ def test_a_captioned_set_has_none_of_it(tmp_path: Path) -> None:
     survey = {"name": "captioned", "archive": f"{root}/archive", "source": source}
     found = evaluated_as(tmp_path, {"surveys": [survey], "split": {"kind": "published"}})
     kinds = {name.split("/")[1] for name in found.figures if name.startswith("test/")}
-    assert kinds <= {"i2t", "t2i", "rsum", "caption", "space"} and found.figures["test/rsum"]["baseline"] is None
+    claims = {name.split("/")[2][:2] for name in found.figures if name.startswith("test/claims/")}
+    assert not claims & {"c5", "c8"} and "Not measurable here: C5: no species are recorded" in words(found.page)
+    assert (
+        kinds <= {"i2t", "t2i", "rsum", "caption", "space", "claims"} and found.figures["test/rsum"]["baseline"] is None
+    )
     text = words(found.page)
     assert not [title for title in ("Events", "Confidence", "Beside what", "Night, blanks") if title in text]
     assert "Place only" not in text and "place only" not in text

@@ -8,6 +8,8 @@ from tests.xmodal import tiny
 from xmodal.model import CrossModalModel
 
 SURVEYS = ("demo", "camera-traps", "flickr8k")
+CODES = torch.arange(4, dtype=torch.int32)[:, None].expand(-1, 6).contiguous()
+"""Four species, at position 5 as in prepared datasets."""
 
 
 @pytest.mark.parametrize("name", SURVEYS)
@@ -25,14 +27,8 @@ def test_recap_over_the_demo_trains() -> None:
     built = CrossModalModel(settings, tiny.wordpiece(), attributes=6)
     optimizer = torch.optim.AdamW(built.parameters(), 1e-3)
     for step in range(2):
-        losses = tiny.step(built, optimizer, tiny.batch(4, step=step, **codes(4)))
+        losses = tiny.step(built, optimizer, tiny.batch(4, step=step, image_codes=CODES, text_codes=CODES))
     assert losses.keys() == {"itc", "itm", "lm", "cons", "anchor"} and built.key_encoders.keys() == {
         "key", "refresh.snapshot", "tasks.lm.labels.key"
     }  # fmt: skip
     assert all(gate != 0 for gate in built.query.enhancer_metrics().values())
-
-
-def codes(rows: int) -> dict[str, torch.Tensor]:
-    """Species at position 5, as in prepared datasets."""
-    made = torch.arange(rows, dtype=torch.int32)[:, None].expand(-1, 6).contiguous()
-    return {"image_codes": made, "text_codes": made.clone()}

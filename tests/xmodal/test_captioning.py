@@ -88,7 +88,7 @@ def test_bridge_and_soft_labels_are_the_formula(bridge: float, alpha: float | No
     seen, captioner = tiny.encodings(built, given), built.tasks["lm"]
     averages = built.key_encoders
     teacher = averages["tasks.lm.labels.key"].encoder if alpha is not None else captioner.decoder
-    told = teacher(given.caption, seen.key_image_tokens).detach().double().numpy()
+    told = teacher(given.caption, seen.key_image_tokens).detach().double().numpy()  # pyright: ignore
     total, count = 0.0, 0
     for weight, tokens in ((1.0, seen.image_tokens), (bridge, seen.key_image_tokens)):
         logits = captioner.decoder(given.caption, tokens).detach().double().numpy()  # pyright: ignore

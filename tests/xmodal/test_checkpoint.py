@@ -205,6 +205,16 @@ def test_weights_alone_need_no_other_file(copied: Path) -> None:
     assert not torch.equal(next(iter(found.query.parameters())), next(iter(held.model.query.parameters())))
 
 
+def test_momentum_comes_back_for_those_who_ask(saved: Any) -> None:
+    folder, held, _ = saved
+    run = Run()
+    checkpoint.load_weights(folder, run.model)
+    assert len(run.model.queue) == 0
+    checkpoint.load_momentum(folder, run.model)
+    found = {name: one for name, one in run.everything().items() if not name.startswith("moments")}
+    assert differing(found, {name: held[name] for name in found}) == []
+
+
 def test_another_architecture_is_refused_by_name(saved: Any) -> None:
     wider = tiny.model(embed_dim=9, **DROPOUT)
     with pytest.raises(Damaged, match=r"model\.safetensors.*does not fit.*head"):

@@ -173,9 +173,9 @@ def test_the_captioner_trains_the_shared_attention() -> None:
     built = tiny.model(tasks={"itc": None, "lm": {"decoder": tiny.FUSION}}, **BOTH)
     opened(built.query.image.enhancers)
     built(tiny.batch(4))["lm"].backward()
-    trained = dict(built.query.image.enhancers.named_parameters())
-    assert all(one.grad is not None and one.grad.isfinite().all() for one in trained.values())
-    assert all(one.grad.any() for name, one in trained.items() if "gate" in name or "feed" in name)
+    found = {name: one.grad for name, one in built.query.image.enhancers.named_parameters()}
+    assert all(one is not None and one.isfinite().all() for one in found.values())
+    assert all(one is not None and one.any() for name, one in found.items() if "gate" in name or "feed" in name)
 
 
 def test_recipes_name_them_in_order() -> None:

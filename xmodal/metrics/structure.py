@@ -5,6 +5,7 @@ Neurosci. 2008 (RSA); Vinh et al., JMLR 2010 (NMI); Wu et al., CVPR 2018, sectio
 """
 
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,9 +59,12 @@ def nmi(points: Tensor, labels: Labels, seed: int = 0) -> tuple[float, float]:
     as labels; and its chance level, the same with the labels dealt at random: above 0 where clusters are small."""
     from sklearn.cluster import KMeans
     from sklearn.metrics import normalized_mutual_info_score
+    from threadpoolctl import threadpool_limits
 
     numbers = number(labels)
-    clusters = KMeans(int(numbers.max()) + 1, n_init=4, random_state=seed).fit_predict(points.double().cpu().numpy())
+    means: Any = KMeans(int(numbers.max()) + 1, n_init=4, random_state=seed)  # pyright: ignore[reportArgumentType]
+    with threadpool_limits(1):  # sums in one order: repeatable
+        clusters = means.fit_predict(points.double().cpu().numpy())
     dealt = np.random.default_rng(seed).permutation(numbers)
     return float(normalized_mutual_info_score(numbers, clusters)), float(normalized_mutual_info_score(dealt, clusters))
 
