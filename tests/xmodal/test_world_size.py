@@ -58,8 +58,8 @@ MODELS = {
     },
 }
 BOUNDS = {name: (1e-5, 1e-4) if "matcher" in settings else (1e-6, 1e-5) for name, settings in MODELS.items()}
-"""Of the first step and of later ones, in which rounding grows. A host divides by norms over fragments, which in a tiny model can be near 0 (in float64 the
-difference is below 1e-7)."""
+"""Of the first step and of later ones, in which rounding grows. A host divides by norms over fragments, which in a tiny
+model can be near 0; in float64 its first step differs by less than 1e-7."""
 
 
 def global_batch(step: int, side: int = 16) -> Batch:
