@@ -1,11 +1,11 @@
-"""`python -m tests.bench [prepare|loader|step|decode ...]`: prints every comparison and the machine it ran on."""
+"""`python -m tests.bench [prepare|loader|step|decode|matchers ...]`: prints every comparison and the machine it ran on."""
 
 import importlib
 import sys
 
 from tests.bench.frame import machine
 
-NAMES = ("step", "loader", "prepare", "decode")
+NAMES = ("step", "loader", "prepare", "decode", "matchers")
 
 
 def main(names: list[str]) -> int:

@@ -12,6 +12,7 @@ from tests.xmodal import tiny
 from tests.xmodal.world import World
 from xmodal import distributed
 from xmodal.batch import Batch
+from xmodal.matchers import Matcher
 
 ROWS, STEPS = 6, 4
 SPLITS = {
@@ -57,9 +58,7 @@ MODELS = {
         "matcher": {"kind": "fusion"},
     },
 }
-BOUNDS = {name: (1e-5, 1e-4) if "matcher" in settings else (1e-6, 1e-5) for name, settings in MODELS.items()}
-"""Of the first step and of later ones, in which rounding grows. A host divides by norms over fragments, which in a tiny
-model can be near 0; in float64 its first step differs by less than 1e-7."""
+"""Steps after the first may differ by 1e-5: rounding grows with training."""
 
 
 def global_batch(step: int, side: int = 16) -> Batch:
@@ -73,6 +72,8 @@ def global_batch(step: int, side: int = 16) -> Batch:
 def run(split: list[list[int]], settings: dict[str, Any]) -> list[dict[str, Tensor]]:
     """Losses, gradients and queue after every step, as this rank sees them."""
     built = tiny.model(**settings)
+    if isinstance(built.host, Matcher):  # it divides by norms that can be near 0 in a tiny model
+        built.query, built.host = built.query.double(), built.host.double()
     wrapped = DistributedDataParallel(built, forward_sync_buffers=False) if dist.is_initialized() else built
     optimizer = torch.optim.SGD(built.parameters(), 0.05)
     mine, trace = torch.tensor(split[distributed.rank()], dtype=torch.int64), []
@@ -98,7 +99,7 @@ def test_workers_change_nothing(world: World, name: str, kind: str) -> None:
     for rank in ranks:
         for step, (found, wanted) in enumerate(zip(rank, alone, strict=True)):
             for column in wanted:
-                bound = BOUNDS[kind][min(step, 1)] * max(1.0, wanted[column].double().norm().item())
+                bound = (1e-6 if step == 0 else 1e-5) * max(1.0, wanted[column].double().norm().item())
                 assert (found[column].double() - wanted[column].double()).norm() <= bound, (step, column)
             assert all(torch.equal(found[n], ranks[0][step][n]) for n in wanted if n.startswith("queue/")), step
 

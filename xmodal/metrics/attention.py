@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-MEASURES = ("precision", "recall", "f1", "mass", "chance", "ap", "empty")
+MEASURES: tuple[str, ...] = ("precision", "recall", "f1", "mass", "chance", "ap", "empty")
 SLACK = 1e-12
 Cut = Callable[[Array], Array]
 """(Q, m) weights over valid keys -> (Q, 1) the least weight that counts as attended."""

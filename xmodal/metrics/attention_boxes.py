@@ -41,7 +41,7 @@ def regions_in(regions: Array, boxes: Array, least: float = 0.5) -> Mask:
     shared = intersection(regions, boxes)
     union = areas(regions)[:, None] + areas(boxes)[None] - shared
     iou = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    return (iou >= least).any(1)
+    return np.any(iou >= least, axis=1)
 
 
 def grid(rows: int, columns: int) -> Array:
@@ -55,7 +55,7 @@ def patches_in(boxes: Array, rows: int, columns: int, least: float = 0.5) -> Mas
     first of equals), so that a tiny animal has one too. The largest box counts, not the sum: boxes may overlap."""
     patches = grid(rows, columns)
     cover = intersection(patches, boxes) * rows * columns
-    found = (cover >= least - 1e-12).any(1)
+    found = np.asarray(np.any(cover >= least - 1e-12, axis=1))
     touched = cover.max(0, initial=0) > 0
     found[cover.argmax(0)[touched]] = True
     return found
