@@ -16,7 +16,7 @@ import torch
 from infra.storage import open_store
 from pipelines.dataset import Dataset
 from tests.bench import decode as bench_decode
-from tests.bench import memory, plain, retrieval_speed, step
+from tests.bench import matchers, memory, plain, released, retrieval_speed, step
 from tests.bench.frame import Comparison, Measured, Side, Timing, compare, measured
 from tests.bench.loader import LoaderBench, drained
 from tests.bench.photographs import Camera
@@ -164,6 +164,23 @@ def test_a_worker_holds_a_few_files_and_never_all() -> None:
     """48 files of 1.2 MB (a tail behind the picture is read with it), of which 16 may be ahead."""
     files = [TRAIL.photograph(0).ljust(1_200_000, b"\0")] * 48
     assert bench_decode.grown_in_a_fresh_process(files) < 16 * 1.2e6 + 40e6
+
+
+@pytest.mark.parametrize("direction", ["t2i", "i2t"])
+def test_gram_and_the_released_loop_score_and_learn_the_same(direction: str) -> None:
+    pairs, host = matchers.Pairs(6, 8, 64), matchers.scan(direction)
+    assert (matchers.ours(host, pairs) - matchers.theirs(direction, pairs)).abs().max() < 1e-5
+    square = matchers.Pairs(6, 6, 64)
+    fast = matchers.training(partial(matchers.ours, host), square)
+    slow = matchers.training(partial(matchers.theirs, direction), square)
+    assert all((one - two).abs().max() < 1e-5 for one, two in zip(fast, slow, strict=True))
+
+
+def test_streamed_and_sorted_ranks_are_the_same() -> None:
+    pairs = matchers.Pairs(6, 6 * matchers.EACH, 64)
+    found = matchers.our_ranks(matchers.scan("t2i"), pairs)
+    slow = released.recall(pairs.images, pairs.captions, pairs.lengths, matchers.EACH)
+    assert all((one == two).all() for one, two in zip(found, slow, strict=True))
 
 
 def test_every_step_takes_the_same_batches() -> None:

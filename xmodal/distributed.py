@@ -146,7 +146,8 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        total = sum_across(gradients[0].float().contiguous())  # bfloat16 would round at every rank added
+        wide = torch.promote_types(gradients[0].dtype, torch.float32)  # bfloat16 would round at every rank added
+        total = sum_across(gradients[0].to(wide).contiguous())
         return total[ctx.start : ctx.start + ctx.size].to(gradients[0].dtype), None
 
 

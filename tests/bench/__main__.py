@@ -1,11 +1,11 @@
-"""`python -m tests.bench [step|loader|prepare|decode|retrieval_speed ...]`: every comparison, and the machine."""
+"""`python -m tests.bench [step|loader|prepare|decode|matchers|retrieval_speed ...]`: every comparison, and the machine."""
 
 import importlib
 import sys
 
 from tests.bench.frame import machine
 
-NAMES = ("step", "loader", "prepare", "decode", "retrieval_speed")
+NAMES = ("step", "loader", "prepare", "decode", "matchers", "retrieval_speed")
 
 
 def main(names: list[str]) -> int:

@@ -120,7 +120,7 @@ def test_recomputed_weights_give_the_layers_context() -> None:
     fusion, seen = built.tasks["itm"].fusion, tiny.encodings(built, given)
     assert isinstance(fusion, FusionEncoder) and isinstance(built.host, FusionHost) and built.host.layer == 1
     caught: dict[str, Any] = {}
-    cross = fusion.blocks[1].cross
+    cross: Any = fusion.blocks[1].cross
     hook = cross.register_forward_hook(lambda module, inputs, output: caught.update(inputs=inputs, output=output))
     fusion(seen.text_tokens, given.text_mask, seen.image_tokens)
     hook.remove()

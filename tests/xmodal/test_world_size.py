@@ -12,6 +12,7 @@ from tests.xmodal import tiny
 from tests.xmodal.world import World
 from xmodal import distributed
 from xmodal.batch import Batch
+from xmodal.matchers import Matcher
 
 ROWS, STEPS = 6, 4
 SPLITS = {
@@ -75,10 +76,9 @@ MODELS = {
         "matcher": {"kind": "fusion"},
     },
 }
-STEEP = {name for name, model in MODELS.items() if "matcher" in model or "uto" in model["tasks"]}
-"""Objectives that amplify rounding from step to step: UTO multiplies cosines by mu = 90, hosts divide by norms that can
-be near 0 in a tiny model, and hinges change their active pairs. Their weights stay, so that every step is a first one.
-"""
+STEEP = {name for name, model in MODELS.items() if "uto" in model["tasks"]}
+"""UTO multiplies cosines by mu = 90, and with them their rounding, which then grows from step to step: its weights stay,
+so that every step is a first one. Of all others, steps after the first may differ by 1e-5."""
 
 
 def global_batch(step: int, side: int = 16) -> Batch:
@@ -92,6 +92,8 @@ def global_batch(step: int, side: int = 16) -> Batch:
 def run(split: list[list[int]], settings: dict[str, Any], rate: float = 0.05) -> list[dict[str, Tensor]]:
     """Losses, gradients and queue after every step, as this rank sees them. `rate`: learning rate."""
     built = tiny.model(**settings)
+    if isinstance(built.host, Matcher):  # it divides by norms that can be near 0 in a tiny model
+        built.query, built.host = built.query.double(), built.host.double()
     wrapped = DistributedDataParallel(built, forward_sync_buffers=False) if dist.is_initialized() else built
     optimizer = torch.optim.SGD(built.parameters(), rate)
     mine, trace = torch.tensor(split[distributed.rank()], dtype=torch.int64), []
@@ -117,9 +119,8 @@ def test_workers_change_nothing(world: World, name: str, kind: str) -> None:
     for rank in ranks:
         for step, (found, wanted) in enumerate(zip(rank, alone, strict=True)):
             for column in wanted:
-                bound = (1e-6 if step == 0 and kind not in STEEP else 1e-5) * max(
-                    1.0, wanted[column].double().norm().item()
-                )
+                bound = 1e-6 if step == 0 and kind not in STEEP else 1e-5
+                bound *= max(1.0, wanted[column].double().norm().item())
                 assert (found[column].double() - wanted[column].double()).norm() <= bound, (step, column)
             assert all(torch.equal(found[n], ranks[0][step][n]) for n in wanted if n.startswith("queue/")), step
 

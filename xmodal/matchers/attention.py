@@ -29,7 +29,7 @@ def clipped(x: Tensor) -> Tensor:
 
 def over_l2(x: Tensor, axis: int) -> Tensor:
     """x over its l2 norm along the axis."""
-    return x / (x.square().sum(axis, keepdim=True).clamp_min(1e-30).sqrt() + EPS)
+    return x / (torch.linalg.vector_norm(x, dim=axis, keepdim=True) + EPS)
 
 
 def over_l1(x: Tensor, axis: int) -> Tensor:

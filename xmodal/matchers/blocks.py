@@ -61,7 +61,7 @@ def _images(image: Side, step: int) -> Iterator[Side]:
 def _recomputed(block: Block) -> Block:
     def scored(image: Side, text: Side) -> Tensor:
         def again(regions: Tensor, words: Tensor) -> Tensor:
-            return block(Side(regions, image.mask), Side(words, text.mask))
+            return block(Side.of_zeroed(regions, image.mask), Side.of_zeroed(words, text.mask))
 
         return checkpoint(again, image.vectors, text.vectors, use_reentrant=False)  # pyright: ignore[reportReturnType]
 

@@ -29,6 +29,13 @@ class Side:
         self.vectors = full(vectors).masked_fill(~mask[..., None], 0)
         self.mask = mask
 
+    @classmethod
+    def of_zeroed(cls, vectors: Tensor, mask: Tensor) -> "Side":
+        """Of vectors that are wide enough and 0 at padding already: no copy."""
+        made = cls.__new__(cls)
+        made.vectors, made.mask = vectors, mask
+        return made
+
     def __len__(self) -> int:
         return len(self.vectors)
 
@@ -59,7 +66,7 @@ class Side:
 
     def take(self, rows: Tensor | slice, longest: int | None = None) -> "Side":
         """Some rows, cut to `longest` fragments."""
-        return Side(self.vectors[rows, :longest], self.mask[rows, :longest])
+        return Side.of_zeroed(self.vectors[rows, :longest], self.mask[rows, :longest])
 
 
 def dots(image: Side, text: Side) -> Tensor:

@@ -1,0 +1,105 @@
+"""Cross-attention scoring by one product and Gram matrices, against the release's loop over captions.
+
+36 regions, captions of 8 to 16 words, 1024 dimensions, one thread. Both sides score the same vectors.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tests.bench import released
+from tests.bench.frame import Comparison, Side, compare
+from xmodal.matchers import sides
+from xmodal.matchers.matcher import Matcher
+from xmodal.matchers.scan import SCAN, Scan
+from xmodal.metrics.streaming import streamed
+
+REGIONS, WORDS, WIDTH = 36, 16, 1024
+EACH = 5
+"""Captions of an image in the recall benchmark."""
+
+
+class Pairs:
+    """Unit vectors of images, and of captions with their lengths."""
+
+    def __init__(self, images: int, captions: int, width: int = WIDTH):
+        generator = torch.Generator().manual_seed(0)
+        draw = partial(torch.randn, generator=generator)
+        self.images = sides.l2norm(draw(images, REGIONS, width))
+        self.captions = sides.l2norm(draw(captions, WORDS, width))
+        length = torch.randint(8, WORDS + 1, (captions,), generator=generator)
+        self.lengths: list[int] = length.tolist()
+        self.mask = torch.arange(WORDS) < length[:, None]
+
+    def sides(self) -> tuple[sides.Side, sides.Side]:
+        everything = torch.ones(self.images.shape[:2], dtype=torch.bool)
+        return sides.Side(self.images, everything), sides.Side(self.captions, self.mask)
+
+
+def scan(direction: str) -> Matcher:
+    return Scan(SCAN.model_validate({"kind": "scan", "direction": direction, "width": 1}), 1, 1)
+
+
+def ours(host: Matcher, pairs: Pairs) -> Tensor:
+    return host.score_all_pairs(*pairs.sides())
+
+
+def theirs(direction: str, pairs: Pairs) -> Tensor:
+    return released.scores(pairs.images, pairs.captions, pairs.lengths, direction)
+
+
+def training(score: Callable[[Pairs], Tensor], pairs: Pairs) -> tuple[Tensor, Tensor]:
+    """A step of the triplet loss: the gradients of both sides' vectors."""
+    leaves = [one.detach().requires_grad_() for one in (pairs.images, pairs.captions)]
+    held = Pairs.__new__(Pairs)
+    held.__dict__.update(pairs.__dict__ | {"images": leaves[0], "captions": leaves[1]})
+    image, caption = torch.autograd.grad(released.triplet(score(held)), leaves)
+    return image, caption
+
+
+def our_ranks(host: Matcher, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+    """0-based ranks i2t and t2i, streamed."""
+    image, text = pairs.sides()
+    owner = torch.arange(len(text)) // EACH
+    i2t, t2i = streamed(
+        lambda rows, columns: host.score_all_pairs(image.take(rows), text.take(columns)), owner, len(image)
+    )
+    return i2t.rank, t2i.rank
+
+
+def comparisons() -> Iterator[Comparison]:
+    """Scores in both directions, a training step, and recall at a size whose loop takes seconds."""
+    torch.set_num_threads(1)
+    pairs = Pairs(64, 64)
+    for direction in ("t2i", "i2t"):
+        host = scan(direction)
+        sides_of = (partial(_scored, partial(ours, host), pairs), partial(_scored, partial(theirs, direction), pairs))
+        yield _compared(f"SCAN {direction}, 64 x 64 pairs", "pair", 64 * 64, *sides_of)
+    few, host = Pairs(48, 48), scan("t2i")
+    steps = (partial(training, partial(ours, host), few), partial(training, partial(theirs, "t2i"), few))
+    yield _compared("SCAN t2i, training step, 48 x 48 pairs", "pair", 48 * 48, *steps)
+    many = Pairs(48, 48 * EACH)
+    ranks = (
+        partial(_scored, partial(our_ranks, host), many),
+        partial(released.recall, many.images, many.captions, many.lengths, EACH),
+    )
+    yield _compared("recall, 48 images x 240 captions, release in float64", "pair", 48 * 48 * EACH, *ranks)
+
+
+def _scored(score: Callable[[Pairs], object], pairs: Pairs) -> object:
+    with torch.no_grad():
+        return score(pairs)
+
+
+def _compared(title: str, unit: str, units: int, one: Callable[[], object], two: Callable[[], object]) -> Comparison:
+    def side(name: str, act: Callable[[], object]) -> Side:
+        def run() -> float:
+            act()
+            return units
+
+        return Side(name, run)
+
+    return compare(title, unit, side("one product and Gram", one), side("the release's loop", two))
