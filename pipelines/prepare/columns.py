@@ -13,8 +13,8 @@ NONE = -1
 """Position of a row that is not there."""
 BATCH = 8192
 """Rows that are Python objects at a time."""
-MANY = 1 << 16
-"""Rows of columns that are in memory at a time."""
+MANY = 1 << 14
+"""Rows of columns that are in memory at a time; whole row groups of Parquet."""
 
 
 def mask(column: Any) -> np.ndarray:
@@ -40,9 +40,10 @@ def taken(table: pa.Table, positions: np.ndarray) -> pa.Table:
         for chunk, own, begin in zip(chunks, some, begins, strict=True)
         if len(own)
     ]
+    whole = pa.Table.from_batches(found, table.schema).combine_chunks()
     back = np.empty(len(order), np.int64)
-    back[order] = np.arange(len(order))
-    return pa.Table.from_batches(found, table.schema).combine_chunks().take(pa.array(back))
+    back[order] = rising_order = np.arange(len(order))
+    return whole if np.array_equal(order, rising_order) else whole.take(pa.array(back))
 
 
 def matched(keys: pa.ChunkedArray, among: pa.ChunkedArray) -> np.ndarray:

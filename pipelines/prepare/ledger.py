@@ -16,7 +16,7 @@ from infra.storage import Store
 from pipelines.errors import DataRefused
 from pipelines.prepare.before import Before
 from pipelines.prepare.cameras import pc
-from pipelines.prepare.columns import each, rising, taken
+from pipelines.prepare.columns import MANY, each, rising, taken
 from pipelines.prepare.digests import share
 from pipelines.prepare.listing import TAKEN_DOWN
 from pipelines.prepare.parts import LEDGER, entry_of, parquet_file, put_part, read_batches
@@ -24,8 +24,6 @@ from pipelines.prepare.spill import spilled
 
 MOST_ROWS = 500_000
 """Rows of a part on average, at most."""
-BATCH = 1 << 16
-"""Rows that are compared or written at a time, whole row groups."""
 STAMPS = ("seen_at", "prepare_id")
 UNREAD = ("withheld", "metadata")
 """Reasons that say nothing about the quality of an archive."""
@@ -54,8 +52,8 @@ def stamped(ledger: Ledger, before: Before, seen_at: datetime, prepare_id: str) 
 
 def _stamped(survey: str, table: pa.Table, before: Before, new: Mapping[str, pa.Scalar]) -> Iterator[pa.RecordBatch]:
     places = before.named(survey, table["key"])
-    for start in range(0, len(table), BATCH):
-        rows, old = table.slice(start, BATCH), before.taken(survey, places[start : start + BATCH])
+    for start in range(0, len(table), MANY):
+        rows, old = table.slice(start, MANY), before.taken(survey, places[start : start + MANY])
         same = pc.is_valid(old["key"])
         for name in LEDGER.names:
             if name not in STAMPS:
@@ -83,7 +81,7 @@ def gone(ledger: Ledger, before: Before, withdrawn: Container[tuple[str, str]] =
         kept = before.lacking(survey, ledger.get(survey, LEDGER.empty_table())["key"])
         reasons = [
             TAKEN_DOWN if (survey, row["key"]) in withdrawn else row["reason"] if must_leave(row) else None
-            for batch in kept.select(["key", "status", "reason"]).to_batches(BATCH)
+            for batch in kept.select(["key", "status", "reason"]).to_batches(MANY)
             for row in batch.to_pylist()
         ]
         told = {
@@ -113,8 +111,8 @@ def _sorted(rows: pa.Table) -> pa.Table:
 
 def _some(rows: pa.Table, order: np.ndarray) -> Iterator[pa.RecordBatch]:
     """The rows at some positions, a few in memory at a time."""
-    for start in range(0, len(order), BATCH):
-        yield from taken(rows, order[start : start + BATCH]).combine_chunks().to_batches()
+    for start in range(0, len(order), MANY):
+        yield from taken(rows, order[start : start + MANY]).combine_chunks().to_batches()
 
 
 def write(home: Store, ledger: Ledger, parent: list[Row]) -> list[Row]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.storage import Store
+from pipelines.prepare.columns import MANY
 from pipelines.prepare.spill import give_back
 
 GROUP_ROWS = 128
@@ -142,7 +143,7 @@ def read_batches(home: Store, path: str, schema: pa.Schema) -> Iterator[pa.Recor
         with home.open(path) as stored:
             shutil.copyfileobj(stored, file, COPIED)
         file.flush()
-        for batch in pq.ParquetFile(file.name, memory_map=True).iter_batches(1 << 16, use_threads=False):
+        for batch in pq.ParquetFile(file.name, memory_map=True).iter_batches(MANY, use_threads=False):
             table = with_new_columns(pa.Table.from_batches([batch]), schema.names, schema)
             yield from table.cast(schema).combine_chunks().to_batches()
 

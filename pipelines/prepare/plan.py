@@ -10,7 +10,7 @@ import pyarrow as pa
 from pipelines.prepare import items
 from pipelines.prepare.before import Before
 from pipelines.prepare.cameras import pc
-from pipelines.prepare.columns import NONE, at, mask, rows_at, taken
+from pipelines.prepare.columns import MANY, NONE, at, mask, rows_at, taken
 from pipelines.prepare.cuts import boxes, read_with
 from pipelines.prepare.digests import settings_digest
 from pipelines.prepare.images import PixelReceipt, Unchanged
@@ -23,8 +23,6 @@ PASSING = ("unreadable", "host_not_allowed", "address_refused", "redirect_refuse
 """Reasons that may go while the file stays as it is: rights, networks. Such a file is tried again by every run."""
 FOUND = ("reason", "sha256", "magic", "exif_turn", "infrared", "look")
 """What reading a file told, of the columns of LEDGER."""
-BATCH = 1 << 16
-"""Rows of a ledger that are in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +153,7 @@ def ledger_rows(
     names = pa.array([own.identity for own in planned], pa.string())
 
     def rows(start: int) -> pa.RecordBatch:
-        span = slice(start, start + BATCH)
+        span = slice(start, start + MANY)
         read = taken(outcomes, row[span])
         columns = {
             "item": names.take(rows_at(item[span])),
@@ -163,7 +161,7 @@ def ledger_rows(
         }
         return _batch(_listed(listing, span) | columns | _told(listing, span, read, data))
 
-    return spilled(map(rows, range(0, count, BATCH)), LEDGER)
+    return spilled(map(rows, range(0, count, MANY)), LEDGER)
 
 
 def _outcomes(planned: Iterable[Item], held: Held, names: list[str]) -> Iterator[pa.RecordBatch]:

@@ -59,7 +59,7 @@ class Rows:
     """`SURVEY EVENT`."""
     event: np.ndarray
     file: np.ndarray
-    """Codes of bytes that stand in several rows; -1 for all others."""
+    """Codes of equal bytes; -1 for nearly all that stand in one row alone."""
     day: np.ndarray
     """Days since 1970, 0 where not `dated`."""
     dated: np.ndarray
@@ -114,8 +114,8 @@ def joined(*columns: Any) -> Any:
 
 
 def copies(column: pa.ChunkedArray) -> np.ndarray:
-    """int32 (rows,) codes of the SHA-256 that stand in several rows; -1 for all others. Only hashes whose first 64 bits
-    are those of another are looked at whole."""
+    """int32 (rows,) codes of equal SHA-256; -1 where the first 64 bits are no other row's, as of nearly all that stand
+    in one row alone."""
     first = np.concatenate([np.empty(0, np.uint64), *(_first_bits(chunk) for chunk in column.chunks if len(chunk))])
     order = np.argsort(first)
     same = first[order[1:]] == first[order[:-1]]
