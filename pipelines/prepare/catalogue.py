@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.prepare.cameras import pc
-from pipelines.prepare.columns import BATCH, NONE, each, mask, rows_at
-from pipelines.prepare.spill import mapped, spilled
+from pipelines.prepare.columns import BATCH, MANY, NONE, above, each, mask, taken
+from pipelines.prepare.spill import spilled
 from pipelines.sources.members import ArchiveEntry, Packed
 from pipelines.sources.schema import Survey
 
@@ -66,17 +66,22 @@ class Catalogue:
         sources = (survey.media["key"], survey.detections["key"], entries["key"])
         chunks = [chunk for column in sources for chunk in column.chunks]
         keys = pa.chunked_array(chunks, pa.string())
-        file = pc.rank(keys, tiebreaker="dense").to_numpy().astype(np.int64) - 1
+        file = pc.rank(keys, tiebreaker="dense").to_numpy().astype(np.int32)
+        file -= 1
         media, detection, entry = (
             _last(own, int(file.max(initial=NONE)) + 1)
             for own in np.split(file, np.cumsum([len(column) for column in sources])[:2])
         )
         known = (media != NONE) | (entry != NONE)
         media, detection, entry = media[known], detection[known], entry[known]
-        first = len(sources[0]) + len(sources[1])
-        columns = entries.take(rows_at(entry))
-        table = columns.set_column(0, "key", keys.take(pa.array(np.where(entry == NONE, media, first + entry))))
-        return cls(mapped(table), media, detection)
+
+        def rows(start: int) -> pa.RecordBatch:
+            table = taken(entries, entry[start : start + MANY])
+            named = taken(survey.media.select(["key"]), media[start : start + MANY])
+            table = table.set_column(0, "key", pc.coalesce(table["key"], named["key"]))
+            return table.combine_chunks().to_batches()[0]
+
+        return cls(spilled(map(rows, range(0, len(entry), MANY)), LISTED), media, detection)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -97,27 +102,28 @@ class Catalogue:
 
     def position(self, key: str) -> int:
         """Of one key; NONE where it is no file."""
-        low, high = 0, len(self)
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (middle + 1, high) if self.keys[middle].as_py() < key else (low, middle)
-        return low if low < len(self) and self.keys[low].as_py() == key else NONE
+        place = above(self.keys, key) - 1
+        return place if place >= 0 and self.keys[place].as_py() == key else NONE
+
+    def keys_of(self, positions: np.ndarray) -> list[str]:
+        """The keys of some files."""
+        return taken(self.table.select(["key"]), positions)["key"].to_pylist()
 
     def marks(self, positions: np.ndarray) -> pa.ChunkedArray:
         """`SIZE ETAG` of files: equal for copies on stores whose etags are of the content; null where not listed."""
-        rows = self.table.select(["size", "etag"]).take(pa.array(positions, pa.int64()))
+        rows = taken(self.table.select(["size", "etag"]), positions)
         return pc.binary_join_element_wise(rows["size"].cast(pa.string()), rows["etag"], " ")
 
     def entries(self, positions: np.ndarray) -> list[ArchiveEntry]:
         """Of listed files."""
-        rows = self.table.take(pa.array(positions)).to_pylist()
+        rows = taken(self.table, positions).to_pylist()
         return [ArchiveEntry(**row | {"packed": Packed(**row["packed"]) if row["packed"] else None}) for row in rows]
 
 
 def _last(file: np.ndarray, files: int) -> np.ndarray:
     """(files,) the last row of each file."""
-    found = np.full(files, NONE, np.int64)
-    found[file] = np.arange(len(file))
+    found = np.full(files, NONE, np.int32)
+    found[file] = np.arange(len(file), dtype=np.int32)
     return found
 
 

@@ -19,6 +19,8 @@ from pipelines.prepare.run import Run
 ClockFlags = dict[str, np.ndarray]
 """Survey to the flags of its media (media,), str or None, as the ledger writes them."""
 READERS = 16
+HARMLESS = sum(map(clocks.bit, clocks.HARMLESS))
+"""The set of flags with which a clock is still trusted."""
 
 
 def clock_flags(run: Run, items: list[Item], held: Held) -> ClockFlags:
@@ -28,15 +30,15 @@ def clock_flags(run: Run, items: list[Item], held: Held) -> ClockFlags:
 
 
 def _of_survey(listing: SurveyListing, items: list[Item], held: Held) -> np.ndarray:
-    survey = listing.known.survey
-    values = np.full(len(survey.media), np.nan)
+    beside = listing.known.metadata.beside
+    camera, seconds, doubts = (beside[name].to_numpy() for name in ("camera", "seconds", "doubts"))
+    values = np.full(len(beside), np.nan, np.float32)
     for item in (one for one in items if one.survey == listing.name):
         media = listing.files.media[item.files]
         infrared = held.outcomes[item.identity]["infrared"].cast(pa.float64()).fill_null(np.nan).to_numpy()
         values[media[media != NONE]] = infrared[media != NONE]
-    masks = clocks.check(survey)
-    masks["light_disagrees"] = clocks.light_disagrees(survey.media, values, masks)
-    return np.array(clocks.written(masks, len(values)), object)
+    turned = clocks.turned(camera, seconds, values, (doubts & ~HARMLESS) == 0)
+    return clocks.texts(doubts | np.where(turned, clocks.bit("light_disagrees"), 0))
 
 
 def measure(home: Store, items: Iterable[Item], held: Held) -> None:

@@ -156,12 +156,17 @@ def same_times(camera: np.ndarray, times: np.ndarray, places: pa.ChunkedArray) -
 
 
 def light_disagrees(media: pa.Table, infrared: np.ndarray, masks: Mapping[str, np.ndarray]) -> np.ndarray:
+    """As `turned` has it, of clocks not distrusted by `masks`."""
+    camera, times = cameras.codes(cameras.names(media)), cameras.seconds(media["captured_at"])
+    return turned(camera, times, infrared, trusted(masks, len(times)))
+
+
+def turned(camera: np.ndarray, times: np.ndarray, infrared: np.ndarray, believed: np.ndarray) -> np.ndarray:
     """Cameras whose frames are mostly infrared at noon, and less often at midnight, where they took any.
 
-    `infrared`: float (rows,), NaN = not measured. Counted by hours with a picture, over clocks not distrusted so far.
+    `infrared`: float (rows,), NaN = not measured. Counted by hours with a picture, over clocks that are `believed`.
     """
-    camera, times = cameras.codes(cameras.names(media)), cameras.seconds(media["captured_at"])
-    telling = np.flatnonzero(~np.isnan(times + infrared) & trusted(masks, len(times)))
+    telling = np.flatnonzero(~np.isnan(times + infrared) & believed)
     hours = (times[telling] // 3600).astype(np.int64) * (int(camera.max(initial=0)) + 1) + camera[telling]
     taken, frame = np.unique(hours, return_inverse=True)
     hour, owner = np.divmod(taken, int(camera.max(initial=0)) + 1)
@@ -169,8 +174,8 @@ def light_disagrees(media: pa.Table, infrared: np.ndarray, masks: Mapping[str, n
     everyone = np.r_[owner, camera.max(initial=-1)]  # so that both shares have a place for every camera
     noon, at_noon = _share(everyone, np.r_[dark, False], np.r_[np.isin(hour % 24, NOON), False])
     night, at_night = _share(everyone, np.r_[dark, False], np.r_[np.isin(hour % 24, MIDNIGHT), False])
-    turned = (noon >= FEWEST_HOURS) & (at_noon > 0.5) & ((night < FEWEST_HOURS) | (at_noon - at_night > DARKER))
-    return turned[camera]
+    found = (noon >= FEWEST_HOURS) & (at_noon > 0.5) & ((night < FEWEST_HOURS) | (at_noon - at_night > DARKER))
+    return found[camera]
 
 
 def trusted(masks: Mapping[str, np.ndarray], rows: int) -> np.ndarray:
@@ -181,12 +186,27 @@ def trusted(masks: Mapping[str, np.ndarray], rows: int) -> np.ndarray:
 
 def written(masks: Mapping[str, np.ndarray], rows: int) -> list[str | None]:
     """The flags of each row as the ledger writes them, `a|b`; null where there is none."""
-    sets = np.zeros(rows, np.int64)
-    for bit, name in enumerate(FLAGS):
-        sets |= np.where(masks.get(name, False), 1 << bit, 0)
-    distinct, which = np.unique(sets, return_inverse=True)
-    texts = ["|".join(name for bit, name in enumerate(FLAGS) if one >> bit & 1) or None for one in distinct.tolist()]
-    return [texts[position] for position in which.tolist()]
+    return texts(bits(masks, rows)).tolist()
+
+
+def bits(masks: Mapping[str, np.ndarray], rows: int) -> np.ndarray:
+    """int32 (rows,) sets of flags: one bit for each of FLAGS."""
+    sets = np.zeros(rows, np.int32)
+    for name, mask in masks.items():
+        sets |= np.where(mask, bit(name), 0).astype(np.int32)
+    return sets
+
+
+def bit(name: str) -> int:
+    return 1 << FLAGS.index(name)
+
+
+def texts(sets: np.ndarray) -> np.ndarray:
+    """(rows,) str or None: what `written` gives of sets of flags."""
+    found = np.full(1 << len(FLAGS), None, object)
+    for one in np.unique(sets).tolist():
+        found[one] = "|".join(name for name in FLAGS if one & bit(name)) or None
+    return found[sets]
 
 
 def trusts(flags: str | None) -> bool:

@@ -1,7 +1,6 @@
 """What reading the files of a survey is asked for: boxes to cut crops around, and digests of all that decides."""
 
 import numpy as np
-import pyarrow as pa
 
 from pipelines.prepare.crops import crop_boxes
 from pipelines.prepare.digests import digest, settings_digest
@@ -24,5 +23,5 @@ def read_with(listing: SurveyListing, files: np.ndarray, data: DataSettings) -> 
     if data.crops is None:
         return [whole] * len(files)
     own, settings = boxes(listing, files, data), settings_digest(data.crops)
-    keys = listing.files.keys.take(pa.array(files)).to_pylist()
+    keys = listing.files.keys_of(files)
     return [digest(whole, settings, own[key])[:16] if key in own else whole for key in keys]

@@ -35,7 +35,7 @@ class Days:
     @cached_property
     def _cells(self) -> tuple[np.ndarray, np.ndarray]:
         at = np.flatnonzero(self.within)
-        key = self.rows.unit[at] * MOST_DAYS + self.rows.day[at] + MOST_DAYS // 2
+        key = self.rows.unit[at].astype(np.int64) * MOST_DAYS + self.rows.day[at] + MOST_DAYS // 2
         keys, code = np.unique(key, return_inverse=True)
         own = np.full(len(self.rows), NONE, np.int64)
         own[at] = code

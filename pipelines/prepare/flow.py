@@ -148,7 +148,7 @@ def read_pixels(run: Run, items: list[Item], held: Held) -> None:
 
     def task(item: Item) -> PixelTask:
         files = item.listing.files.entries(item.files)
-        ids = item.listing.known.media_ids.take(pa.array(item.files)).to_pylist()
+        ids = item.listing.known.ids_of(item.files)
         own = boxes(item.listing, item.files, run.data)
         cuts = [own.get(entry.key, ()) for entry in files]
         return PixelTask(

@@ -10,10 +10,11 @@ import pyarrow as pa
 
 from pipelines.prepare.cameras import pc
 from pipelines.prepare.catalogue import Catalogue
-from pipelines.prepare.columns import NONE, at, mask, rows_at
+from pipelines.prepare.columns import MANY, NONE, at, mask, taken
 from pipelines.prepare.facts import Medium
+from pipelines.prepare.metadata import Metadata
 from pipelines.prepare.precedence import TYPES
-from pipelines.prepare.spill import mapped
+from pipelines.prepare.spill import spilled
 from pipelines.sources.schema import Survey
 
 Row = dict[str, Any]
@@ -25,31 +26,34 @@ _LABEL = pc.field("type").isin(TYPES)
 class Known:
     """A survey's tables beside its files."""
 
-    survey: Survey
+    metadata: Metadata
     files: Catalogue
+
+    @property
+    def survey(self) -> Survey:
+        return self.metadata.survey
 
     @cached_property
     def media_ids(self) -> pa.ChunkedArray:
         """(files,) the archive's own ids; of files that no metadata name, their keys."""
-        named = self.survey.media["media_id"].take(rows_at(self.files.media))
-        ids = pc.coalesce(named, self.files.keys)
-        return mapped(pa.table({"media_id": ids}))["media_id"]
+        named, rows = self.survey.media.select(["media_id"]), self.files.media
 
-    @cached_property
-    def _observations(self) -> tuple[pa.Table, np.ndarray, np.ndarray]:
-        """Observations in the order of MEDIA, and where each medium's begin and end, (media,)."""
-        ids, table = self.survey.media["media_id"], self.survey.observations
-        first = pc.index_in(ids, value_set=ids).to_numpy()  # of several media of one id
-        about = pc.index_in(table["media_id"], value_set=ids).fill_null(NONE).to_numpy()
-        order = np.argsort(about, kind="stable")
-        begin, end = (np.searchsorted(about[order], first, side) for side in ("left", "right"))
-        return mapped(table.take(pa.array(order))), begin, end
+        def ids(start: int) -> pa.RecordBatch:
+            own, keys = taken(named, rows[start : start + MANY]), self.files.keys.slice(start, MANY)
+            table = pa.table({"media_id": pc.coalesce(own["media_id"], keys)})
+            return table.combine_chunks().to_batches()[0]
+
+        return spilled(map(ids, range(0, len(rows), MANY)), pa.schema([("media_id", pa.string())]))["media_id"]
+
+    def ids_of(self, positions: np.ndarray) -> list[str]:
+        """The ids of some files."""
+        return taken(pa.table({"media_id": self.media_ids}), positions)["media_id"].to_pylist()
 
     def media(self, positions: np.ndarray) -> dict[str, Medium]:
         """What is known of each of the files, by key."""
-        keys = self.files.keys.take(pa.array(positions)).to_pylist()
-        rows = self.survey.media.take(rows_at(self.files.media[positions])).to_pylist()
-        boxes = self.survey.detections.take(rows_at(self.files.detection[positions])).to_pylist()
+        keys = self.files.keys_of(positions)
+        rows = taken(self.survey.media, self.files.media[positions]).to_pylist()
+        boxes = taken(self.survey.detections, self.files.detection[positions]).to_pylist()
         seen = self._observed(self.files.media[positions])
         return {
             key: Medium(_named(row), own, _named(box))
@@ -58,13 +62,12 @@ class Known:
 
     def _observed(self, media: np.ndarray) -> list[list[Row]]:
         """The observations of rows of MEDIA."""
-        table, begin, end = self._observations
-        named = media != NONE
-        starts, counts = np.zeros(len(media), int), np.zeros(len(media), int)
-        starts[named], counts[named] = begin[media[named]], (end - begin)[media[named]]
+        spans = taken(self.metadata.beside.select(["begin", "end"]), media)
+        starts, last = (spans[name].fill_null(0).to_numpy().astype(int) for name in ("begin", "end"))
+        counts = last - starts
         ends = np.cumsum(counts)
         every = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - counts), counts)
-        rows = table.take(pa.array(every, pa.int64())).to_pylist()
+        rows = taken(self.metadata.observed, every).to_pylist()
         return [rows[last - count : last] for last, count in zip(ends.tolist(), counts.tolist(), strict=True)]
 
     @cached_property
@@ -82,9 +85,15 @@ class Known:
 
     def _media_of(self, which: Any) -> np.ndarray:
         """bool (media,): whether an observation for which `which` holds is about it."""
-        columns = self.survey.observations.select(["media_id", "caption", "level", "type"])
-        about = columns.filter(which)["media_id"]
-        return mask(pc.is_in(self.survey.media["media_id"], value_set=about))
+        table = self.metadata.observed.select(["caption", "level", "type"])
+        before = np.zeros(len(table) + 1, np.int32)
+        for start in range(0, len(table), MANY):
+            some = table.slice(start, MANY)
+            some = some.append_column("row", pa.array(np.arange(start, start + len(some))))
+            before[some.filter(which)["row"].to_numpy() + 1] = 1
+        np.cumsum(before, out=before)
+        begin, end = (self.metadata.beside[name].to_numpy() for name in ("begin", "end"))
+        return before[end] > before[begin]
 
     def _of_files(self, media: np.ndarray) -> np.ndarray:
         """A mask over MEDIA as one over the files."""

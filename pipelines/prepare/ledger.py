@@ -11,22 +11,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from infra.storage import Store
 from pipelines.errors import DataRefused
 from pipelines.prepare.before import Before
 from pipelines.prepare.cameras import pc
-from pipelines.prepare.columns import each
+from pipelines.prepare.columns import MANY, each, rising, taken
 from pipelines.prepare.digests import share
 from pipelines.prepare.listing import TAKEN_DOWN
-from pipelines.prepare.parts import LEDGER, entry_of, parquet, put_part
+from pipelines.prepare.parts import LEDGER, entry_of, parquet_file, put_part, read_batches
 from pipelines.prepare.spill import spilled
 
 MOST_ROWS = 500_000
 """Rows of a part on average, at most."""
-BATCH = 1 << 16
-"""Rows that are compared at a time."""
 STAMPS = ("seen_at", "prepare_id")
 UNREAD = ("withheld", "metadata")
 """Reasons that say nothing about the quality of an archive."""
@@ -38,22 +35,13 @@ Ledger = Mapping[str, pa.Table]
 """LEDGER rows by survey, each sorted by key."""
 
 
-def read(home: Store, parts: Iterable[Row]) -> pa.Table:
-    """All rows of a version's ledger, part by part, in a temporary file."""
-    return spilled((batch for part in parts for batch in _batches(home, part)), LEDGER)
-
-
 def by_survey(home: Store, parts: Iterable[Row]) -> Before:
-    """The same as what the next version starts from."""
-    own: dict[str, list[Row]] = {}
+    """A version's ledger as what the next one starts from, in temporary files."""
+    own: dict[str, list[pa.Table]] = {}
     for part in parts:
-        own.setdefault(part["survey"], []).append(part)
-    return Before({survey: read(home, some) for survey, some in own.items()})
-
-
-def _batches(home: Store, part: Row) -> Iterator[pa.RecordBatch]:
-    """One of a part, with columns that it lacks."""
-    return pq.read_table(pa.BufferReader(home.read(part["path"])), schema=LEDGER).combine_chunks().to_batches()
+        table = spilled(read_batches(home, part["path"], LEDGER), LEDGER)
+        own.setdefault(part["survey"], []).append(table if rising(table["key"]) else table.sort_by("key"))
+    return Before(own)
 
 
 def stamped(ledger: Ledger, before: Before, seen_at: datetime, prepare_id: str) -> Ledger:
@@ -64,8 +52,8 @@ def stamped(ledger: Ledger, before: Before, seen_at: datetime, prepare_id: str) 
 
 def _stamped(survey: str, table: pa.Table, before: Before, new: Mapping[str, pa.Scalar]) -> Iterator[pa.RecordBatch]:
     places = before.named(survey, table["key"])
-    for start in range(0, len(table), BATCH):
-        rows, old = table.slice(start, BATCH), before.taken(survey, places[start : start + BATCH])
+    for start in range(0, len(table), MANY):
+        rows, old = table.slice(start, MANY), before.taken(survey, places[start : start + MANY])
         same = pc.is_valid(old["key"])
         for name in LEDGER.names:
             if name not in STAMPS:
@@ -89,12 +77,11 @@ def gone(ledger: Ledger, before: Before, withdrawn: Container[tuple[str, str]] =
     """Rows of files that an earlier version held and that are neither listed nor named any more; one that had to leave
     still has to, and those that are `withdrawn`, by survey and key, say so, lest their bytes come back."""
     found = {}
-    for survey, old in before.tables.items():
-        present = ledger[survey]["key"] if survey in ledger else pa.array([], pa.string())
-        kept = old.filter(pc.invert(pc.is_in(old["key"], value_set=present))).sort_by("key")
+    for survey in before.tables:
+        kept = before.lacking(survey, ledger.get(survey, LEDGER.empty_table())["key"])
         reasons = [
             TAKEN_DOWN if (survey, row["key"]) in withdrawn else row["reason"] if must_leave(row) else None
-            for batch in kept.select(["key", "status", "reason"]).to_batches(BATCH)
+            for batch in kept.select(["key", "status", "reason"]).to_batches(MANY)
             for row in batch.to_pylist()
         ]
         told = {
@@ -112,8 +99,20 @@ def together(one: Ledger, other: Ledger) -> Ledger:
     for survey in sorted(one.keys() | other.keys()):
         tables = [ledger[survey] for ledger in (one, other) if survey in ledger and len(ledger[survey])]
         whole = pa.concat_tables([LEDGER.empty_table(), *tables])
-        found[survey] = whole.sort_by("key") if len(tables) > 1 else whole
+        found[survey] = _sorted(whole) if len(tables) > 1 else whole
     return found
+
+
+def _sorted(rows: pa.Table) -> pa.Table:
+    """By key, in a temporary file."""
+    order = pc.sort_indices(rows["key"]).to_numpy()
+    return spilled(_some(rows, order), LEDGER)
+
+
+def _some(rows: pa.Table, order: np.ndarray) -> Iterator[pa.RecordBatch]:
+    """The rows at some positions, a few in memory at a time."""
+    for start in range(0, len(order), MANY):
+        yield from taken(rows, order[start : start + MANY]).combine_chunks().to_batches()
 
 
 def write(home: Store, ledger: Ledger, parent: list[Row]) -> list[Row]:
@@ -124,7 +123,7 @@ def write(home: Store, ledger: Ledger, parent: list[Row]) -> list[Row]:
         buckets = 1 << max(0, -(-len(table) // MOST_ROWS) - 1).bit_length()
         own = bucket_of(table, buckets)
         for bucket in np.unique(own).tolist():
-            entries.append(_put(home, survey, bucket, table.filter(pa.array(own == bucket)), known))
+            entries.append(_put(home, survey, bucket, table, np.flatnonzero(own == bucket), known))
     return entries
 
 
@@ -136,11 +135,12 @@ def bucket_of(table: pa.Table, buckets: int) -> np.ndarray:
     return np.fromiter(hashed, np.int32, len(table))
 
 
-def _put(home: Store, survey: str, bucket: int, rows: pa.Table, known: dict[str, Row]) -> Row:
-    data = parquet(rows.combine_chunks())
+def _put(home: Store, survey: str, bucket: int, table: pa.Table, own: np.ndarray, known: dict[str, Row]) -> Row:
+    """The part of the rows `own` of a survey."""
     name = f"{survey}-{bucket}"
-    inherited = known.get(entry_of(f"ledger/{name}", "parquet", data)["path"])
-    return inherited or put_part(home, "ledger", name, data, len(rows), survey=survey, bucket=bucket)
+    with parquet_file(_some(table, own), LEDGER) as data:
+        inherited = known.get(entry_of(f"ledger/{name}", "parquet", data)["path"])
+        return inherited or put_part(home, "ledger", name, data, len(own), survey=survey, bucket=bucket)
 
 
 def counts(rows: pa.Table) -> dict[str, int]:
@@ -155,8 +155,7 @@ def counts(rows: pa.Table) -> dict[str, int]:
 def check_complete(ledger: Ledger, listed: dict[str, int]) -> None:
     """Asserts one row a file: every survey has as many listed rows as files were listed, and no file two rows."""
     found = {survey: pc.sum(rows["etag"].is_valid()).as_py() or 0 for survey, rows in ledger.items()}
-    rising = all(pc.all(pc.less(rows["key"][:-1], rows["key"][1:])).as_py() is not False for rows in ledger.values())
-    if found != listed or not rising:
+    if found != listed or not all(rising(rows["key"]) for rows in ledger.values()):
         raise AssertionError(f"the ledger has {dict(found)} rows for {listed} listed files; nothing was committed")
 
 

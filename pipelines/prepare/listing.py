@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import compress
 
 import numpy as np
 import pyarrow as pa
@@ -53,8 +54,8 @@ class SurveyListing:
     @cached_property
     def digest(self) -> str:
         """Of every (key, etag, size) listed."""
-        columns = self.files.table.select(["key", "etag", "size"]).filter(pa.array(self.files.listed))
-        return listing_digest(each(columns, columns.column_names))
+        rows = each(self.files.table, ("key", "etag", "size"))
+        return listing_digest(compress(rows, self.files.listed))
 
     @cached_property
     def named(self) -> frozenset[str]:
@@ -84,13 +85,14 @@ def list_survey(data: DataSettings, settings: SurveySettings) -> SurveyListing:
     entries = listed(archive.stream())
     if not len(entries):
         raise DataRefused(f"survey {settings.name}: no file under {store.url}")
-    survey, metadata = read_metadata(store, settings, data.event_gap, entries)
+    metadata = read_metadata(store, settings, data.event_gap, entries)
+    survey = metadata.survey
     hidden = withheld(survey, data)
-    down = _withdrawn(survey) & ~marked(survey, metadata)
+    down = _withdrawn(survey) & ~marked(survey, metadata.keys)
     linked = links.ask(store, filter(is_address, _keys(survey, ~hidden & ~down)))
     files = Catalogue.of(pa.concat_tables([entries, listed(linked.entries.values())]), survey)
-    listing = SurveyListing(settings, files, Known(survey, files), np.full(len(files), None, object))
-    listing.metadata, listing.damaged = metadata, dict(archive.refused.counts)
+    listing = SurveyListing(settings, files, Known(metadata, files), np.full(len(files), None, object))
+    listing.metadata, listing.damaged = metadata.keys, dict(archive.refused.counts)
     _reject(listing, hidden, linked, data.pixels.max_megabytes)
     if not (listing.taken & files.listed).any():
         counts = "; ".join(sorted({f"{reason}" for reason in listing.why if reason}))

@@ -5,15 +5,24 @@ bytes with the same pyarrow.
 """
 
 import hashlib
-from typing import Any
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from mmap import ACCESS_READ, mmap
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.storage import Store
+from pipelines.prepare.columns import MANY
+from pipelines.prepare.spill import give_back
 
 GROUP_ROWS = 128
 """Rows of a Parquet row group."""
+COPIED = 1 << 20
+"""Bytes of a part that are copied at a time."""
 
 PIXELS = pa.schema(
     [
@@ -98,12 +107,45 @@ Features of images have the columns sample_id and `features`: float16 (R, D), fi
 def parquet(table: pa.Table, large: tuple[str, ...] = ()) -> bytes:
     """Parquet bytes in row groups of 128; columns named in `large` are neither compressed nor given statistics."""
     sink = pa.BufferOutputStream()
-    options: dict[str, Any] = {
-        "compression": {name: "none" if name in large else "zstd" for name in table.column_names},
-        "write_statistics": [name for name in table.column_names if name not in large],
-    }
-    pq.write_table(table, sink, row_group_size=GROUP_ROWS, use_dictionary=False, **options)
+    pq.write_table(table, sink, row_group_size=GROUP_ROWS, **_options(table.column_names, large))
     return sink.getvalue().to_pybytes()
+
+
+@contextmanager
+def parquet_file(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[bytes]:
+    """The bytes that `parquet` gives of all rows of `batches`, while the block lasts: they lie in a temporary file.
+
+    Each batch but the last has whole row groups."""
+    with tempfile.NamedTemporaryFile(prefix="xmodal-") as file:
+        _write(file.name, batches, schema)
+        give_back()
+        with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            yield cast(bytes, data)
+
+
+def _write(path: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
+    with pq.ParquetWriter(path, schema, **_options(schema.names)) as writer:
+        for batch in batches:
+            writer.write_batch(batch, row_group_size=GROUP_ROWS)
+
+
+def _options(names: list[str], large: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {
+        "compression": {name: "none" if name in large else "zstd" for name in names},
+        "write_statistics": [name for name in names if name not in large],
+        "use_dictionary": False,
+    }
+
+
+def read_batches(home: Store, path: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """All rows of a part, a few in memory at a time; columns of `schema` that were not known yet hold nulls."""
+    with tempfile.NamedTemporaryFile(prefix="xmodal-") as file:
+        with home.open(path) as stored:
+            shutil.copyfileobj(stored, file, COPIED)
+        file.flush()
+        for batch in pq.ParquetFile(file.name, memory_map=True).iter_batches(MANY, use_threads=False):
+            table = with_new_columns(pa.Table.from_batches([batch]), schema.names, schema)
+            yield from table.cast(schema).combine_chunks().to_batches()
 
 
 def put_part(home: Store, folder: str, name: str, data: bytes, rows: int, **facts: Any) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The readable files as the split sees them, from ledger and metadata, and its word on each put back beside them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -8,9 +8,10 @@ import pyarrow as pa
 from pipelines.prepare.assigned import LEDGER_REASONS
 from pipelines.prepare.before import Before
 from pipelines.prepare.cameras import pc
-from pipelines.prepare.columns import NONE, mask, rows_at
+from pipelines.prepare.columns import MANY, NONE, mask, rows_at, taken
 from pipelines.prepare.ledger import Ledger
 from pipelines.prepare.listing import SurveyListing
+from pipelines.prepare.spill import spilled
 from pipelines.prepare.splits import ASSIGNED, Split
 from pipelines.prepare.units import PLACED
 
@@ -33,18 +34,24 @@ def images(rows: pa.Table) -> np.ndarray:
 
 
 def placed(listings: Iterable[SurveyListing], ledger: Ledger, before: Before) -> pa.Table:
-    """PLACED rows of the ledger's readable files. `before`: the parent's ledger."""
-    tables = [_of_survey(listing, ledger[listing.name], before) for listing in listings]
-    return pa.concat_tables([PLACED.empty_table(), *tables])
+    """PLACED rows of the ledger's readable files, by survey and key. `before`: the parent's ledger."""
+    sorted_by_name = sorted(listings, key=lambda listing: listing.name)
+    return spilled((rows for one in sorted_by_name for rows in _of_survey(one, ledger[one.name], before)), PLACED)
 
 
-def _of_survey(listing: SurveyListing, rows: pa.Table, before: Before) -> pa.Table:
+def _of_survey(listing: SurveyListing, rows: pa.Table, before: Before) -> Iterator[pa.RecordBatch]:
     places = images(rows)
-    own = rows.select(["key", "sha256", "clock_flags"]).take(pa.array(places))
-    row = listing.files.media[places]
+    for start in range(0, len(places), MANY):
+        table = _rows(listing, rows, before, places[start : start + MANY])
+        yield from table.combine_chunks().to_batches()
+
+
+def _rows(listing: SurveyListing, rows: pa.Table, before: Before, places: np.ndarray) -> pa.Table:
+    """Of the files at some positions."""
+    own = taken(rows.select(["key", "sha256", "clock_flags"]), places)
     named = listing.known.survey.media.select(["place", "event_id", "split", "captured_at"])
-    media = named.take(rows_at(row))
-    old = before.of(listing.name, listing.files, places).select(["status", "reason"])
+    media = taken(named, listing.files.media[places])
+    old = before.of(listing.name, listing.files, places, ["status", "reason"])
     known = pc.equal(old["status"], "ok").fill_null(False)
     columns = {
         "survey": pa.repeat(pa.scalar(listing.name), len(own)),

@@ -1,6 +1,6 @@
 """What a run has to do: every item of every survey, beside what the parent version already holds of it."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,21 +10,19 @@ import pyarrow as pa
 from pipelines.prepare import items
 from pipelines.prepare.before import Before
 from pipelines.prepare.cameras import pc
-from pipelines.prepare.columns import NONE, at, mask, rows_at
+from pipelines.prepare.columns import MANY, NONE, at, mask, rows_at, taken
 from pipelines.prepare.cuts import boxes, read_with
 from pipelines.prepare.digests import settings_digest
 from pipelines.prepare.images import PixelReceipt, Unchanged
 from pipelines.prepare.listing import TAKEN_DOWN, SurveyListing
 from pipelines.prepare.parts import LEDGER
 from pipelines.prepare.settings import DataSettings
-from pipelines.prepare.spill import spilled
+from pipelines.prepare.spill import Kept, spilled
 
 PASSING = ("unreadable", "host_not_allowed", "address_refused", "redirect_refused", "bad_certificate")
 """Reasons that may go while the file stays as it is: rights, networks. Such a file is tried again by every run."""
 FOUND = ("reason", "sha256", "magic", "exif_turn", "infrared", "look")
 """What reading a file told, of the columns of LEDGER."""
-BATCH = 1 << 16
-"""Rows of a ledger that are in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Item:
 
     @property
     def keys(self) -> list[str]:
-        return self.listing.files.keys.take(pa.array(self.files)).to_pylist()
+        return self.listing.files.keys_of(self.files)
 
 
 @dataclass
@@ -50,7 +48,7 @@ class Held:
     its files in their order."""
 
     parts: dict[str, dict[str, Any] | None]
-    outcomes: dict[str, pa.Table]
+    outcomes: MutableMapping[str, pa.Table]
 
     def add(self, receipt: PixelReceipt) -> None:
         self.parts[receipt.item] = receipt.part
@@ -75,8 +73,8 @@ def cut_items(listing: SurveyListing, data: DataSettings) -> list[Item]:
 
 
 def _identity(listing: SurveyListing, files: np.ndarray, data: DataSettings) -> str:
-    rows = listing.files.table.select(["key", "etag", "size"]).take(pa.array(files)).to_pydict().values()
-    ids = listing.known.media_ids.take(pa.array(files)).to_pylist()
+    rows = taken(listing.files.table.select(["key", "etag", "size"]), files).to_pydict().values()
+    ids = listing.known.ids_of(files)
     crops = [settings_digest(data.crops), boxes(listing, files, data)] if data.crops else []
     return items.item_id(listing.name, list(zip(*rows, ids, strict=True)), data.pixels, crops)
 
@@ -86,9 +84,9 @@ def inherited(
 ) -> Held:
     """The items that the parent holds whole. `needed`: columns of its ledger that must not be null of an image."""
     parts = {part["item"]: part for part in parent_parts}
-    held = Held({}, {})
+    held, names = Held({}, Kept()), tuple(dict.fromkeys(("item", "status", *FOUND, *needed)))
     for item in planned:
-        rows = before.of(item.survey, item.listing.files, item.files)
+        rows = before.of(item.survey, item.listing.files, item.files, names)
         known = mask(pc.equal(rows["item"], item.identity))
         ok = pc.equal(rows["status"], "ok").fill_null(False)
         if (known & _holds(rows, mask(ok), needed)).all() and (item.identity in parts or not mask(ok).any()):
@@ -145,23 +143,31 @@ def ledger_rows(
     """LEDGER rows of all files of a survey, sorted by key, without the stamps of the last change; `planned` are its
     items, and `clock_flags` (media,) as `clock_flags.clock_flags` gives them."""
     count = len(listing.files)
-    item, row = np.full(count, NONE, np.int32), np.full(count, NONE, np.int64)
+    item, row = np.full((2, count), NONE, np.int32)
     for number, own in enumerate(planned):
         item[own.files] = number
-    order = np.concatenate([np.empty(0, int), *(own.files for own in planned)])
-    row[order] = np.arange(len(order))
-    found = [held.outcomes[own.identity] for own in planned]
-    outcomes = pa.concat_tables(found).combine_chunks() if found else LEDGER.empty_table().select(FOUND)
+    order = np.concatenate([np.empty(0, np.int32), *(own.files for own in planned)])
+    row[order] = np.arange(len(order), dtype=np.int32)
+    found = pa.schema([field for field in LEDGER if field.name in FOUND])
+    outcomes = spilled(_outcomes(planned, held, found.names), found)
     names = pa.array([own.identity for own in planned], pa.string())
-    flags = at(clock_flags, listing.files.media, None)
 
     def rows(start: int) -> pa.RecordBatch:
-        span = slice(start, start + BATCH)
-        read = outcomes.take(rows_at(row[span]))
-        columns = {"item": names.take(rows_at(item[span])), "clock_flags": pa.array(flags[span], pa.string())}
+        span = slice(start, start + MANY)
+        read = taken(outcomes, row[span])
+        columns = {
+            "item": names.take(rows_at(item[span])),
+            "clock_flags": pa.array(at(clock_flags, listing.files.media[span], None), pa.string()),
+        }
         return _batch(_listed(listing, span) | columns | _told(listing, span, read, data))
 
-    return spilled(map(rows, range(0, count, BATCH)), LEDGER)
+    return spilled(map(rows, range(0, count, MANY)), LEDGER)
+
+
+def _outcomes(planned: Iterable[Item], held: Held, names: list[str]) -> Iterator[pa.RecordBatch]:
+    """What was found of the files of items, one after the other."""
+    for own in planned:
+        yield from held.outcomes[own.identity].select(names).combine_chunks().to_batches()
 
 
 def _listed(listing: SurveyListing, span: slice) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from pipelines.errors import DataRefused
 from pipelines.prepare.assigned import NONE, SPLITS, Assigned, Reason
 from pipelines.prepare.cameras import pc
 from pipelines.prepare.columns import mask
+from pipelines.prepare.days import straddling
 from pipelines.prepare.proposal import Pins, Proposal
 from pipelines.prepare.settings import SplitSettings
 from pipelines.prepare.units import Rows
@@ -82,7 +83,7 @@ def assign(settings: SplitSettings, table: pa.Table, pinned: Pins | None) -> Spl
         rows = replace(rows, known=np.zeros(len(rows), bool))
     proposal = settings.propose(rows, pinned)
     split = np.where(rows.labelled, proposal.split, NONE)
-    reason = np.where(rows.labelled, REASONS.index(proposal.reason), REASONS.index("unlabelled"))
+    reason = np.where(rows.labelled, REASONS.index(proposal.reason), REASONS.index("unlabelled")).astype(np.int8)
     for link in (rows.file, rows.event, proposal.cell):
         if link is not None:
             crossing = _crossing(rows, split, link, proposal)
@@ -95,7 +96,8 @@ def assign(settings: SplitSettings, table: pa.Table, pinned: Pins | None) -> Spl
 
 def _crossing(rows: Rows, split: np.ndarray, link: np.ndarray, proposal: Proposal) -> np.ndarray:
     """(rows,) those whose link (code; NONE binds nothing) also stands in the split that keeps it."""
-    bound = np.flatnonzero((link != NONE) & (split != NONE))
+    crossed = np.append(straddling(link, split, int(link.max(initial=NONE)) + 1), False)[link]
+    bound = np.flatnonzero(crossed & (split != NONE))
     priority = np.array(proposal.priority)[split[bound]]
     order = bound[np.lexsort((bound, priority, ~rows.senior[bound], link[bound]))]
     starts = np.flatnonzero(np.append(True, link[order][1:] != link[order][:-1])[: len(order)])

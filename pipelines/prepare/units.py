@@ -34,11 +34,11 @@ def place_hash(places_of: str, place: str) -> str:
 
 
 def coded(column: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
-    """The distinct values, rising, and (rows,) the position of each row's value among them; -1 for null."""
+    """The distinct values, rising, and int32 (rows,) the position of each row's value among them; -1 for null."""
     whole = pa.chunked_array([column]) if isinstance(column, pa.Array) else column
-    found = whole.combine_chunks().dictionary_encode()
+    found = whole.dictionary_encode().combine_chunks()
     order = pc.sort_indices(found.dictionary)  # pyright: ignore[reportAttributeAccessIssue]
-    rank = np.full(len(order) + 1, NONE, np.int64)
+    rank = np.full(len(order) + 1, NONE, np.int32)
     rank[order.to_numpy()] = np.arange(len(order))
     return found.dictionary.take(order), rank[found.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
 
@@ -59,7 +59,7 @@ class Rows:
     """`SURVEY EVENT`."""
     event: np.ndarray
     file: np.ndarray
-    """Codes of equal bytes."""
+    """Codes of equal bytes; -1 for nearly all that stand in one row alone."""
     day: np.ndarray
     """Days since 1970, 0 where not `dated`."""
     dated: np.ndarray
@@ -72,10 +72,10 @@ class Rows:
     @classmethod
     def of(cls, table: pa.Table) -> "Rows":
         """Of a PLACED table in any order."""
-        table = table.sort_by([("survey", "ascending"), ("key", "ascending")]).combine_chunks()
+        table = table if _is_sorted(table) else table.sort_by([("survey", "ascending"), ("key", "ascending")])
         surveys, survey = coded(table["survey"])
-        units, unit = coded(_unit_names(table))
         events, event = coded(joined(table["survey"], table["event"]))
+        units, unit = _units(table, events, event)
         published = pc.index_in(table["published"], pa.array(SPLITS))  # pyright: ignore[reportAttributeAccessIssue]
         day = table["day"].cast(pa.int32())
         flags = (table[name].to_numpy().astype(bool) for name in ("labelled", "known", "senior"))
@@ -87,9 +87,9 @@ class Rows:
             unit,
             events,
             event,
-            coded(table["sha256"])[1],
+            copies(table["sha256"]),
             day.fill_null(0).to_numpy(),
-            day.is_valid().to_numpy().astype(bool),
+            np.asarray(day.is_valid(), bool),
             published.fill_null(NONE).to_numpy().astype(np.int8),
             *flags,
         )
@@ -113,11 +113,43 @@ def joined(*columns: Any) -> Any:
     return pc.binary_join_element_wise(*columns, " ")  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _unit_names(table: pa.Table) -> Any:
-    """The name of each row's unit."""
-    places, code = coded(joined(table["places_of"], table["place"]))
+def copies(column: pa.ChunkedArray) -> np.ndarray:
+    """int32 (rows,) codes of equal SHA-256; -1 where the first 64 bits are no other row's, as of nearly all that stand
+    in one row alone."""
+    first = np.concatenate([np.empty(0, np.uint64), *(_first_bits(chunk) for chunk in column.chunks if len(chunk))])
+    order = np.argsort(first)
+    same = first[order[1:]] == first[order[:-1]]
+    several = np.zeros(len(column), bool)
+    several[order[1:][same]] = several[order[:-1][same]] = True
+    found = np.full(len(column), NONE, np.int32)
+    found[several] = coded(column.filter(pa.array(several)))[1]
+    return found
+
+
+def _first_bits(chunk: pa.Array) -> np.ndarray:
+    """uint64 (rows,) of a column of 32 bytes each; anything for null."""
+    _, data = chunk.buffers()
+    return np.frombuffer(data, np.uint64)[4 * chunk.offset :: 4][: len(chunk)]
+
+
+def _is_sorted(table: pa.Table) -> bool:
+    """By survey and key."""
+    (survey, key), (next_survey, next_key) = ((part["survey"], part["key"]) for part in (table[:-1], table[1:]))
+    within = pc.and_(pc.equal(survey, next_survey), pc.less(key, next_key))
+    return pc.all(pc.or_(pc.less(survey, next_survey), within)).as_py() is not False
+
+
+def _units(table: pa.Table, events: pa.Array, event: np.ndarray) -> tuple[pa.Array, np.ndarray]:
+    """The names of the units, rising, and (rows,) the unit of each row."""
+    places, place = coded(joined(table["places_of"], table["place"]))
     hashed = [f"place {place_hash(*name.split(' ', 1))}" for name in places.to_pylist()]
-    place = pa.array(hashed, pa.string()).take(pa.array(code, pa.int64(), mask=code < 0))
-    event = joined(pa.scalar("event"), table["survey"], table["event"])
-    file = joined(pa.scalar("file"), table["survey"], table["key"])
-    return pc.coalesce(place, event, file)  # pyright: ignore[reportAttributeAccessIssue]
+    loose = np.flatnonzero((place < 0) & (event < 0))
+    files = table.select(["survey", "key"]).take(pa.array(loose))
+    row = np.where(place >= 0, place, len(places) + event)
+    row[loose] = len(places) + len(events) + np.arange(len(loose))
+    used = np.zeros(len(places) + len(events) + len(loose), bool)
+    used[row] = True
+    names = [pa.array(hashed, pa.string()), joined(pa.scalar("event"), events)]
+    names += joined(pa.scalar("file"), files["survey"], files["key"]).chunks
+    found, code = coded(pa.chunked_array(names, pa.string()).filter(pa.array(used)))
+    return found, code[np.cumsum(used)[row] - 1]

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from infra.storage import Store
 from pipelines.prepare.attributes import Vocabulary, extend, values
+from pipelines.prepare.columns import MANY
 from pipelines.prepare.facts import animal_facts
 from pipelines.prepare.lexicon import Lexicon, lexicon
 from pipelines.prepare.parts import RECORDS, entry_of, read_columns
@@ -30,11 +31,16 @@ def attributes(
 
 def _labels(observations: pa.Table) -> Iterator[dict[str, Any]]:
     """Facts of every distinct label."""
-    animals = observations.filter(pc.field("type") == "animal")
-    distinct = animals.select(LABEL_COLUMNS).group_by(LABEL_COLUMNS).aggregate([])
-    for row in distinct.to_pylist():
+    some = [_distinct(batch) for batch in observations.select(["type", *LABEL_COLUMNS]).to_batches(MANY)]
+    whole = pa.concat_tables([observations.schema.empty_table().select(LABEL_COLUMNS), *some])
+    for row in whole.group_by(LABEL_COLUMNS).aggregate([]).to_pylist():
         row |= {"level": "event", "count": None, "origin": "", "method": None}
         yield animal_facts([row])
+
+
+def _distinct(observations: pa.RecordBatch) -> pa.Table:
+    animals = pa.Table.from_batches([observations]).filter(pc.field("type") == "animal")
+    return animals.select(LABEL_COLUMNS).group_by(LABEL_COLUMNS).aggregate([])
 
 
 def stored(home: Store, kind: str, document: str, parent: list[dict[str, Any]]) -> dict[str, Any]:

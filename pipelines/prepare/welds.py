@@ -34,6 +34,7 @@ def _links(rows: Rows) -> tuple[np.ndarray, np.ndarray, int]:
     """Unit and link of every row that a link binds, and how many codes links have."""
     bound = rows.event >= 0
     events = len(rows.events)
-    unit = np.concatenate([rows.unit[bound], rows.unit[rows.loose]])
-    link = np.concatenate([rows.event[bound], events + rows.file[rows.loose]])
+    copies = rows.loose & (rows.file >= 0)
+    unit = np.concatenate([rows.unit[bound], rows.unit[copies]])
+    link = np.concatenate([rows.event[bound], events + rows.file[copies]])
     return unit, link, events + int(rows.file.max(initial=-1)) + 1
