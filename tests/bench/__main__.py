@@ -1,4 +1,4 @@
-"""`python -m tests.bench [step|loader|prepare|decode|matchers|retrieval_speed ...]`: every comparison, and the machine."""
+"""`python -m tests.bench [step|loader|prepare|decode|matchers|retrieval_speed ...]`: comparisons, and the machine."""
 
 import importlib
 import sys

@@ -77,8 +77,8 @@ MODELS = {
     },
 }
 STEEP = {name for name, model in MODELS.items() if "uto" in model["tasks"]}
-"""UTO multiplies cosines by mu = 90, and with them their rounding, which then grows from step to step: its weights stay,
-so that every step is a first one. Of all others, steps after the first may differ by 1e-5."""
+"""UTO multiplies cosines by mu = 90, and with them their rounding, which then grows from step to step: its weights
+stay, so that every step is a first one. Of all others, steps after the first may differ by 1e-5."""
 
 
 def global_batch(step: int, side: int = 16) -> Batch:
