@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 
 from xmodal import distributed
 from xmodal.batch import Batch
-from xmodal.heads import MLP, Head, Linear, Standardise
+from xmodal.heads import MLP, Head, Identity, Linear, Standardise
 from xmodal.queue import Facts, FeatureQueue, Keys
 from xmodal.relations import Relations, image_to_text, text_to_image
 from xmodal.temperature import Temperature
@@ -23,7 +23,7 @@ from xmodal.temperature import Temperature
 class Tower(nn.Module):
     """An encoder of one modality and its head."""
 
-    def __init__(self, encoder: Any, frozen: bool, embed_dim: int, head: Linear | MLP):
+    def __init__(self, encoder: Any, frozen: bool, embed_dim: int, head: Linear | MLP | Identity):
         super().__init__()
         self.encoder = encoder
         norm = Standardise(encoder.width) if frozen else nn.LayerNorm(encoder.width)

@@ -1,19 +1,20 @@
 """Heads: pooled tokens into the shared space."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from xmodal.settings import Settings
+from xmodal.settings import Settings, SettingsError
 
 
 class Linear(Settings):
     """One matrix (CLIP, ALBEF)."""
 
     kind: Literal["linear"]
+    norms: ClassVar[bool] = True
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout of the pooled vector. Above 0 a run depends on the number of workers."""
 
@@ -25,6 +26,7 @@ class MLP(Settings):
     """Two matrices with a GELU between (MoCo v2)."""
 
     kind: Literal["mlp"]
+    norms: ClassVar[bool] = True
     hidden: int = Field(default=1024, ge=1)
     """Width between the matrices."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -35,15 +37,33 @@ class MLP(Settings):
         return [*first, nn.Dropout(self.dropout), nn.Linear(self.hidden, embed_dim)]
 
 
-HeadSettings = Annotated[Linear | MLP, Field(discriminator="kind")]
+class Identity(Settings):
+    """One matrix that starts as the identity, and no norm before it: training starts from the encoders' own space, and
+    an untrained model is that space. Needs encoders of one width, which is `embed_dim`."""
+
+    kind: Literal["identity"]
+    norms: ClassVar[bool] = False
+
+    def layers(self, width: int, embed_dim: int) -> list[nn.Module]:
+        """Raises SettingsError where the matrix would not be square."""
+        if width != embed_dim:
+            raise SettingsError(
+                f"model.head: kind identity needs embed_dim {width} as the encoder has, not {embed_dim}"
+            )
+        matrix = nn.Linear(width, width, bias=False)
+        nn.init.eye_(matrix.weight)
+        return [matrix]
+
+
+HeadSettings = Annotated[Linear | MLP | Identity, Field(discriminator="kind")]
 
 
 class Head(nn.Module):
     """Tokens (B, T, W) to unit vectors (B, D): mean over real tokens, norm, projection, l2 norm in float32."""
 
-    def __init__(self, settings: Linear | MLP, norm: nn.Module, width: int, embed_dim: int):
+    def __init__(self, settings: Linear | MLP | Identity, norm: nn.Module, width: int, embed_dim: int):
         super().__init__()
-        self.norm = norm
+        self.norm = norm if settings.norms else nn.Identity()
         self.projection = nn.Sequential(*settings.layers(width, embed_dim))
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:

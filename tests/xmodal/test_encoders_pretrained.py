@@ -14,7 +14,8 @@ from transformers import AutoModel, BertConfig, CLIPConfig, ConvNextConfig, Robe
 
 from xmodal.encoders.efficientnet_lite import EfficientNetLite
 from xmodal.encoders.hugging_face import HuggingFaceVision
-from xmodal.encoders.hugging_face_text import HuggingFaceText, mean_pooled
+from xmodal.encoders.hugging_face_text import HuggingFaceText
+from xmodal.encoders.text_backbone import mean_pooled
 from xmodal.settings import SettingsError
 from xmodal.wordpiece import WordPiece
 

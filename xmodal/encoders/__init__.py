@@ -14,12 +14,15 @@ from pydantic import Field
 from xmodal.encoders.efficientnet_lite import EfficientNetLite
 from xmodal.encoders.hugging_face import HuggingFaceVision
 from xmodal.encoders.hugging_face_text import HuggingFaceText
+from xmodal.encoders.open_clip import OpenClipText, OpenClipVision
 from xmodal.encoders.towers import FrozenImage, FrozenText, TrainedImage, TrainedText
 from xmodal.encoders.transformer import Transformer, TransformerEncoder
 from xmodal.encoders.vit import ViT, ViTEncoder
 
-ImageEncoderSettings = Annotated[ViT | EfficientNetLite | HuggingFaceVision, Field(discriminator="kind")]
-TextEncoderSettings = Annotated[Transformer | HuggingFaceText, Field(discriminator="kind")]
+ImageEncoderSettings = Annotated[
+    ViT | EfficientNetLite | HuggingFaceVision | OpenClipVision, Field(discriminator="kind")
+]
+TextEncoderSettings = Annotated[Transformer | HuggingFaceText | OpenClipText, Field(discriminator="kind")]
 ImageEncoder = ViTEncoder | FrozenImage | TrainedImage
 TextEncoder = TransformerEncoder | FrozenText | TrainedText
 
