@@ -27,14 +27,16 @@ from xmodal.settings import load
 SPLIT = "test"
 
 
-def evaluate(checkpoint: str, overrides: tuple[str, ...], root: str | None, report: Path, as_json: bool) -> str:
+def evaluate(
+    checkpoint: str, overrides: tuple[str, ...], root: str | None, report: Path, as_json: bool, beams: int = 1
+) -> str:
     """Measures, writes the report, logs both to the run's MLflow record; returns the table (or JSON) to print.
 
     `overrides` apply to the checkpoint's own recipe (tracking, compute). Raises NotFound, DataRefused, Damaged.
     """
     store = root_store(root)
     with opened(store, checkpoint) as directory:
-        model = Inference.load(directory)
+        model = Inference.load(directory, beams=beams)
     recipe = load(Recipe, overrides, below=model.recipe)
     dataset = Dataset.open(store, model.state["dataset"], model.state["dataset_version"])
     subject = Subject.of(model, dataset, sample_reader(recipe, dataset), SPLIT)

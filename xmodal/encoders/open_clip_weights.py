@@ -46,7 +46,7 @@ FUSED = re.compile(r"(.*)\.attn\.in_proj_(weight|bias)")
 
 
 def read(path: str) -> dict[str, Tensor]:
-    """The state dict in a folder or hub id, float32; of a .bin file only tensors are unpickled. Raises SettingsError."""
+    """The state dict in a folder or hub id, float32; of a .bin only tensors are unpickled. Raises SettingsError."""
     found = next((one for name in FILES if (one := file(path, name))), None)
     if found is None:
         raise SettingsError(f"path: {path!r} holds no weights of open_clip; looked for {' and '.join(FILES)}")
