@@ -160,9 +160,7 @@ def test_dinov2_sees_the_size_of_its_preprocessor(saved: dict[str, str], tmp_pat
 def test_an_embedding_that_the_weights_do_not_make_is_refused(saved: dict[str, str], tmp_path: Path):
     AutoModel.from_pretrained(saved["vit"], add_pooling_layer=False).save_pretrained(tmp_path)
     assert vision(str(tmp_path)).features(pixels(1, 32)).shape == (1, 5, 16)
-    with pytest.raises(
-        SettingsError, match=r"lack pooler\.dense\.\w+, so they make no embedding"
-    ):
+    with pytest.raises(SettingsError, match=r"lack pooler\.dense\.\w+, so they make no embedding"):
         vision(str(tmp_path), pool="own").features(pixels(1, 32))
 
 

@@ -14,6 +14,7 @@ from tests.xmodal import clip_tokenizer, open_clip_forward, tiny
 from xmodal.encoders.hugging_face_text import HuggingFaceText
 from xmodal.encoders.open_clip import OpenClipText
 from xmodal.encoders.transformer import Transformer
+from xmodal.settings import SettingsError
 from xmodal.wordpiece import SPECIAL, WordPiece
 
 LIMIT = 6
@@ -162,6 +163,19 @@ def test_clip_and_siglip_embed_texts_as_their_own_code_does(tmp_path: Path) -> N
         with torch.no_grad():
             want = model.get_text_features(input_ids=inputs["input_ids"], **masked(inputs)).pooler_output
         assert torch.allclose(tokens_of(encoder, *encoder.tokenize(TEXTS))[0][:, 0], want, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["bert", "clip"])
+def test_a_model_without_a_vocabulary_is_refused(kind: str, tmp_path: Path) -> None:
+    saved(tmp_path, both(CLIPConfig) if kind == "clip" else BertConfig(**SMALL, vocab_size=9))
+    with pytest.raises(SettingsError, match="brings no tokeniser with a vocabulary"):
+        HuggingFaceText(kind="hugging_face", path=str(tmp_path), length=LIMIT).build(wordpiece())
+    clip_tokenizer.save(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    cfg = open_clip_forward.config()
+    open_clip_forward.save(tmp_path, cfg, open_clip_forward.draw(cfg))
+    with pytest.raises(SettingsError, match="brings no tokeniser with a vocabulary"):
+        OpenClipText(kind="open_clip", path=str(tmp_path)).build(wordpiece())
 
 
 def masked(inputs: dict[str, Any]) -> dict[str, Tensor]:

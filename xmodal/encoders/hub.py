@@ -138,13 +138,17 @@ def width_of(config: "PretrainedConfig") -> int:
 
 
 def read_tokenizer(path: str) -> Any:
-    """The tokeniser of a model folder or hub id. Raises SettingsError."""
+    """The tokeniser of a model folder or hub id. Raises SettingsError, also for a folder without a vocabulary, of which
+    the library makes a tokeniser that knows no word."""
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise unavailable(path, error) from None
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        raise SettingsError(f"path: {path!r} brings no tokeniser with a vocabulary (tokenizer.json, vocab.txt ...)")
+    return tokenizer
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 CONFIG = "open_clip_config.json"
-TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "tokenizer_config.json")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
 
 
 def filled(kind: type["PreTrainedModel"], config: "PretrainedConfig", source: str, part: hub.Part) -> nn.Module:
@@ -123,12 +123,13 @@ class OpenClipText(OpenClip):
         """The tokeniser of the settings, else the model's own, else that which its configuration names."""
         if self.tokenizer:
             return hub.resolve(self.tokenizer)
-        if any(hub.file(self.source, name) for name in TOKENIZER_FILES):
-            return self.source
+        found = [one for name in TOKENIZER_FILES if (one := hub.file(self.source, name))]
+        if found:  # by their folder: by a hub id the tokeniser would be looked up in a config.json, which is not there
+            return str(found[0].parent)
         if named:
             return hub.resolve(named)
         raise SettingsError(
-            f"tokenizer: {self.path!r} brings no tokeniser ({', '.join(TOKENIZER_FILES)}); give a folder or hub id, "
+            f"tokenizer: {self.path!r} brings no tokeniser (tokenizer.json ...); give a folder or hub id, "
             "for CLIP's own pieces openai/clip-vit-large-patch14"
         )
 
