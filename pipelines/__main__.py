@@ -6,12 +6,21 @@ Data go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 us
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 RECIPES = click.argument("recipe", nargs=-1, required=True, metavar="RECIPE...")
 CHECKPOINT = click.argument("checkpoint", metavar="CHECKPOINT")
+BEAMS = click.option(
+    "--beams",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Beams of the search for captions; 1: greedy.",
+)
 OVERRIDES = click.argument("overrides", nargs=-1, metavar="[RECIPE|PATH=VALUE]...")
 
 
@@ -70,8 +79,15 @@ def train(recipe: tuple[str, ...], again: bool) -> None:
 @click.option("--report", "report", default="report.html", show_default=True, help="Where the HTML report goes.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @click.option("--ensemble", default=None, help="A second checkpoint of the same dataset: scores are averaged.")
+@BEAMS
 def evaluate(
-    checkpoint: str, overrides: tuple[str, ...], root: str | None, report: str, as_json: bool, ensemble: str | None
+    checkpoint: str,
+    overrides: tuple[str, ...],
+    root: str | None,
+    report: str,
+    as_json: bool,
+    ensemble: str | None,
+    beams: int,
 ) -> None:
     """Metrics beside chance with intervals, the HTML report, MLflow.
 
@@ -79,7 +95,7 @@ def evaluate(
     """
     from pipelines.evaluate.flow import evaluate
 
-    click.echo(evaluate(checkpoint, overrides, root, Path(report), as_json, ensemble))
+    click.echo(evaluate(checkpoint, overrides, root, Path(report), as_json, ensemble, beams))
 
 
 @cli.group()
@@ -87,7 +103,7 @@ def predict() -> None:
     """Use a model on image files or folders: embed, classify, caption."""
 
 
-def _predict_verb(name: str, text: str) -> None:
+def _predict_verb(name: str, text: str, *options: Callable[[Any], Any]) -> None:
     @predict.command(name=name, help=text)
     @CHECKPOINT
     @click.argument("images", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
@@ -95,15 +111,18 @@ def _predict_verb(name: str, text: str) -> None:
         "--out", type=click.Path(path_type=Path), help="Write a Parquet file instead of JSON lines to stdout."
     )
     @click.option("--root", default=None, help="Storage root that holds the run, where CHECKPOINT is a run's name.")
-    def run(checkpoint: str, images: tuple[Path, ...], out: Path | None, root: str | None) -> None:
+    def run(checkpoint: str, images: tuple[Path, ...], out: Path | None, root: str | None, **more: int) -> None:
         from pipelines.predict import predict
 
-        predict(name, checkpoint, images, out, root)
+        predict(name, checkpoint, images, out, root, **more)
+
+    for option in options:
+        option(run)
 
 
 _predict_verb("embed", "Unit vectors of images.")
 _predict_verb("classify", "The best-fitting species texts of each image, with their scores.")
-_predict_verb("caption", "A generated caption for each image.")
+_predict_verb("caption", "A generated caption for each image.", BEAMS)
 
 
 @cli.command()

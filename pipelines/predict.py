@@ -23,7 +23,9 @@ BEST = 5
 """Species named for an image."""
 
 
-def predict(what: str, checkpoint: str, images: tuple[Path, ...], out: Path | None, root: str | None) -> None:
+def predict(
+    what: str, checkpoint: str, images: tuple[Path, ...], out: Path | None, root: str | None, beams: int = 1
+) -> None:
     """Writes one row an image to stdout as JSON lines, or to a Parquet file.
 
     A file that cannot be read gets a row with its reason. Raises NotFound where there is no image or no checkpoint.
@@ -32,7 +34,7 @@ def predict(what: str, checkpoint: str, images: tuple[Path, ...], out: Path | No
     if not files:
         raise NotFound(f"no image file in {', '.join(map(str, images))}; looked for {', '.join(sorted(SUFFIXES))}")
     with opened(root_store(root), checkpoint) as directory:
-        model = Inference.load(directory)
+        model = Inference.load(directory, beams=beams)
     rows = _with_progress(Predictor(model).rows(what, files), what, len(files))
     if out is None:
         for row in rows:

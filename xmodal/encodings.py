@@ -17,7 +17,7 @@ from xmodal import distributed
 from xmodal.batch import Batch
 from xmodal.enhance import EnhancerSettings
 from xmodal.enhance import build as enhance_modules
-from xmodal.heads import MLP, Linear, Tokenwise
+from xmodal.heads import MLP, Identity, Linear, Tokenwise
 from xmodal.heads import build as build_head
 from xmodal.pooling import GPO, MEAN, MeanPooling
 from xmodal.pooling import build as build_pooling
@@ -34,7 +34,7 @@ class Tower(nn.Module):
         encoder: Any,
         frozen: bool,
         embed_dim: int,
-        head: Linear | MLP | Tokenwise,
+        head: Linear | MLP | Identity | Tokenwise,
         enhance: Sequence[EnhancerSettings] = (),
         pooling: MeanPooling | GPO = MEAN,
     ):

@@ -9,9 +9,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from xmodal.beam_search import beam_search
 from xmodal.encoders.blocks import CrossBlock, causal_bias, check_heads, initialise, key_bias, no_bias
 from xmodal.settings import Settings
-from xmodal.wordpiece import CLS, MASK, PAD, SEP, UNK
+from xmodal.wordpiece import CLS, MASK, PAD, UNK
 
 
 class CrossAttentionSettings(Settings):
@@ -115,17 +116,13 @@ class CaptionDecoder(nn.Module):
             x = block(x, bias, seen, image_bias)
         return self.norm(x)
 
-    @torch.no_grad()
-    def generate(self, image: Tensor, length: int) -> Tensor:
-        """(B, T) ids of the greedy captions, T <= length: [CLS] words [SEP] [PAD] ...; stops when all have ended.
+    def generate(self, image: Tensor, length: int, beams: int = 1) -> Tensor:
+        """(B, T) ids of captions, T <= length: [CLS] words [SEP] [PAD] ...; one beam is greedy.
 
         [PAD], [UNK], [CLS] and [MASK] are never chosen. A caption that does not end in time has no [SEP].
         """
-        caption = torch.full((len(image), 1), CLS, dtype=torch.int64, device=image.device)
-        ended = torch.zeros(len(image), dtype=torch.bool, device=image.device)
-        while caption.shape[1] < min(length, self.length) and not ended.all():
-            logits = F.linear(self.hidden(caption, image)[:, -1], self.token.weight) + self.never
-            chosen = logits.argmax(-1).masked_fill(ended, PAD)
-            caption = torch.cat([caption, chosen[:, None]], dim=1)
-            ended = ended | (chosen == SEP)
-        return caption
+
+        def scores(captions: Tensor, owner: Tensor) -> Tensor:
+            return F.linear(self.hidden(captions, image[owner])[:, -1], self.token.weight) + self.never
+
+        return beam_search(scores, len(image), min(length, self.length), beams, image.device)

@@ -1,6 +1,6 @@
 """Heads: tokens into the shared space, pooled before the projection or after it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -8,13 +8,14 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from xmodal.pooling import Mean
-from xmodal.settings import Settings
+from xmodal.settings import Settings, SettingsError
 
 
 class Linear(Settings):
     """One matrix (CLIP, ALBEF)."""
 
     kind: Literal["linear"]
+    norms: ClassVar[bool] = True
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout of the pooled vector. Above 0 a run depends on the number of workers."""
 
@@ -26,6 +27,7 @@ class MLP(Settings):
     """Two matrices with a GELU between (MoCo v2)."""
 
     kind: Literal["mlp"]
+    norms: ClassVar[bool] = True
     hidden: int = Field(default=1024, ge=1)
     """Width between the matrices."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -34,6 +36,24 @@ class MLP(Settings):
     def layers(self, width: int, embed_dim: int) -> list[nn.Module]:
         first = [nn.Dropout(self.dropout), nn.Linear(width, self.hidden), nn.GELU()]
         return [*first, nn.Dropout(self.dropout), nn.Linear(self.hidden, embed_dim)]
+
+
+class Identity(Settings):
+    """One matrix that starts as the identity, and no norm before it: training starts from the encoders' own space, and
+    an untrained model is that space. Needs encoders of one width, which is `embed_dim`."""
+
+    kind: Literal["identity"]
+    norms: ClassVar[bool] = False
+
+    def layers(self, width: int, embed_dim: int) -> list[nn.Module]:
+        """Raises SettingsError where the matrix would not be square."""
+        if width != embed_dim:
+            raise SettingsError(
+                f"model.head: kind identity needs embed_dim {width} as the encoder has, not {embed_dim}"
+            )
+        matrix = nn.Linear(width, width, bias=False)
+        nn.init.eye_(matrix.weight)
+        return [matrix]
 
 
 class Tokenwise(Settings):
@@ -48,11 +68,11 @@ class Tokenwise(Settings):
     depends on the number of workers."""
 
 
-HeadSettings = Annotated[Linear | MLP | Tokenwise, Field(discriminator="kind")]
+HeadSettings = Annotated[Linear | MLP | Identity | Tokenwise, Field(discriminator="kind")]
 
 
 def build(
-    settings: Linear | MLP | Tokenwise, frozen: bool, width: int, embed_dim: int, pool: nn.Module
+    settings: Linear | MLP | Identity | Tokenwise, frozen: bool, width: int, embed_dim: int, pool: nn.Module
 ) -> "Head | TokenwiseHead":
     """A head over tokens of `width`: (tokens (B, T, W), mask (B, T)) -> (B, D) unit vectors."""
     if settings.kind == "tokenwise":
@@ -65,10 +85,15 @@ class Head(nn.Module):
     """Tokens (B, T, W) to unit vectors (B, D): pooling, norm, projection, l2 norm in float32."""
 
     def __init__(
-        self, settings: Linear | MLP, norm: nn.Module, width: int, embed_dim: int, pool: nn.Module | None = None
+        self,
+        settings: Linear | MLP | Identity,
+        norm: nn.Module,
+        width: int,
+        embed_dim: int,
+        pool: nn.Module | None = None,
     ):
         super().__init__()
-        self.norm = norm
+        self.norm = norm if settings.norms else nn.Identity()
         self.projection = nn.Sequential(*settings.layers(width, embed_dim))
         self.pool = pool or Mean()
 

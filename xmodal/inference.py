@@ -29,9 +29,11 @@ class Inference:
     state: dict[str, Any]
     pixels: PixelSettings
     device: torch.device
+    beams: int
+    """Places of the search for captions; 1 is greedy."""
 
     @classmethod
-    def load(cls, directory: str | Path, device: str = "cpu") -> "Inference":
+    def load(cls, directory: str | Path, device: str = "cpu", beams: int = 1) -> "Inference":
         """Reads a checkpoint directory, verified. Raises checkpoint.Damaged, SettingsError."""
         folder = Path(directory)
         checkpoint.verify(folder, USED)
@@ -42,7 +44,7 @@ class Inference:
         checkpoint.load_weights(folder, network)
         network = network.to(device).eval().requires_grad_(False)
         pixels = parse(PixelSettings, recipe["data"].get("pixels", {}))
-        return cls(network, recipe, wordpiece, checkpoint.read_state(folder), pixels, torch.device(device))
+        return cls(network, recipe, wordpiece, checkpoint.read_state(folder), pixels, torch.device(device), beams)
 
     @property
     def captions_images(self) -> bool:
@@ -79,7 +81,7 @@ class Inference:
 
     @torch.no_grad()
     def captions(self, encoded: Tensor, batch: int = 64) -> list[str]:
-        """Greedy captions of what the image encoder takes: pixels, or cached features where it is frozen."""
+        """Captions of what the image encoder takes: pixels, or cached features where it is frozen."""
         length = self.network.settings.caption_length
-        parts = [self.network.generate(part.to(self.device), length) for part in encoded.split(batch)]
+        parts = [self.network.generate(part.to(self.device), length, self.beams) for part in encoded.split(batch)]
         return [text for part in parts for text in self.wordpiece.decode(part.cpu())]

@@ -237,9 +237,9 @@ class CrossModalModel(nn.Module):
         return encoder.features(ids.to(device), mask.to(device))
 
     @torch.no_grad()
-    def generate(self, x: Tensor, length: int) -> Tensor:
-        """(B, C) ids of greedy captions of at most `length` pieces. Raises KeyError where the model has no lm task."""
-        return self.tasks["lm"].generate(self.query.image(x), length)  # pyright: ignore[reportCallIssue]
+    def generate(self, x: Tensor, length: int, beams: int = 1) -> Tensor:
+        """(B, C) ids of captions of at most `length` pieces. Raises KeyError where the model has no lm task."""
+        return self.tasks["lm"].generate(self.query.image(x), length, beams)  # pyright: ignore[reportCallIssue]
 
     @torch.no_grad()
     def matching_scores(self, image: Tensor, text: Tensor, mask: Tensor) -> Tensor:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from xmodal.encoders import hub
-from xmodal.encoders.hugging_face import HuggingFaceVision, VisionBackbone, image_size
-from xmodal.encoders.hugging_face_text import HubTokenizer
+from xmodal.encoders.hugging_face import HuggingFaceVision
+from xmodal.encoders.tokenizing import HubTokenizer
 from xmodal.encoders.towers import Frozen
+from xmodal.encoders.vision_backbone import VisionBackbone
 from xmodal.settings import Settings, SettingsError
 
 
@@ -33,11 +34,10 @@ class HuggingFaceTeacher(Settings):
     def load(self) -> "HubTeacher":
         """Raises SettingsError where the model cannot be had or has no common space of images and texts."""
         vision = HuggingFaceVision(kind="hugging_face", path=self.path)
-        model = hub.load_whole(vision.source)
+        model, _ = hub.load_weights(vision.source)
         if not hasattr(model, "get_image_features") or not hasattr(model, "get_text_features"):
             raise SettingsError(f"teacher.path: {self.path!r} is no CLIP-like model")
-        size = image_size(hub.part_config(vision.whole_config(), "vision"))
-        enter = VisionBackbone(nn.Identity(), size, *vision.mean_and_deviation(), nn.Identity())
+        enter = VisionBackbone(nn.Identity(), vision.image_size()[0], *vision.mean_and_deviation(), vision.pool)
         return HubTeacher(model, enter, HubTokenizer(vision.source, self.length))
 
 

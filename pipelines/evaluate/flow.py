@@ -37,6 +37,7 @@ def evaluate(
     report: Path,
     as_json: bool,
     ensemble: str | None = None,
+    beams: int = 1,
 ) -> str:
     """Measures, writes the report, logs both to the run's MLflow record; returns the table (or JSON) to print.
 
@@ -45,7 +46,7 @@ def evaluate(
     Damaged.
     """
     store = root_store(root)
-    subject, recipe = examined(store, checkpoint, overrides)
+    subject, recipe = examined(store, checkpoint, overrides, beams)
     partner = examined(store, ensemble, ())[0] if ensemble else None
     content = report_content(subject, recipe, partner)
     report.parent.mkdir(parents=True, exist_ok=True)
@@ -57,10 +58,10 @@ def evaluate(
     return _table(figures, content, published.table(SPLIT, recipe.evaluation, figures), report)
 
 
-def examined(store: Store, checkpoint: str, overrides: tuple[str, ...]) -> tuple[Subject, Recipe]:
+def examined(store: Store, checkpoint: str, overrides: tuple[str, ...], beams: int = 1) -> tuple[Subject, Recipe]:
     """A checkpoint on the test split of its dataset version, and its recipe."""
     with opened(store, checkpoint) as directory:
-        model = Inference.load(directory)
+        model = Inference.load(directory, beams=beams)
         load_momentum(directory, model.network)
     recipe = load(Recipe, overrides, below=model.recipe)
     dataset = Dataset.open(store, model.state["dataset"], model.state["dataset_version"])

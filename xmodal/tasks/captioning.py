@@ -78,9 +78,9 @@ class Captioning(nn.Module):
         return global_mean(torch.as_tensor(rows), counted.flatten())
 
     @torch.no_grad()
-    def generate(self, image_tokens: Tensor, length: int) -> Tensor:
-        """(B, R, W) -> (B, C) ids of greedy captions of at most `length` pieces."""
-        return self.decoder.generate(image_tokens, length)
+    def generate(self, image_tokens: Tensor, length: int, beams: int = 1) -> Tensor:
+        """(B, R, W) -> (B, C) ids of captions of at most `length` pieces, the best of a search with `beams` places."""
+        return self.decoder.generate(image_tokens, length, beams)
 
 
 Losses = Callable[[Tensor], Tensor]
