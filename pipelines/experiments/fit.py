@@ -7,7 +7,7 @@ import torch
 from pipelines.dataset import Dataset
 from pipelines.recipe import Recipe
 from pipelines.train.lanes import ReadLane, batches
-from pipelines.train.loop import check_finite, learning_rate, parameter_groups
+from pipelines.train.loop import check_finite, learning_rate, parameter_groups, rate_factors
 from pipelines.train.plan import TrainingPlan, build_model
 from xmodal.batch import Batch
 from xmodal.model import CrossModalModel
@@ -19,12 +19,13 @@ def fit(recipe: Recipe, dataset: Dataset, device: str, seen: Callable[[int], Non
     torch.manual_seed(recipe.train.seed)
     model = build_model(recipe, dataset).to(device)
     plan.initialise(model)
-    groups = parameter_groups(model, settings.weight_decay)
+    groups, factors = parameter_groups(model, settings), rate_factors(settings)
     optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas)
     model.train()
     for batch in _batches(plan):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(settings, batch.step * recipe.train.global_batch, plan.total_samples)
+        rate = learning_rate(settings, batch.step * recipe.train.global_batch, plan.total_samples)
+        for group, factor in zip(optimizer.param_groups, factors, strict=True):
+            group["lr"] = rate * factor
         losses = model(batch.to(device))
         check_finite({name: loss.item() for name, loss in losses.items()}, batch.step)
         total = torch.stack([model.weights[name] * loss for name, loss in losses.items()]).sum()
