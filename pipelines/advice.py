@@ -18,6 +18,8 @@ ARRIVES = 5.0
 """Least (1 - m) * steps of a run."""
 OLDEST = 0.7
 """Staleness beyond that of every published setting (LAVIS, COCO retrieval: 0.68)."""
+WINDOWS = 4
+"""Windows of a refresh that a queue should at least be long (docs/shortcut.md)."""
 CROWDED = 1.0
 """False negatives a query, from which `fn_policy: none` is warned of."""
 
@@ -34,7 +36,7 @@ def simpson(species: Iterable[str | None], power: float = 1.0) -> float:
 def told(recipe: Recipe, steps: int | None = None, rows: int | None = None, share: float | None = None) -> list[str]:
     """Notes, then warnings. `steps` of the run, `rows` of its training split and `share` (see `simpson`) are known once
     there is a dataset."""
-    parts = [_queue(recipe), _run(recipe, steps), _size(recipe, rows), _negatives(recipe, share)]
+    parts = [_queue(recipe), _refresh(recipe), _run(recipe, steps), _size(recipe, rows), _negatives(recipe, share)]
     notes = [note for note, _ in parts if note]
     return [*notes, *(f"WARNING: {warning}" for _, warning in parts if warning)]
 
@@ -53,6 +55,16 @@ def _queue(recipe: Recipe) -> Told:
     return note, (
         f"model.queue.size {model.queue.size} with model.momentum.coefficient {model.momentum.coefficient}: the oldest "
         f"keys are {old:.0%} out of date; a smaller queue or a larger coefficient keeps them fresher"
+    )
+
+
+def _refresh(recipe: Recipe) -> Told:
+    refresh, age = recipe.model.queue.refresh, recipe.model.queue.size / recipe.train.global_batch
+    if refresh is None or refresh.every <= max(1.0, age / WINDOWS):
+        return "", ""
+    return "", (
+        f"model.queue.refresh.every {refresh.every}: keys are at most {age:.0f} steps old, and rows of the "
+        f"current window are not refreshed; take at most {max(1, int(age / WINDOWS))}"
     )
 
 

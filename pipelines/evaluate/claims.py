@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pipelines.evaluate.species import Named, named
-from pipelines.evaluate.stored import Stored, stored
+from pipelines.evaluate.stored import queue_figures
 from pipelines.evaluate.subject import Subject
 from pipelines.gallery import Split, embed
 from pipelines.report.content import FigureGroup
@@ -21,7 +21,7 @@ from xmodal.metrics import space, structure, tables
 from xmodal.metrics.classification import hits
 from xmodal.metrics.figure import Figure, figure
 from xmodal.metrics.intervals import jackknife_interval, mean, mean_interval
-from xmodal.metrics.versions import chance_jaccard, drift, neighbour_jaccard, probe_auc, version_leak
+from xmodal.metrics.versions import probe_auc
 
 TRAIN_ROWS = 2000
 """Training images, at most, that neighbours and linear probe learn from."""
@@ -77,52 +77,7 @@ def claims(subject: Subject) -> FigureGroup:
 
 def stored_keys(asked: Asked) -> Answer:
     """C1: do encoder fluctuations show in what the queue holds? C2 compares these rows of two runs."""
-    network = asked.subject.model.network
-    if network.queue.size == 0:
-        return "the run stored no keys (model.queue.size 0)"
-    rows, steps = network.queue.ordered()
-    if len(steps) == 0 or steps.min() == steps.max():
-        return "the checkpoint's queue is empty, or all of one step"
-    found, every = stored(asked.subject), len(steps)
-    again = f"of {len(found.steps)} images, encoded now as training saw them"
-    probe = "0.5 = a linear probe cannot tell newer keys from older ones"
-    leaks = {
-        "leak_image": ("stored image keys tell their version (AUC)", version_leak(rows.image, steps), every, probe),
-        "leak_text": ("stored text keys tell their version (AUC)", version_leak(rows.text, steps), every, probe),
-        "leak_control": ("the same images encoded now (AUC)", version_leak(found.now, found.steps), len(found.steps),
-                         f"control; {again}"),
-    }  # fmt: skip
-    return [
-        *(figure(f"{asked.prefix}/c1_{key}", value, 0.5, None, n, "", note, f"C1: {label}")
-          for key, (label, value, n, note) in leaks.items() if np.isfinite(value)),
-        *_moved(asked, found, again),
-        _staleness(asked),
-    ]  # fmt: skip
-
-
-def _moved(asked: Asked, found: Stored, again: str) -> list[Figure]:
-    """How far stored keys are from what the key encoder makes of their images now."""
-    if len(found.steps) < 3:
-        return []
-    groups, n = found.steps.tolist(), len(found.steps)
-    moved, shared = drift(found.keys, found.now), neighbour_jaccard(found.keys, found.now)
-    told = (
-        ("drift", "drift of stored keys, 1 - cos", moved, None),
-        ("jaccard", "10 nearest neighbours shared with the keys encoded now", shared, chance_jaccard(n)),
-    )
-    return [
-        figure(f"{asked.prefix}/c1_{key}", mean(values), chance, mean_interval(values, groups), n, "",
-               f"{again}; steps resampled", f"C1: {label}")
-        for key, label, values, chance in told
-    ]  # fmt: skip
-
-
-def _staleness(asked: Asked) -> Figure:
-    network, step = asked.subject.model.network, int(asked.subject.model.state["step"])
-    age = network.queue.age(step)
-    value, note = 1 - network.settings.momentum.at(step) ** age, f"0 none, 1 all; the oldest key is {age} steps old"
-    return figure(f"{asked.prefix}/c1_staleness", value, None, None, len(network.queue), "", note,
-                  "C1: staleness of the oldest key")  # fmt: skip
+    return queue_figures(asked.subject, f"{asked.prefix}/c1")
 
 
 def residual_attention(asked: Asked) -> Answer:

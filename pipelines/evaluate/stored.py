@@ -6,6 +6,7 @@ version, random changes of its images included: what differs from a stored key i
 
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
@@ -16,10 +17,23 @@ from pipelines.train.lanes import ReadLane
 from pipelines.train.order import WorkItem
 from pipelines.train.plan import TrainingPlan
 from xmodal.batch import Batch
+from xmodal.metrics.figure import Figure, figure
+from xmodal.metrics.intervals import mean, mean_interval
+from xmodal.metrics.versions import (
+    age_slope,
+    chance_cka,
+    chance_jaccard,
+    drift,
+    linear_cka,
+    neighbour_jaccard,
+    version_leak,
+)
 from xmodal.settings import parse
 
 NEWEST = 1024
 """Stored keys that are encoded again, at most, and whole steps of them."""
+SLOPE_IMAGES, SLOPE_KEYS = 256, 8192
+"""About how many test images and stored keys have their similarities set against age."""
 
 
 @dataclass(frozen=True)
@@ -70,3 +84,72 @@ def _batch(plan: TrainingPlan, reader: ReadLane, step: int) -> Batch:
 def _image_keys(subject: Subject, batch: Batch) -> Tensor:
     towers = subject.model.network.key.encoder
     return towers.image_vectors(towers.image(batch.image.to(subject.model.device))).cpu()
+
+
+def queue_figures(subject: Subject, prefix: str) -> list[Figure] | str:
+    """Leak, drift, neighbours, CKA, age and staleness of stored keys, or why there are none."""
+    network = subject.model.network
+    if network.queue.size == 0:
+        return "the run stored no keys (model.queue.size 0)"
+    rows, steps = network.queue.ordered()
+    if len(steps) == 0 or steps.min() == steps.max():
+        return "the checkpoint's queue is empty, or all of one step"
+    found, every = stored(subject), len(steps)
+    again = f"of {len(found.steps)} images, encoded now as training saw them"
+    probe = "0.5 = a linear probe cannot tell newer keys from older ones"
+    leaks = {
+        "leak_image": ("stored image keys tell their version (AUC)", version_leak(rows.image, steps), every, probe),
+        "leak_text": ("stored text keys tell their version (AUC)", version_leak(rows.text, steps), every, probe),
+        "leak_control": ("the same images encoded now (AUC)", version_leak(found.now, found.steps), len(found.steps),
+                         f"control; {again}"),
+    }  # fmt: skip
+    told = [
+        figure(f"{prefix}_{key}", value, 0.5, None, n, "", note, f"C1: {label}")
+        for key, (label, value, n, note) in leaks.items()
+        if np.isfinite(value)
+    ]
+    return [
+        *told,
+        *_moved(prefix, found, again),
+        _slope(subject, prefix, rows.text, steps),
+        _staleness(subject, prefix),
+    ]
+
+
+def _slope(subject: Subject, prefix: str, texts: Tensor, steps: Tensor) -> Figure:
+    """Whether a text is nearer because it was stored later: of test images, to which no stored text belongs."""
+    images = subject.gallery.images[:: max(1, len(subject.gallery.images) // SLOPE_IMAGES)]
+    every = max(1, len(texts) // SLOPE_KEYS)
+    keys, ages = texts[::every].cpu(), (steps.max() - steps)[::every].cpu()
+    beta = age_slope(images, keys, ages, torch.ones(len(images), len(keys), dtype=torch.bool))
+    note = f"cos a step of age; {len(images)} test images and {len(keys)} stored texts; 0 = age does not matter"
+    label = "C1: slope of similarity over the age of a stored text"
+    return figure(f"{prefix}_age_slope", beta, 0.0, None, len(images) * len(keys), "", note, label)
+
+
+def _moved(prefix: str, found: Stored, again: str) -> list[Figure]:
+    """How far stored keys are from what the key encoder makes of their images now."""
+    if len(found.steps) < 3:
+        return []
+    groups, n = found.steps.tolist(), len(found.steps)
+    moved, shared = drift(found.keys, found.now), neighbour_jaccard(found.keys, found.now)
+    told = (
+        ("drift", "drift of stored keys, 1 - cos", moved, None),
+        ("jaccard", "10 nearest neighbours shared with the keys encoded now", shared, chance_jaccard(n)),
+    )
+    rows = [
+        figure(f"{prefix}_{key}", mean(values), chance, mean_interval(values, groups), n, "",
+               f"{again}; steps resampled", f"C1: {label}")
+        for key, label, values, chance in told
+    ]  # fmt: skip
+    cka, dealt = linear_cka(found.keys, found.now), chance_cka(found.keys, found.now)
+    label, note = "C1: stored keys and keys encoded now (linear CKA)", f"1 = alike up to rotation; {again}"
+    return [*rows, figure(f"{prefix}_cka", cka, dealt, None, n, "", note, label)]
+
+
+def _staleness(subject: Subject, prefix: str) -> Figure:
+    network, step = subject.model.network, int(subject.model.state["step"])
+    age = network.queue.age(step)
+    value, note = 1 - network.settings.momentum.at(step) ** age, f"0 none, 1 all; the oldest key is {age} steps old"
+    return figure(f"{prefix}_staleness", value, None, None, len(network.queue), "", note,
+                  "C1: staleness of the oldest key")  # fmt: skip

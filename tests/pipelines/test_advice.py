@@ -39,6 +39,11 @@ def test_a_run_that_is_long_enough_is_told_and_not_warned_of() -> None:
         (["model.momentum.coefficient=0.999"], {"steps": 900}, "(1 - m) * steps = 0.9, below 5 the key encoder never"),
         (["model.momentum.coefficient=1"], {"steps": 900}, "take at most 0.9944"),
         (["model.momentum.coefficient=0.9"], {}, "the oldest keys are 97% out of date"),
+        (
+            ["model.queue.refresh={every: 9}"],
+            {},
+            "every 9: keys are at most 32 steps old, and rows of the current window",
+        ),
         ([], {"rows": 800}, "model.queue.size 1024: the train split has 800 images"),
         (["model.tasks.itc.fn_policy=none"], {"share": 0.04}, "42.2 related candidates a query count as negatives"),
     ],

@@ -80,8 +80,13 @@ def test_stored_keys_beside_the_same_images_now(asked: tuple[Subject, Recipe]) -
     rows = {row.name.rpartition("/")[2]: row for row in answered(subject, "C1")}
     assert rows["c1_drift"].value < 1e-9 and rows["c1_jaccard"].value == 1 > rows["c1_jaccard"].chance
     assert rows["c1_leak_image"].value == pytest.approx(rows["c1_leak_control"].value, abs=1e-6)
+    assert rows["c1_cka"].value == pytest.approx(1, abs=1e-6) and 0 < rows["c1_cka"].chance < 1
+    stepwise = network.queue.step_written[network.queue.valid] > 0
+    near, far = (subject.gallery.images.double() @ network.queue.ordered()[0].text[one].double().T
+                 for one in (stepwise, ~stepwise))  # fmt: skip
+    assert rows["c1_age_slope"].value == pytest.approx(float(far.mean() - near.mean()) / plan.order.batches, abs=1e-9)
     network.queue.keys.image.neg_()
-    assert answered(subject, "C1")[3].value == pytest.approx(2, abs=1e-5)
+    assert {row.name[-8:]: row.value for row in answered(subject, "C1")}["c1_drift"] == pytest.approx(2, abs=1e-5)
     network.queue.clear()
 
 

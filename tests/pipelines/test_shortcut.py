@@ -8,7 +8,7 @@ import torch
 
 from pipelines.shortcut import page
 from pipelines.shortcut.toy import Toy, shares, simpson
-from pipelines.shortcut.variants import STEPS, VARIANTS, Point, run
+from pipelines.shortcut.variants import VARIANTS, Point, late, run
 
 LEAKS, TIGHT = 0.7, 0.6
 """Bounds of the specification: AUC above the first is a leak, below the second is none."""
@@ -26,9 +26,9 @@ def test_the_toy_is_a_function_of_its_seed() -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_only_the_single_positive_leaks(variant: str) -> None:
-    end = run(variant, every=STEPS)[-1]
-    assert end.leak > LEAKS if variant == "single positive" else end.leak < TIGHT
-    assert abs(end.control - 0.5) < 0.1  # the images themselves do not tell
+    points = run(variant)
+    assert late(points) > LEAKS if variant == "single positive" else late(points) < TIGHT
+    assert abs(points[-1].control - 0.5) < 0.1  # the images themselves do not tell
 
 
 def test_a_short_run_has_all_its_points() -> None:
@@ -38,10 +38,11 @@ def test_a_short_run_has_all_its_points() -> None:
 
 
 def test_the_page_holds_every_variant(tmp_path: Path) -> None:
-    runs = {name: [[Point(n, 0.5 + 0.1 * n, 0.5, 10.0**-n, -2.0, 0.25) for n in (1, 2)]] * 2 for name in VARIANTS}
+    ends = [Point(n, 0.4 + 0.1 * n, 0.5, 10.0 ** -min(n, 2), -2.0, 0.25) for n in (5, 1, 2, 3, 4)]
+    runs = {name: [ends] * 2 for name in VARIANTS}
     files = page.write(tmp_path, runs, (0, 1))
     text = (tmp_path / "shortcut.md").read_text()
     for name in VARIANTS:
-        assert f"| {name} | 0.70 / 0.70 | 0.50 / 0.50 | 0.01000 / 0.01000 | -2.00 / -2.00 | 25.0% / 25.0% |" in text
+        assert f"| {name} | 0.65 / 0.65 | 0.50 / 0.50 | 0.01000 / 0.01000 | -2.00 / -2.00 | 25.0% / 25.0% |" in text
     for file in files[1:]:
         assert ElementTree.parse(file).getroot().tag.endswith("svg") and f"({file.name})" in text
