@@ -73,7 +73,11 @@ class Head(nn.Module):
         self.pool = pool or Mean()
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        return normalize(self.projection(self.norm(self.pool(tokens, mask))).float(), dim=-1)
+        return self.of_vectors(self.pool(tokens, mask))
+
+    def of_vectors(self, vectors: Tensor) -> Tensor:
+        """(..., W) pooled vectors, or single tokens, into the shared space: (..., D) unit vectors."""
+        return normalize(self.projection(self.norm(vectors)).float(), dim=-1)
 
 
 class TokenwiseHead(nn.Module):
@@ -88,8 +92,14 @@ class TokenwiseHead(nn.Module):
         self.pool = pool
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        projected = self.direct(tokens) + self.added(tokens)
-        return normalize(self.pool(projected, mask).float(), dim=-1)
+        return normalize(self.pool(self._projected(tokens), mask).float(), dim=-1)
+
+    def of_vectors(self, vectors: Tensor) -> Tensor:
+        """(B, T, W) single tokens into the shared space: (B, T, D) unit vectors."""
+        return normalize(self._projected(vectors).float(), dim=-1)
+
+    def _projected(self, tokens: Tensor) -> Tensor:
+        return self.direct(tokens) + self.added(tokens)
 
 
 def perceptron(settings: Tokenwise, width: int, embed_dim: int) -> nn.Sequential:

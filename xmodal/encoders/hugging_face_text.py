@@ -8,7 +8,6 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from xmodal.corruption import Pieces
 from xmodal.encoders import hub
 from xmodal.encoders.hugging_face import HuggingFace
 from xmodal.encoders.towers import FrozenText, TrainedText, train_only_what_is_used
@@ -46,9 +45,9 @@ class HuggingFaceText(HuggingFace):
         """Texts to ids and mask without building the encoder."""
         return HubTokenizer(self.source, self.length) if self.path else OwnTokenizer(wordpiece, self.length)
 
-    def pieces(self, wordpiece: WordPiece) -> Pieces:
-        """What word corruption has to know of the vocabulary. Raises SettingsError where that is no WordPiece one."""
-        return self.build_tokenizer(wordpiece).pieces()
+    def pieces(self, wordpiece: WordPiece) -> tuple[str, ...]:
+        """The vocabulary of `build_tokenizer`, by id."""
+        return self.build_tokenizer(wordpiece).pieces
 
     def backbone(self, vocabulary: int) -> "TextBackbone":
         """The model with the weights that the settings name; without weights, with `vocabulary` embeddings."""
@@ -99,13 +98,10 @@ class HubTokenizer:
         )
         return tokens["input_ids"], tokens["attention_mask"].bool()
 
-    def pieces(self) -> Pieces:
-        """Raises SettingsError where words cannot be told from the pieces' names, or none hides another."""
-        names, mask = sorted(self.tokenizer.get_vocab().items(), key=lambda one: one[1]), self.tokenizer.mask_token_id
-        tokens = [token for token, _ in names]
-        if mask is None or not any(token.startswith("##") for token in tokens):
-            raise SettingsError(f"train.words: the tokeniser of {self.source} is no WordPiece with a mask; take null")
-        return Pieces.named(tokens, self.tokenizer.all_special_ids, mask)
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        """Its vocabulary, by id."""
+        return tuple(self.tokenizer.convert_ids_to_tokens(range(len(self.tokenizer))))
 
     def identity(self) -> str:
         """A digest of the vocabulary."""
@@ -123,8 +119,10 @@ class OwnTokenizer:
         """(N, L) int64 ids and (N, L) bool mask."""
         return self.wordpiece.encode(texts, self.length)
 
-    def pieces(self) -> Pieces:
-        return Pieces.of(self.wordpiece)
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        """Its vocabulary, by id."""
+        return self.wordpiece.tokens
 
     def identity(self) -> str:
         """A digest of the vocabulary."""
