@@ -5,14 +5,15 @@ random pieces, one for each of theirs, and the other 40 % are deleted (zhangy082
 comment there says that they are kept, its code removes them). [CLS] and [SEP] stay, so a text may become [CLS] [SEP].
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from xmodal.settings import Settings
+from xmodal.settings import Settings, SettingsError
 from xmodal.transforms import draw
-from xmodal.wordpiece import MASK, SPECIAL, WordPiece
+from xmodal.wordpiece import MASK, SPECIAL
 
 
 class WordCorruption(Settings):
@@ -44,17 +45,17 @@ class Pieces:
     """Id of the piece that hides another."""
 
     @classmethod
-    def of(cls, wordpiece: WordPiece) -> "Pieces":
-        """Those of a dataset's own vocabulary."""
-        return cls.named(wordpiece.tokens, range(len(SPECIAL)), MASK)
-
-    @classmethod
-    def named(cls, tokens: tuple[str, ...] | list[str], special: range | list[int], mask: int) -> "Pieces":
-        """Those of WordPiece tokens, of which ## marks the continuing ones."""
-        names = np.array([token.startswith("##") for token in tokens])
-        kept = np.zeros(len(tokens), bool)
-        kept[list(special)] = True
-        return cls(names, kept, mask)
+    def of(cls, tokens: Sequence[str]) -> "Pieces":
+        """Those of a WordPiece vocabulary, by id: ## marks a continuing piece, SPECIAL stand for no text. Raises
+        SettingsError where the names are not so."""
+        continues = np.array([token.startswith("##") for token in tokens])
+        if SPECIAL[MASK] not in tokens or not continues.any():
+            raise SettingsError(
+                "train.words: words of the text encoder's vocabulary cannot be told (no WordPiece with ## and [MASK]); "
+                "take null"
+            )
+        special = np.array([token in SPECIAL for token in tokens])
+        return cls(continues, special, list(tokens).index(SPECIAL[MASK]))
 
 
 class AsWritten:

@@ -117,14 +117,13 @@ class TokenwiseHead(nn.Module):
         self.pool = pool
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        return normalize(self.pool(self.projected(tokens), mask).float(), dim=-1)
+        return normalize(self.pool(self._projected(tokens), mask).float(), dim=-1)
 
     def of_vectors(self, vectors: Tensor) -> Tensor:
         """(B, T, W) single tokens into the shared space: (B, T, D) unit vectors."""
-        return normalize(self.projected(vectors).float(), dim=-1)
+        return normalize(self._projected(vectors).float(), dim=-1)
 
-    def projected(self, tokens: Tensor) -> Tensor:
-        """(B, T, W) -> (B, T, D)."""
+    def _projected(self, tokens: Tensor) -> Tensor:
         return self.direct(tokens) + self.added(tokens)
 
 

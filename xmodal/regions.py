@@ -30,11 +30,12 @@ def read_regions(data: bytes) -> np.ndarray:
 
 
 def picture(data: bytes) -> Decoded:
-    """The stand-in of an `.npy` file of regions: grey levels from its smallest to its largest number."""
+    """The stand-in of an `.npy` file of regions: false colour, blue at its smallest number, red at its largest, so that
+    it is no infrared frame either."""
     regions = read_regions(data)
     grey = scaled_grey(regions.astype(np.float64))
     for axis, length in enumerate(regions.shape):
         grey = np.repeat(grey, -(-SIDE // length), axis)
     height, width = grey.shape
-    pixels = torch.from_numpy(grey).expand(3, -1, -1)
+    pixels = torch.from_numpy(np.stack([grey, np.zeros_like(grey), 255 - grey]))
     return Decoded(pixels, (float(width), float(height)), width, height, 1, 1, "NPY")

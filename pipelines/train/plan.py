@@ -15,7 +15,7 @@ from pipelines.taxa import species_facts
 from pipelines.train.lanes import LaneSource, training_rows
 from pipelines.train.order import LaneOrder
 from pipelines.train.samples import FeatureImages, FeatureTexts, PixelImages, SampleReader, TokenTexts
-from xmodal.corruption import AsWritten, Corruption
+from xmodal.corruption import AsWritten, Corruption, Pieces
 from xmodal.model import CrossModalModel
 from xmodal.settings import SettingsError
 from xmodal.wordpiece import WordPiece
@@ -109,7 +109,7 @@ def text_changes(recipe: Recipe, wordpiece: WordPiece) -> AsWritten | Corruption
     words = recipe.train.words
     if words is None:
         return AsWritten()
-    return Corruption(words, recipe.model.text.pieces(wordpiece), recipe.train.seed)
+    return Corruption(words, Pieces.of(recipe.model.text.pieces(wordpiece)), recipe.train.seed)
 
 
 def build_model(recipe: Recipe, dataset: Dataset) -> CrossModalModel:

@@ -58,7 +58,7 @@ def test_a_member_is_its_row_as_a_file_and_a_picture_stands_in_for_it(folder: Pa
     path.write_bytes(data)
     assert (np.load(path) == np.load(folder / "test_ims.npy")[2]).all()
     stand_in = prepare_image(data, PixelSettings(size=32))
-    assert stand_in.format == "NPY" and decode_pixels(stand_in.jpeg).shape == (3, 32, 32)
+    assert stand_in.format == "NPY" and not stand_in.infrared and decode_pixels(stand_in.jpeg).shape == (3, 32, 32)
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (6, 5, 24), (6, 6, 23)])

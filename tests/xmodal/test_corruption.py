@@ -11,7 +11,7 @@ from xmodal.settings import SettingsError, parse
 from xmodal.wordpiece import CLS, MASK, SEP, SPECIAL, WordPiece
 
 WORDS = WordPiece([*SPECIAL, *(f"w{n}" for n in range(20)), *(f"##p{n}" for n in range(10))])
-PIECES = Pieces.of(WORDS)
+PIECES = Pieces.of(WORDS.tokens)
 FIRST_PART = 25
 
 
@@ -93,6 +93,12 @@ def test_seed_sample_and_epoch_each_change_the_draw() -> None:
     }  # fmt: skip
     assert len(set(drawn.values())) == 8
     assert AsWritten()(ids, "a", 0) is ids
+
+
+@pytest.mark.parametrize("tokens", [["[MASK]", "a", "b"], ["a", "##b"], ["<mask>", "Ġa", "b"]])
+def test_a_vocabulary_that_does_not_show_words_is_refused(tokens: list[str]) -> None:
+    with pytest.raises(SettingsError, match=r"train\.words: words .* cannot be told"):
+        Pieces.of(tokens)
 
 
 def test_shares_beyond_one_are_refused() -> None:

@@ -113,6 +113,18 @@ def test_a_guided_encoder_gives_its_guide_as_the_last_token_and_a_model_uses_it(
     assert not any("backbone" in name for name in built.state_dict())
 
 
+def test_batch_norms_as_released_train_and_the_key_encoder_gets_their_statistics() -> None:
+    enhance = [{"kind": "self_guided", "norm": "batch", "regions": 5, "dropout": 0.4}]
+    head = {"kind": "tokenwise", "hidden": 4, "norm": "batch"}
+    built = tiny.model(image=TOKENS, image_enhance=enhance, head=head, text_head={"kind": "linear"})
+    optimizer = torch.optim.SGD(built.parameters(), 0.1)
+    for step in range(2):
+        tiny.step(built, optimizer, tiny.batch(4, step=step, image=torch.randn(4, 5, 8)))
+    sides = zip(built.query.named_buffers(), built.key.encoder.named_buffers(), strict=True)
+    assert all(torch.equal(one, other) for (_, one), (_, other) in sides)
+    assert any(name.endswith("num_batches_tracked") and one == 2 for name, one in built.query.named_buffers())
+
+
 def test_the_identity_of_a_guided_encoder_is_that_of_both() -> None:
     one = tiny.settings(image=GUIDED, image_enhance=[CGE]).image
     other = tiny.settings(image=GUIDED | {"guide": TOKENS | {"pool": "mean"}}, image_enhance=[CGE]).image

@@ -198,7 +198,7 @@ def test_unicon_takes_positives_from_the_relations_and_no_distillation() -> None
     for direction in (seen.i2t, seen.t2i):
         allowed, targets = POLICIES["soft"](direction.relations, seen.candidates.valid)
         for i in range(5):
-            row = direction.logits[i].double()
+            row = direction.logits[i].tolist()
             away = sum(math.exp(s) for s, ok, y in zip(row, allowed[i], targets[i], strict=True) if ok and not y)
             total += math.log(1 + away * sum(math.exp(-s) for s, y in zip(row, targets[i], strict=True) if y)) / 10
     assert built(given)["itc"].item() == pytest.approx(total, rel=1e-5)

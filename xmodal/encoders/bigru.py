@@ -12,7 +12,6 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from xmodal.corruption import Pieces
 from xmodal.encoders.identity import settings_identity
 from xmodal.encoders.transformer import Tokenizer
 from xmodal.settings import Settings
@@ -39,9 +38,9 @@ class BiGRU(Settings):
         """Texts to ids and mask without building the encoder."""
         return lambda texts: wordpiece.encode(texts, self.length)
 
-    def pieces(self, wordpiece: WordPiece) -> Pieces:
-        """What word corruption has to know of the vocabulary."""
-        return Pieces.of(wordpiece)
+    def pieces(self, wordpiece: WordPiece) -> tuple[str, ...]:
+        """The vocabulary of `build_tokenizer`, by id."""
+        return wordpiece.tokens
 
     def build(self, wordpiece: WordPiece) -> "BiGRUEncoder":
         return BiGRUEncoder(self, wordpiece)

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, model_validator
 
-from xmodal.corruption import Pieces
 from xmodal.encoders import hub
 from xmodal.encoders.hugging_face import HuggingFace
 from xmodal.encoders.text_backbone import Masked, Padded, TextBackbone, text_encoder
@@ -46,9 +45,9 @@ class HuggingFaceText(HuggingFace):
         """Texts to ids and mask without building the encoder."""
         return HubTokenizer(self.source, self.length) if self.path else OwnTokenizer(wordpiece, self.length)
 
-    def pieces(self, wordpiece: WordPiece) -> Pieces:
-        """What word corruption has to know of the vocabulary. Raises SettingsError where that is no WordPiece one."""
-        return self.build_tokenizer(wordpiece).pieces()
+    def pieces(self, wordpiece: WordPiece) -> tuple[str, ...]:
+        """The vocabulary of `build_tokenizer`, by id."""
+        return self.build_tokenizer(wordpiece).pieces
 
     def backbone(self, vocabulary: int) -> TextBackbone:
         """The model with the weights that the settings name; without weights, with `vocabulary` embeddings."""

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xmodal.corruption import Pieces
 from xmodal.encoders import hub
 from xmodal.settings import SettingsError
 from xmodal.wordpiece import WordPiece
@@ -34,13 +33,10 @@ class HubTokenizer:
         ids = torch.tensor([[*row, *[self.pad] * (longest - len(row))] for row in rows], dtype=torch.int64)
         return ids, torch.arange(longest) < lengths[:, None]
 
-    def pieces(self) -> Pieces:
-        """Raises SettingsError where words cannot be told from the pieces' names, or none hides another."""
-        names, mask = sorted(self.tokenizer.get_vocab().items(), key=lambda one: one[1]), self.tokenizer.mask_token_id
-        tokens = [token for token, _ in names]
-        if mask is None or not any(token.startswith("##") for token in tokens):
-            raise SettingsError(f"train.words: the tokeniser of {self.source} is no WordPiece with a mask; take null")
-        return Pieces.named(tokens, self.tokenizer.all_special_ids, mask)
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        """Its vocabulary, by id."""
+        return tuple(self.tokenizer.convert_ids_to_tokens(range(len(self.tokenizer))))
 
     def identity(self) -> str:
         """A digest of the vocabulary."""
@@ -66,8 +62,10 @@ class OwnTokenizer:
         """(N, L) int64 ids and (N, L) bool mask."""
         return self.wordpiece.encode(texts, self.length)
 
-    def pieces(self) -> Pieces:
-        return Pieces.of(self.wordpiece)
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        """Its vocabulary, by id."""
+        return self.wordpiece.tokens
 
     def identity(self) -> str:
         """A digest of the vocabulary."""

@@ -7,7 +7,6 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from xmodal.corruption import Pieces
 from xmodal.encoders.blocks import Block, check_heads, initialise, key_bias
 from xmodal.encoders.identity import settings_identity
 from xmodal.settings import Settings
@@ -46,9 +45,9 @@ class Transformer(Settings):
         """Texts to ids and mask without building the encoder."""
         return lambda texts: wordpiece.encode(texts, self.length)
 
-    def pieces(self, wordpiece: WordPiece) -> Pieces:
-        """What word corruption has to know of the vocabulary."""
-        return Pieces.of(wordpiece)
+    def pieces(self, wordpiece: WordPiece) -> tuple[str, ...]:
+        """The vocabulary of `build_tokenizer`, by id."""
+        return wordpiece.tokens
 
     def build(self, wordpiece: WordPiece) -> "TransformerEncoder":
         return TransformerEncoder(self, wordpiece)
