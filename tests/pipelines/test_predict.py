@@ -1,4 +1,4 @@
-"""`xmodal predict caption` with beams, on a model that never trained: no cluster, no services."""
+"""`xmodal predict caption` and `evaluate` with beams, on a model that never trained: no cluster, no services."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from PIL import Image
 from tests.pipelines.road import prepared, untrained_run, xmodal
 
 
-def test_captions_are_searched_with_the_beams_asked_for(tmp_path: Path) -> None:
+def test_captions_of_files_and_of_a_report_are_searched_with_the_beams_asked_for(tmp_path: Path) -> None:
     recipe = prepared(str(tmp_path / "root"), tracking={"uri": ""})
     run = untrained_run(recipe)
     Image.effect_mandelbrot((64, 64), (-2, -1, 1, 1), 50).convert("RGB").save(tmp_path / "a.jpg")
@@ -19,3 +19,7 @@ def test_captions_are_searched_with_the_beams_asked_for(tmp_path: Path) -> None:
     refused = xmodal(*asked, "--beams", 0)
     assert refused.code == 2 and "--beams" in refused.err
     assert xmodal("predict", "embed", run.name, tmp_path / "a.jpg", "--beams", 3).code == 2
+    report = tmp_path / "report.html"
+    ended = xmodal("evaluate", run.name, "--root", tmp_path / "root", "--report", report, "--beams", 2)
+    assert ended.code == 0, ended.err
+    assert "Written by beam search with 2 beams." in report.read_text(encoding="utf-8")
