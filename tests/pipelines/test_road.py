@@ -96,8 +96,6 @@ def test_predict_answers_for_files_that_no_dataset_knows(road: Road, tmp_path: P
         answers[verb] = rows[0]
     assert sum(value**2 for value in answers["embed"]["embedding"]) == pytest.approx(1, abs=1e-5)
     assert len(answers["classify"]["species"]) > 1 and isinstance(answers["caption"]["caption"], str)
-    ended = xmodal("predict", "caption", road.run, files[0], "--beams", "3")
-    assert ended.code == 0 and isinstance(json.loads(ended.out)["caption"], str)
     ended = xmodal("predict", "embed", road.run, files[0], "--out", tmp_path / "rows.parquet")
     assert ended.code == 0 and not ended.out
     (row,) = pq.read_table(tmp_path / "rows.parquet").to_pylist()

@@ -1,9 +1,10 @@
 """A tiny byte-pair tokeniser of CLIP's kind, written as files that open_clip and Hugging Face repositories carry."""
 
 from pathlib import Path
+from typing import Any
 
 START, END = "<|startoftext|>", "<|endoftext|>"
-MERGES = [("f", "o"), ("fo", "x</w>"), ("r", "e"), ("re", "d</w>")]
+MERGES: list[Any] = [("f", "o"), ("fo", "x</w>"), ("r", "e"), ("re", "d</w>")]
 
 
 def save(folder: Path) -> int:

@@ -141,6 +141,14 @@ def test_what_is_missing_or_damaged_is_one_line(folder: Path, tmp_path_factory: 
     empty = tmp_path_factory.mktemp("empty")
     with pytest.raises(SettingsError, match=r"holds no open_clip_config\.json"):
         vision(empty)
+    for document, said in [
+        ("{}", "model_cfg is missing"),
+        ("{", "not valid JSON"),
+        ("[]", "model_cfg .* not supported"),
+    ]:
+        (empty / "open_clip_config.json").write_text(document)
+        with pytest.raises(SettingsError, match=said):
+            vision(empty)
     published.save(empty, published.config(), published.draw(published.config()))
     with pytest.raises(SettingsError, match=r"brings no tokeniser .* openai/clip-vit-large-patch14"):
         text(empty)

@@ -195,7 +195,9 @@ def tokens_of(encoder: Any, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("text", [None, "clip"])
 def test_a_model_trains_on_empty_and_one_word_captions(text: str | None, tmp_path: Path) -> None:
-    encoder = {} if text is None else {"text": {"kind": "hugging_face", "path": "", "pool": "own", "frozen": False}}
+    encoder: dict[str, Any] = (
+        {} if text is None else {"text": {"kind": "hugging_face", "path": "", "pool": "own", "frozen": False}}
+    )
     if text == "clip":
         clip(tmp_path)
         encoder["text"] |= {"path": str(tmp_path), "length": LIMIT}

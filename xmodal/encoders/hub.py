@@ -5,6 +5,7 @@ Code that a model repository brings is never run (`trust_remote_code` stays off)
 """
 
 import contextlib
+import functools
 import importlib.util
 import json
 from collections.abc import Iterator
@@ -115,6 +116,14 @@ def tower(model: nn.Module, part: Part) -> Any:
 
 def file(path: str, name: str) -> Path | None:
     """A file of a model folder or hub id; None where it has none or the hub cannot be asked."""
+    if Path(path).is_dir():
+        return found if (found := Path(path, name)).is_file() else None
+    return _of_the_hub(path, name)
+
+
+@functools.cache
+def _of_the_hub(path: str, name: str) -> Path | None:
+    """The hub is asked once: without network it answers after retries only."""
     from transformers.utils.hub import cached_file
 
     try:

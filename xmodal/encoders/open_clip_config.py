@@ -185,7 +185,7 @@ def read(file: Path) -> Document:
 
 def _refused(error: ValidationError) -> str:
     fault = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in fault["loc"] if part not in ("model_cfg",) and not _is_type(part))
+    where = ".".join(str(part) for part in fault["loc"] if part != "model_cfg" and not _is_type(part)) or "model_cfg"
     if fault["type"] == "missing":
         return f"{where} is missing"
     return (
