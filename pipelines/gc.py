@@ -13,7 +13,7 @@ not name.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -93,16 +93,21 @@ def look(store: Store, name: str, grace: timedelta) -> Found:
     kept = [document for document in documents if document["version"] not in retired]
     named = {entry["path"] for document in kept for entry in versions.entries(document)}
     now = home.now()
-    unnamed = [entry for entry in home.list() if OURS.fullmatch(entry.key) and entry.key not in named]
+    unnamed = _sorted(entry for entry in home.stream() if OURS.fullmatch(entry.key) and entry.key not in named)
     found = Found(
         kept=[document["version"] for document in kept],
         retired=retired,
-        receipts=[entry for entry in work.list() if entry.modified <= now - grace / 2],
+        receipts=_sorted(entry for entry in work.stream() if entry.modified <= now - grace / 2),
         parts=[entry for entry in unnamed if entry.modified <= now - grace],
         young=[entry for entry in unnamed if entry.modified > now - grace],
     )
     _add_leftovers(found, (home, work), now - grace)
     return found
+
+
+def _sorted(entries: Iterable[Entry]) -> list[Entry]:
+    """By key, but for those that cannot be read."""
+    return sorted((entry for entry in entries if entry.fault is None), key=lambda entry: entry.key)
 
 
 def outlived(home: Store, documents: list[versions.Document]) -> dict[int, int]:
@@ -113,9 +118,7 @@ def outlived(home: Store, documents: list[versions.Document]) -> dict[int, int]:
     if not documents:
         return {}
     *older, newest = documents
-    unwanted = [row for row in _rows(home, newest["ledger"]) if ledger.must_leave(row)]
-    names = {(row["survey"], row["key"]) for row in unwanted}
-    hashes = {row["sha256"] for row in unwanted} - {None}
+    names, hashes = _unwanted(home, newest["ledger"])
     items = {(entry["survey"], item) for entry in newest["withdrawn"] for item in entry["items"]}
     same = {part["path"] for part in newest["ledger"]}
     held = {}
@@ -130,6 +133,15 @@ def outlived(home: Store, documents: list[versions.Document]) -> dict[int, int]:
         named = {(part["survey"], part["item"]) for part in document["pixels"]}
         held[document["version"]] = len(found | (named & items))
     return {version: parts for version, parts in held.items() if parts}
+
+
+def _unwanted(home: Store, parts: list[ledger.Row]) -> tuple[set[tuple[str, str]], set[bytes]]:
+    """Survey and key of the files that must leave, and the hashes of those that were read."""
+    names, hashes = set(), set()
+    for row in filter(ledger.must_leave, _rows(home, parts)):
+        names.add((row["survey"], row["key"]))
+        hashes.add(row["sha256"])
+    return names, hashes - {None}
 
 
 def _rows(home: Store, parts: list[ledger.Row]) -> Iterator[ledger.Row]:

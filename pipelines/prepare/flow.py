@@ -191,7 +191,7 @@ def write_records(
 ) -> list[dict[str, Any]]:
     """Entries of the record parts, in the order of `items`; those the parent holds under the same id are inherited."""
 
-    def task(item: Item) -> RecordsTask:
+    def task(item: Item, identity: str | None = None) -> RecordsTask:
         part, files = held.parts[item.identity], held.ok(item)
         assert part is not None
         media = item.listing.known.media(files)
@@ -200,7 +200,7 @@ def write_records(
         flags = dict(zip(media, flags.tolist(), strict=True))
         known_names = names.about(row for one in media.values() for row in one.observations)
         return RecordsTask(
-            identity=records_id(part, media, own, flags, run.data, known_names),
+            identity=identity or records_id(part, media, own, flags, run.data, known_names),
             survey=item.survey,
             item=item.identity,
             home=run.home,
@@ -221,8 +221,10 @@ def write_records(
 
     known = {part["records_id"]: part for part in run.inherited("records")}
     planned = {task(item).identity: item for item in items}
-    new = Made(task, {f"{identity}.json": item for identity, item in planned.items() if identity not in known})
-    made = [json.loads(receipt) for receipt in run.perform("records", WriteRecords, (), new)]
+    new = {f"{identity}.json": (item, identity) for identity, item in planned.items() if identity not in known}
+    made = [
+        json.loads(receipt) for receipt in run.perform("records", WriteRecords, (), Made(lambda one: task(*one), new))
+    ]
     known |= {part["records_id"]: part for part in made}
     return [known[identity] for identity in planned]
 

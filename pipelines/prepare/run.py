@@ -109,7 +109,8 @@ class Run:
         again.
         """
         found = self.work.child(folder)
-        believed = {entry.key for entry in found.list() if entry.modified > self.oldest_receipt}
+        listed = (entry for entry in found.stream() if entry.fault is None)
+        believed = {entry.key for entry in listed if entry.modified > self.oldest_receipt}
         done = set()
         for name in sorted(believed & tasks.keys()):
             receipt = found.read(name)

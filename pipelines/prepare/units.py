@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipelines.prepare.assigned import NONE, SPLITS
+from pipelines.prepare.cameras import pc
 from pipelines.prepare.digests import digest
 
 PLACED = pa.schema(
@@ -37,7 +37,7 @@ def coded(column: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
     """The distinct values, rising, and int32 (rows,) the position of each row's value among them; -1 for null."""
     whole = pa.chunked_array([column]) if isinstance(column, pa.Array) else column
     found = whole.dictionary_encode().combine_chunks()
-    order = pc.sort_indices(found.dictionary)  # pyright: ignore[reportAttributeAccessIssue]
+    order = pc.sort_indices(found.dictionary)
     rank = np.full(len(order) + 1, NONE, np.int32)
     rank[order.to_numpy()] = np.arange(len(order))
     return found.dictionary.take(order), rank[found.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
@@ -76,7 +76,7 @@ class Rows:
         surveys, survey = coded(table["survey"])
         events, event = coded(joined(table["survey"], table["event"]))
         units, unit = _units(table, events, event)
-        published = pc.index_in(table["published"], pa.array(SPLITS))  # pyright: ignore[reportAttributeAccessIssue]
+        published = pc.index_in(table["published"], pa.array(SPLITS))
         day = table["day"].cast(pa.int32())
         flags = (table[name].to_numpy().astype(bool) for name in ("labelled", "known", "senior"))
         return cls(
@@ -110,7 +110,7 @@ class Rows:
 
 def joined(*columns: Any) -> Any:
     """Names put together; null where one of them is. Names of surveys hold no space, so none become equal."""
-    return pc.binary_join_element_wise(*columns, " ")  # pyright: ignore[reportAttributeAccessIssue]
+    return pc.binary_join_element_wise(*columns, " ")
 
 
 def copies(column: pa.ChunkedArray) -> np.ndarray:
