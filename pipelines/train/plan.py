@@ -12,6 +12,7 @@ from pipelines.gallery import Split, encode
 from pipelines.prepare.leakage import refuse_leaks
 from pipelines.recipe import Recipe
 from pipelines.taxa import species_facts
+from pipelines.train.caption_words import CaptionWords, NoWords
 from pipelines.train.lanes import LaneSource, training_rows
 from pipelines.train.order import LaneOrder
 from pipelines.train.samples import FeatureImages, FeatureTexts, PixelImages, SampleReader, TokenTexts
@@ -96,8 +97,9 @@ def sample_reader(recipe: Recipe, dataset: Dataset) -> SampleReader:
         texts = FeatureTexts(features.encoder, tuple(features.shape))
     else:
         texts = TokenTexts(model.text, wordpiece.to_json(), model.text.length)
-    attributes = len(dataset.attributes())
-    return SampleReader(images, texts, wordpiece.to_json(), model.caption_length, attributes, seed)
+    attributes, document = len(dataset.attributes()), wordpiece.to_json()
+    words = CaptionWords(model.text, document, texts.shape[0]) if model.matcher else NoWords()
+    return SampleReader(images, texts, document, model.caption_length, attributes, seed, words)
 
 
 def build_model(recipe: Recipe, dataset: Dataset) -> CrossModalModel:

@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 
 from pipelines.dataset import Dataset
+from pipelines.train.caption_words import CaptionWords, NoWords
 from xmodal.batch import Batch
 from xmodal.encoders import TextEncoderSettings
 from xmodal.transforms import AugmentSettings, augment, decode_pixels, draw
 from xmodal.wordpiece import WordPiece
 
+NO_WORDS = NoWords()
 RECORD_COLUMNS = ["sample_id", "survey", "event_id", "place", "taxon", "taxon_rank", "codes", "captions"]
 
 
@@ -153,6 +155,7 @@ class Group(NamedTuple):
     captions: list[list[dict[str, Any]]]
     images: list[bytes]
     texts: list[list[tuple[bytes, int]]]
+    words: list[list[bytes]]
 
 
 class Sample(NamedTuple):
@@ -167,6 +170,7 @@ class Sample(NamedTuple):
     sample_id: int
     caption_id: int
     sequence_id: int
+    words: bytes
 
 
 @dataclass(frozen=True)
@@ -179,6 +183,7 @@ class SampleReader:
     caption_length: int
     attributes: int
     seed: int
+    words: CaptionWords | NoWords = NO_WORDS
 
     @property
     def row_bytes(self) -> int:
@@ -186,11 +191,13 @@ class SampleReader:
         return sum(int(np.prod(side.shape)) * side.dtype.itemsize for side in (self.images, self.texts))
 
     def read_group(self, dataset: Dataset, item: int, group: int) -> Group:
-        records = dataset.read_group(item, group, "records", RECORD_COLUMNS).to_pylist()
+        columns = [*RECORD_COLUMNS, *self.words.columns]
+        records = dataset.read_group(item, group, "records", columns).to_pylist()
         captions = [json.loads(record["captions"]) for record in records]
         images = dataset.read_group(item, group, self.images.part, [self.images.column])[self.images.column].to_pylist()
-        texts = self.texts.read(dataset, item, group, [[one["text"] for one in each] for each in captions])
-        return Group(records, captions, images, texts)
+        said = [[one["text"] for one in each] for each in captions]
+        texts = self.texts.read(dataset, item, group, said)
+        return Group(records, captions, images, texts, self.words.of(records, said))
 
     def sample(self, group: Group, row: int, epoch: int) -> Sample:
         record, captions = group.records[row], group.captions[row]
@@ -208,6 +215,7 @@ class SampleReader:
             sample_id=identifier(name),
             caption_id=caption_identifier(caption["text"]),
             sequence_id=sequence_identifier(record["survey"], record["event_id"]),
+            words=group.words[row][choice],
         )
 
     def _caption_ids(self, text: str) -> bytes:
@@ -243,6 +251,7 @@ class SampleReader:
             text=text[:, :length],
             text_mask=torch.arange(length) < text_length[:, None],
             caption=caption[:, :longest],
+            words=self.words.tensor(_view(rows["words"], np.dtype(np.uint8), (self.words.bytes,)), length),
             valid=torch.from_numpy(rows["valid"].to_numpy().copy()),
             slot=torch.from_numpy(rows["slot"].to_numpy().copy()),
             step=step,

@@ -1,4 +1,4 @@
-"""`python -m tests.bench [prepare|loader|step|decode|matchers ...]`: prints every comparison and the machine it ran on."""
+"""`python -m tests.bench [prepare|loader|step|decode|matchers ...]`: prints every comparison and the machine."""
 
 import importlib
 import sys

@@ -3,7 +3,8 @@
 An image encoder has `width` (D), `features(pixels (B, 3, H, W) uint8)` -> what `forward` takes, `forward` ->
 (B, R, D) tokens and `identity()`, 16 hex digits that name its output. A text encoder has `width`,
 `tokenize(texts)` -> (ids, mask), `features(ids, mask)` -> what `forward` takes, `forward(x, mask)` -> (B, L, D) and
-`identity()`; its settings' `build_tokenizer(wordpiece)` gives the tokeniser alone. For a trained encoder `features` is
+`identity()`; its settings' `build_tokenizer(wordpiece)` gives the tokeniser alone, `pieces(wordpiece)` its
+vocabulary. For a trained encoder `features` is
 the identity; for a frozen one `forward` is, and `features` is computed once and cached with the dataset.
 """
 

@@ -45,6 +45,10 @@ class HuggingFaceText(HuggingFace):
         """Texts to ids and mask without building the encoder."""
         return HubTokenizer(self.source, self.length) if self.path else OwnTokenizer(wordpiece, self.length)
 
+    def pieces(self, wordpiece: WordPiece) -> tuple[str, ...]:
+        """The vocabulary of `build_tokenizer`, by id."""
+        return self.build_tokenizer(wordpiece).pieces
+
     def backbone(self, vocabulary: int) -> "TextBackbone":
         """The model with the weights that the settings name; without weights, with `vocabulary` embeddings."""
         if self.path:
@@ -94,6 +98,11 @@ class HubTokenizer:
         )
         return tokens["input_ids"], tokens["attention_mask"].bool()
 
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        """Its vocabulary, by id."""
+        return tuple(self.tokenizer.convert_ids_to_tokens(range(len(self.tokenizer))))
+
     def identity(self) -> str:
         """A digest of the vocabulary."""
         vocabulary = sorted(self.tokenizer.get_vocab().items())
@@ -109,6 +118,11 @@ class OwnTokenizer:
     def __call__(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """(N, L) int64 ids and (N, L) bool mask."""
         return self.wordpiece.encode(texts, self.length)
+
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        """Its vocabulary, by id."""
+        return self.wordpiece.tokens
 
     def identity(self) -> str:
         """A digest of the vocabulary."""

@@ -45,6 +45,10 @@ class Transformer(Settings):
         """Texts to ids and mask without building the encoder."""
         return lambda texts: wordpiece.encode(texts, self.length)
 
+    def pieces(self, wordpiece: WordPiece) -> tuple[str, ...]:
+        """The vocabulary of `build_tokenizer`, by id."""
+        return wordpiece.tokens
+
     def build(self, wordpiece: WordPiece) -> "TransformerEncoder":
         return TransformerEncoder(self, wordpiece)
 
