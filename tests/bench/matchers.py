@@ -12,10 +12,12 @@ from torch import Tensor
 
 from tests.bench import released
 from tests.bench.frame import Comparison, Side, compare
+from xmodal import constraints
 from xmodal.matchers import sides
 from xmodal.matchers.matcher import Matcher
 from xmodal.matchers.scan import SCAN, Scan
 from xmodal.metrics.streaming import streamed
+from xmodal.relevance import Cosine
 
 REGIONS, WORDS, WIDTH = 36, 16, 1024
 EACH = 5
@@ -60,6 +62,18 @@ def training(score: Callable[[Pairs], Tensor], pairs: Pairs) -> tuple[Tensor, Te
     return image, caption
 
 
+def constrained(host: Matcher, pairs: Pairs, weight: float) -> Tensor:
+    """The host's scores, and CCR and CCS of the matched pairs added to each of them, so that a step pays for both."""
+    image, text = pairs.sides()
+    scores = host.score_all_pairs(image, text)
+    (record,) = host.records(image, text, {"t2i": torch.arange(WORDS).expand(len(text), -1)})
+    ccr = constraints.resourcing(record, Cosine(record), constraints.one_minus, 0.2)
+    allowed = constraints.fragments_of_the_same_pair(record)
+    swap = constraints.SWAPS["content"]
+    ccs = constraints.swapping(record, record, Cosine(record), allowed, swap, constraints.hardest, 0.2)
+    return scores + weight * (ccr.of_pairs()[0].mean() + ccs.of_pairs()[0].mean())
+
+
 def our_ranks(host: Matcher, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
     """0-based ranks i2t and t2i, streamed."""
     image, text = pairs.sides()
@@ -81,6 +95,8 @@ def comparisons() -> Iterator[Comparison]:
     few, host = Pairs(48, 48), scan("t2i")
     steps = (partial(training, partial(ours, host), few), partial(training, partial(theirs, "t2i"), few))
     yield _compared("SCAN t2i, training step, 48 x 48 pairs", "pair", 48 * 48, *steps)
+    both = (partial(training, partial(constrained, host, weight=0.1), few), partial(training, partial(ours, host), few))
+    yield _compared("CCR + CCS on a SCAN step (ours), without them (reference)", "pair", 48 * 48, *both)
     many = Pairs(48, 48 * EACH)
     ranks = (
         partial(_scored, partial(our_ranks, host), many),
