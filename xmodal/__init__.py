@@ -8,6 +8,8 @@ Words of the method
     candidates          what a query is compared with: the global batch's keys, then the queue
     temperature (tau)   divisor of similarities before a softmax
     ITC, ITM, LM        the tasks: image-text contrast, image-text matching, captioning
+    host, matcher       what scores pairs by attention between regions and words: SCAN, BFAN, PFAN, SGRAF
+    CCR, CCS            contrastive content re-sourcing and swapping: constraints on a host's attention
     i2t, t2i            directions: images ask for texts, texts ask for images
     false negative      a candidate that is related to the query beside its own pair: see `xmodal.relations`
     R@k, rsum           recall among the first k; the sum of R@1, 5, 10 in both directions

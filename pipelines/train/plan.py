@@ -12,6 +12,7 @@ from pipelines.gallery import Split, encode
 from pipelines.prepare.leakage import refuse_leaks
 from pipelines.recipe import Recipe
 from pipelines.taxa import species_facts
+from pipelines.train.caption_words import CaptionWords, NoWords
 from pipelines.train.lanes import LaneSource, training_rows
 from pipelines.train.order import LaneOrder
 from pipelines.train.samples import FeatureImages, FeatureTexts, PixelImages, SampleReader, TokenTexts
@@ -100,8 +101,9 @@ def sample_reader(recipe: Recipe, dataset: Dataset) -> SampleReader:
         texts = FeatureTexts(features.encoder, tuple(features.shape))
     else:
         texts = TokenTexts(model.text, wordpiece.to_json(), model.text.length, text_changes(recipe, wordpiece))
-    attributes = len(dataset.attributes())
-    return SampleReader(images, texts, wordpiece.to_json(), model.caption_length, attributes, seed)
+    attributes, document = len(dataset.attributes()), wordpiece.to_json()
+    words = CaptionWords(model.text, document, texts.shape[0]) if model.matcher else NoWords()
+    return SampleReader(images, texts, document, model.caption_length, attributes, seed, words)
 
 
 def text_changes(recipe: Recipe, wordpiece: WordPiece) -> AsWritten | Corruption:
@@ -109,6 +111,8 @@ def text_changes(recipe: Recipe, wordpiece: WordPiece) -> AsWritten | Corruption
     words = recipe.train.words
     if words is None:
         return AsWritten()
+    if recipe.model.matcher is not None:
+        raise SettingsError("train.words: corruption moves words, and model.matcher needs their places; take null")
     return Corruption(words, Pieces.of(recipe.model.text.pieces(wordpiece)), recipe.train.seed)
 
 

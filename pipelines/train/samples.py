@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from pipelines.dataset import Dataset
+from pipelines.train.caption_words import CaptionWords, NoWords
 from xmodal.batch import Batch
 from xmodal.corruption import AsWritten, Corruption
 from xmodal.encoders import TextEncoderSettings
 from xmodal.transforms import AugmentSettings, augment, decode_pixels, draw
 from xmodal.wordpiece import WordPiece
 
+NO_WORDS = NoWords()
 RECORD_COLUMNS = ["sample_id", "survey", "event_id", "place", "taxon", "taxon_rank", "codes", "captions"]
 
 
@@ -165,6 +167,7 @@ class Group(NamedTuple):
     caption_ids: list[list[bytes]]
     images: list[bytes]
     texts: list[list[tuple[bytes, int]]]
+    words: list[list[bytes]]
 
 
 class Sample(NamedTuple):
@@ -179,6 +182,7 @@ class Sample(NamedTuple):
     sample_id: int
     caption_id: int
     sequence_id: int
+    words: bytes
 
 
 @dataclass(frozen=True)
@@ -191,6 +195,7 @@ class SampleReader:
     caption_length: int
     attributes: int
     seed: int
+    words: CaptionWords | NoWords = NO_WORDS
 
     @property
     def row_bytes(self) -> int:
@@ -198,12 +203,13 @@ class SampleReader:
         return sum(int(np.prod(side.shape)) * side.dtype.itemsize for side in (self.images, self.texts))
 
     def read_group(self, dataset: Dataset, item: int, group: int) -> Group:
-        records = dataset.read_group(item, group, "records", RECORD_COLUMNS).to_pylist()
+        columns = [*RECORD_COLUMNS, *self.words.columns]
+        records = dataset.read_group(item, group, "records", columns).to_pylist()
         captions = [json.loads(record["captions"]) for record in records]
         images = dataset.read_group(item, group, self.images.part, [self.images.column])[self.images.column].to_pylist()
-        written = [[one["text"] for one in each] for each in captions]
-        texts = self.texts.read(dataset, item, group, written)
-        return Group(records, captions, self._caption_ids(written), images, texts)
+        said = [[one["text"] for one in each] for each in captions]
+        texts, words = self.texts.read(dataset, item, group, said), self.words.of(records, said)
+        return Group(records, captions, self._caption_ids(said), images, texts, words)
 
     def sample(self, group: Group, row: int, epoch: int) -> Sample:
         record, captions = group.records[row], group.captions[row]
@@ -221,6 +227,7 @@ class SampleReader:
             sample_id=identifier(name),
             caption_id=caption_identifier(caption["text"]),
             sequence_id=sequence_identifier(record["survey"], record["event_id"]),
+            words=group.words[row][choice],
         )
 
     def _caption_ids(self, captions: list[list[str]]) -> list[list[bytes]]:
@@ -258,6 +265,7 @@ class SampleReader:
             text=text[:, :length],
             text_mask=torch.arange(length) < text_length[:, None],
             caption=caption[:, :longest],
+            words=self.words.tensor(_view(rows["words"], np.dtype(np.uint8), (self.words.bytes,)), length),
             valid=torch.from_numpy(rows["valid"].to_numpy().copy()),
             slot=torch.from_numpy(rows["slot"].to_numpy().copy()),
             step=step,

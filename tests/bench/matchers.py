@@ -12,10 +12,12 @@ from torch import Tensor
 
 from tests.bench import released
 from tests.bench.frame import Comparison, Side, compare
+from xmodal import constraints
 from xmodal.matchers import sides
 from xmodal.matchers.matcher import Matcher
 from xmodal.matchers.scan import SCAN, Scan
 from xmodal.metrics.streaming import streamed
+from xmodal.relevance import Cosine
 
 REGIONS, WORDS, WIDTH = 36, 16, 1024
 EACH = 5
@@ -60,6 +62,18 @@ def training(score: Callable[[Pairs], Tensor], pairs: Pairs) -> tuple[Tensor, Te
     return image, caption
 
 
+def constrained(host: Matcher, pairs: Pairs, weight: float) -> Tensor:
+    """The host's scores, and CCR and CCS of the matched pairs added to each of them, so that a step pays for both."""
+    image, text = pairs.sides()
+    scores = host.score_all_pairs(image, text)
+    (record,) = host.records(image, text, {"t2i": torch.arange(WORDS).expand(len(text), -1)})
+    ccr = constraints.resourcing(record, Cosine(record), constraints.one_minus, 0.2)
+    allowed = constraints.fragments_of_the_same_pair(record)
+    swap = constraints.SWAPS["content"]
+    ccs = constraints.swapping(record, record, Cosine(record), allowed, swap, constraints.hardest, 0.2)
+    return scores + weight * (ccr.of_pairs()[0].mean() + ccs.of_pairs()[0].mean())
+
+
 def our_ranks(host: Matcher, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
     """0-based ranks i2t and t2i, streamed."""
     image, text = pairs.sides()
@@ -77,16 +91,22 @@ def comparisons() -> Iterator[Comparison]:
     for direction in ("t2i", "i2t"):
         host = scan(direction)
         sides_of = (partial(_scored, partial(ours, host), pairs), partial(_scored, partial(theirs, direction), pairs))
-        yield _compared(f"SCAN {direction}, 64 x 64 pairs", "pair", 64 * 64, *sides_of)
+        yield _compared(f"SCAN {direction}, 64 x 64 pairs", 64 * 64, *sides_of)
     few, host = Pairs(48, 48), scan("t2i")
     steps = (partial(training, partial(ours, host), few), partial(training, partial(theirs, "t2i"), few))
-    yield _compared("SCAN t2i, training step, 48 x 48 pairs", "pair", 48 * 48, *steps)
+    yield _compared("SCAN t2i, training step, 48 x 48 pairs", 48 * 48, *steps)
+    wide = Pairs(96, 96)
+    both = (
+        partial(training, partial(constrained, host, weight=0.1), wide),
+        partial(training, partial(ours, host), wide),
+    )
+    yield _compared("SCAN t2i, training step, 96 x 96 pairs", 96 * 96, *both, names=("with CCR and CCS", "without"))
     many = Pairs(48, 48 * EACH)
     ranks = (
         partial(_scored, partial(our_ranks, host), many),
         partial(released.recall, many.images, many.captions, many.lengths, EACH),
     )
-    yield _compared("recall, 48 images x 240 captions, release in float64", "pair", 48 * 48 * EACH, *ranks)
+    yield _compared("recall, 48 images x 240 captions, release in float64", 48 * 48 * EACH, *ranks)
 
 
 def _scored(score: Callable[[Pairs], object], pairs: Pairs) -> object:
@@ -94,12 +114,18 @@ def _scored(score: Callable[[Pairs], object], pairs: Pairs) -> object:
         return score(pairs)
 
 
-def _compared(title: str, unit: str, units: int, one: Callable[[], object], two: Callable[[], object]) -> Comparison:
+def _compared(
+    title: str,
+    pairs: int,
+    one: Callable[[], object],
+    two: Callable[[], object],
+    names: tuple[str, str] = ("one product and Gram", "the release's loop"),
+) -> Comparison:
     def side(name: str, act: Callable[[], object]) -> Side:
         def run() -> float:
             act()
-            return units
+            return pairs
 
         return Side(name, run)
 
-    return compare(title, unit, side("one product and Gram", one), side("the release's loop", two))
+    return compare(title, "pair", side(names[0], one), side(names[1], two))

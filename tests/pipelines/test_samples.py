@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from pipelines.dataset import Dataset
 from pipelines.recipe import Recipe
+from pipelines.train.caption_words import CaptionWords
 from pipelines.train.lanes import ReadLane, batches
 from pipelines.train.order import LaneOrder
 from pipelines.train.plan import TrainingPlan, sample_reader
@@ -21,6 +23,7 @@ from pipelines.train.samples import (
     FeatureTexts,
     PixelImages,
     SampleReader,
+    TokenTexts,
     caption_choice,
     caption_identifier,
     identifier,
@@ -31,6 +34,8 @@ from tests.pipelines.road import prepared
 from xmodal.batch import Batch
 from xmodal.settings import SettingsError, parse
 from xmodal.transforms import AugmentSettings, decode_pixels
+from xmodal.wordpiece import WordPiece
+from xmodal.words import WordTable, name_words
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +196,31 @@ def test_cached_features_travel_like_pixels_and_tokens() -> None:
     assert images.tensor(rows).dtype == texts.tensor(rows).dtype == torch.float32
     reader = SampleReader(images, texts, "", 4, 0, 0)
     assert reader.row_bytes == (3 * 4 + 5 * 4) * 2
+
+
+def test_words_of_captions_travel_where_a_host_asks_for_them(plan: TrainingPlan, lane: ReadLane) -> None:
+    plain, dataset = plan.reader, plan.open()
+    assert isinstance(plain.texts, TokenTexts)
+    words = CaptionWords(plain.texts.encoder, plain.wordpiece, plain.texts.length)
+    reader = replace(plain, words=words)
+    group = reader.read_group(dataset, 0, 0)
+    captioned = [at for at, texts in enumerate(group.captions) if texts][:8]
+    samples = [reader.sample(group, at, 0) for at in captioned]
+    rest = {"slot": pa.array(range(len(samples))), "valid": pa.array([True] * len(samples))}
+    batch = reader.batch(pa.table(reader.columns(samples) | rest), 0)
+    assert batch.words.shape == batch.text.shape
+    special = (batch.text == 2) | (batch.text == 3) | ~batch.text_mask
+    assert (batch.words[special] == -1).all() and (batch.words >= 0).any(1).all()
+    table = WordTable(words.encoder.pieces(WordPiece.from_json(plain.wordpiece)))
+    for at, (sample, row_of) in enumerate(zip(samples, captioned, strict=True)):
+        record = group.records[row_of]
+        taxon = json.loads(record["facts"]).get("taxon")
+        animal = name_words([*taxon["names"].values(), taxon["value"] or ""]) if taxon else ()
+        ids = np.frombuffer(sample.text, np.int64)[: sample.text_length].tolist()
+        assert batch.words[at, : len(ids)].tolist() == table.words(ids, animal)
+    assert any(json.loads(record["facts"]).get("taxon") for record in group.records)
+    without = next(iter(epoch_of(plan, lane, 0, 1)))
+    assert (without.words == without.text.masked_fill(~without.text_mask, -1)).all()
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 5])

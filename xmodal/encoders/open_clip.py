@@ -119,6 +119,10 @@ class OpenClipText(OpenClip):
             )
         return tokenizer
 
+    def pieces(self, wordpiece: WordPiece) -> tuple[str, ...]:
+        """The vocabulary of `build_tokenizer`, by id."""
+        return self.build_tokenizer(wordpiece).pieces
+
     def tokenizer_source(self, named: str | None) -> str:
         """The tokeniser of the settings, else the model's own, else that which its configuration names."""
         if self.tokenizer:
