@@ -117,10 +117,8 @@ def copies(column: pa.ChunkedArray) -> np.ndarray:
     """int32 (rows,) codes of equal SHA-256; -1 where the first 64 bits are no other row's, as of nearly all that stand
     in one row alone."""
     first = np.concatenate([np.empty(0, np.uint64), *(_first_bits(chunk) for chunk in column.chunks if len(chunk))])
-    order = np.argsort(first)
-    same = first[order[1:]] == first[order[:-1]]
-    several = np.zeros(len(column), bool)
-    several[order[1:][same]] = several[order[:-1][same]] = True
+    rising = np.sort(first)
+    several = np.isin(first, rising[1:][rising[1:] == rising[:-1]])
     found = np.full(len(column), NONE, np.int32)
     found[several] = coded(column.filter(pa.array(several)))[1]
     return found
