@@ -83,7 +83,7 @@ class Recipe(Settings):
     train: TrainSettings = TrainSettings()
     """Seed, batches, schedule, augmentation."""
     evaluation: EvaluationSettings = EvaluationSettings()
-    """Protocols of captioned sets and published results; no part of a run's identity."""
+    """Protocols of captioned sets, distractors, published results; no part of a run's identity."""
     compute: ComputeSettings = ComputeSettings()
     """Where it runs."""
     tracking: TrackingSettings = TrackingSettings()

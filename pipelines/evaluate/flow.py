@@ -7,7 +7,7 @@ from typing import Any
 
 from infra.storage import Store
 from pipelines.dataset import Dataset
-from pipelines.evaluate import captioned, language, published, retrieval
+from pipelines.evaluate import captioned, distractors, language, published, retrieval
 from pipelines.evaluate.claims import claims
 from pipelines.evaluate.data import about, curves, data_section, embedding_map
 from pipelines.evaluate.protocol import protocol
@@ -74,7 +74,8 @@ def report_content(subject: Subject, recipe: Recipe, partner: Subject | None = N
     caption_figures, captions = language.captions(subject)
     found = retrieval.retrieval(subject) + captioned.protocols(subject, recipe.evaluation, partner)
     beside = published.beside(subject.split, recipe.evaluation, [one for group in found for one in group.figures])
-    measures = [*found, *beside, *caption_figures, *language.space(subject), claims(subject)]
+    measures = [*found, *beside, *distractors.groups(subject, recipe.evaluation)]
+    measures += [*caption_figures, *language.space(subject), claims(subject)]
     main = retrieval.headline(subject.split, subject.gallery, subject.groups, subject.text_groups)
     untrained = _untrained(subject, recipe)
     measures[0] = replace(measures[0], figures=[*measures[0].figures, untrained])

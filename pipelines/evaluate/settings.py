@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from pipelines.sources.tables import ENDINGS
 from xmodal.settings import Settings
 
 KEYS = ("rsum", *(f"{direction}/r{k}" for direction in ("i2t", "t2i") for k in (1, 5, 10)))
@@ -34,9 +35,20 @@ class Published(Settings):
 
 
 class EvaluationSettings(Settings):
-    """Protocols of captioned sets and what to compare with."""
+    """Protocols of captioned sets, further species to choose from, and what to compare with."""
 
     fold_images: int | None = Field(default=None, ge=1)
     """Images of a fold, in the order of the media ids: COCO's 5-fold 1K is 1000; without it no folds."""
     published: tuple[Published, ...] = ()
     """Results to print beside ours."""
+    gallery: str | None = None
+    """Table of species whose texts stand as distractors beside the model's own: a local path, or `s3://bucket/key` by
+    the AWS_* variables of the environment. Columns: name (scientific), and where known kingdom to genus, common_name;
+    without it no distractors."""
+
+    @field_validator("gallery")
+    @classmethod
+    def _is_a_table(cls, gallery: str | None) -> str | None:
+        if gallery is not None and not gallery.lower().endswith(ENDINGS):
+            raise ValueError(f"{gallery!r} is no table by its name; allowed: {', '.join(ENDINGS)}")
+        return gallery

@@ -106,7 +106,7 @@ def _read_categories(store: Store, key: str, refused: Refused) -> dict[str, Colu
         if identity is None or name is None or identity in found:
             refused.add("duplicate_category" if identity in found else "no_id", f"category {identity}: {name!r:.60}")
             continue
-        found[identity] = _columns(name, category)
+        found[identity] = category_columns(name, category)
     named = sum(columns["rank"] in ("species", "subspecies") for columns in found.values())
     if named < _LEAST_NAMED * len(found) or not found:
         example = next(iter(found.values()), {"label": None})["label"]
@@ -124,8 +124,9 @@ def _stated_categories(store: Store, key: str, refused: Refused) -> Iterator[dic
     yield from mappings(read_list(store, key, whole, "categories"), refused, "categories")
 
 
-def _columns(name: str, category: dict[str, Any]) -> Columns:
-    """The rank is what the form of the name shows: `Salix ×fragilis`, a hybrid, has none."""
+def category_columns(name: str, category: dict[str, Any]) -> Columns:
+    """A category as columns of OBSERVATIONS. The rank is what the form of the name shows: `Salix ×fragilis`, a hybrid,
+    has none."""
     written, rank = taxon(name)
     lineage = {higher: value for higher in RANKS if higher != rank and (value := text(category.get(higher)))}
     common = text(category.get("common_name"))

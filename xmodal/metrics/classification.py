@@ -5,6 +5,7 @@ places. A record names a taxon at its true rank: a frame labelled with a family 
 never for the species.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -38,7 +39,7 @@ def rank_hits(truth: Sequence[str], predicted: Sequence[str], lineages: Lineages
 def rank_chance(truth: Sequence[str], candidates: Sequence[str], lineages: Lineages, rank: str) -> Array:
     """(n,) what `rank_hits` gives on average when each candidate label is as likely to be named."""
     names = [lineages.get(label, {}).get(rank) for label in candidates]
-    shares = {name: names.count(name) / len(names) for name in set(names)}
+    shares = {name: count / len(names) for name, count in Counter(names).items()}
     asked = [lineages.get(label, {}).get(rank) for label in truth]
     return np.array([np.nan if name is None else shares.get(name, 0.0) for name in asked])
 

@@ -46,7 +46,7 @@ def answers(
 
 
 def lca(
-    prefix: str, truth: Labels, predicted: Labels, place_only: Labels, candidates: Labels, lineages: Lineages,
+    prefix: str, truth: Labels, predicted: Labels, place_only: Labels | None, candidates: Labels, lineages: Lineages,
     groups: Groups,
 ) -> list[Figure]:  # fmt: skip
     """Mean rank steps to the lowest shared taxon; nothing where no true species has a name at every rank."""
@@ -56,7 +56,8 @@ def lca(
         return []
     left_out = f"; {len(steps) - n} images without a name at every rank left out" if n < len(steps) else ""
     note = "0 the species, 1 its genus, 2 family, 3 order, 4 class, 5 nothing shared; lower is better" + left_out
-    chance, known = mean(lca_chance(truth, candidates, lineages)), mean(lca_steps(truth, place_only, lineages))
+    chance = mean(lca_chance(truth, candidates, lineages))
+    known = None if place_only is None else mean(lca_steps(truth, place_only, lineages))
     name, label = f"{prefix}/species/lca_distance", "Rank steps from the true species to what the answer shares with it"
     return [figure(name, mean(steps), chance, mean_interval(steps, groups), n, "", note, label, known)]
 
