@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.evaluate.classes import class_texts_of, labels
 from pipelines.evaluate.species import Named, named
 from pipelines.evaluate.stored import queue_figures
 from pipelines.evaluate.subject import Subject
-from pipelines.gallery import Split, embed
+from pipelines.gallery import Embedded, Split, embed
 from pipelines.report.content import FigureGroup
 from xmodal.metrics import space, structure, tables
 from xmodal.metrics.classification import hits
@@ -52,6 +53,17 @@ class Asked:
         found = self.subject.gallery
         images, first = np.unique(found.owner.numpy(), return_index=True)
         return found.images[images], found.texts[first], [self.subject.groups[n] for n in images]
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """The texts of a set of classes; none of other sets."""
+        return class_texts_of(self.subject)
+
+    def labels(self, found: Embedded) -> list[str | None]:
+        """The species of each row, in a set of classes its class; None where neither is recorded."""
+        if self.classes:
+            return labels(found, self.classes)
+        return [one["taxon"] if one["taxon_rank"] == "species" else None for one in found.records]
 
     @cached_property
     def species(self) -> tuple[Tensor, list[str], list[str]]:
@@ -187,24 +199,27 @@ def agreement(asked: Asked) -> Answer:
 
 def classification(asked: Asked) -> Answer:
     """C8: are frozen image vectors enough to classify? Zero-shot accuracy stands under Species."""
-    subject, (points, labels, groups) = asked.subject, asked.species
+    subject, kind = asked.subject, "class" if asked.classes else "species"
     some = Split.of(subject.dataset, subject.rows.reader, ("train",), TRAIN_ROWS)
     trained = embed(subject.model.network, some, subject.model.device)
-    known = [n for n, record in enumerate(trained.records) if record["taxon_rank"] == "species"]
-    taught = [trained.records[n]["taxon"] for n in known]
-    kept = [n for n, label in enumerate(labels) if label in set(taught)]
-    if len(set(taught)) < 2 or not kept:
-        return "fewer than two species are recorded in training, or none of them in this split"
-    train, asked_of, truth = torch.cat(trained.images)[known], points[kept], [labels[n] for n in kept]
+    taught, given = asked.labels(trained), asked.labels(subject.embedded)
+    known = [n for n, label in enumerate(taught) if label is not None]
+    names = [label for label in taught if label is not None]
+    kept = [n for n, label in enumerate(given) if label in set(names)]
+    if len(set(names)) < 2 or not kept:
+        return "fewer than two species or classes are recorded in training, or none of them in this split"
+    truth = [label for n in kept if (label := given[n]) is not None]
+    train, asked_of = torch.cat(trained.images)[known], subject.gallery.images[kept]
     answers = {
-        "knn": ("20 nearest neighbours", structure.knn(train, taught, asked_of)),
-        "probe": ("linear probe", structure.linear_probe(train, taught, asked_of)),
+        "knn": ("20 nearest neighbours", structure.knn(train, names, asked_of)),
+        "probe": ("linear probe", structure.linear_probe(train, names, asked_of)),
     }
-    note = f"species weighted equally; learnt from {len(known)} training images of {len(set(taught))} species"
-    where, guess, prefix = [groups[n] for n in kept], 1 / len(set(taught)), f"{asked.prefix}/c8"
+    plural = "classes" if asked.classes else "species"
+    note = f"{plural} weighted equally; learnt from {len(known)} training images of {len(set(names))} {plural}"
+    where, guess, prefix = [subject.groups[n] for n in kept], 1 / len(set(names)), f"{asked.prefix}/c8"
     return [
-        tables.share(f"{prefix}_{key}", f"C8: species right by {words}", hits(truth, given), guess, where, truth, note)
-        for key, (words, given) in answers.items()
+        tables.share(f"{prefix}_{key}", f"C8: {kind} right by {words}", hits(truth, found), guess, where, truth, note)
+        for key, (words, found) in answers.items()
     ]
 
 

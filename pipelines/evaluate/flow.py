@@ -7,7 +7,7 @@ from typing import Any
 
 from infra.storage import Store
 from pipelines.dataset import Dataset
-from pipelines.evaluate import captioned, distractors, language, published, retrieval
+from pipelines.evaluate import captioned, classes, distractors, language, published, retrieval
 from pipelines.evaluate.claims import claims
 from pipelines.evaluate.data import about, curves, data_section, embedding_map
 from pipelines.evaluate.protocol import protocol
@@ -74,17 +74,20 @@ def report_content(subject: Subject, recipe: Recipe, partner: Subject | None = N
     caption_figures, captions = language.captions(subject)
     found = retrieval.retrieval(subject) + captioned.protocols(subject, recipe.evaluation, partner)
     beside = published.beside(subject.split, recipe.evaluation, [one for group in found for one in group.figures])
-    measures = [*found, *beside, *distractors.groups(subject, recipe.evaluation)]
+    named = classes.groups(subject)
+    measures = [*found, *beside, *named, *distractors.groups(subject, recipe.evaluation)]
     measures += [*caption_figures, *language.space(subject), claims(subject)]
     main = retrieval.headline(subject.split, subject.gallery, subject.groups, subject.text_groups)
     untrained = _untrained(subject, recipe)
     measures[0] = replace(measures[0], figures=[*measures[0].figures, untrained])
     of_species = sections["species"].figures if "species" in sections else []
-    headline = [main, *_headline(of_species, measures)][:4]
+    headline = [*(figure for group in named for figure in group.figures[:1]), main, *_headline(of_species, measures)][
+        :4
+    ]
     return ReportContent(
         title=f"{recipe.name}: what the model knows",
         subtitle=f"{recipe.description or recipe.name}; {len(subject.records)} test images",
-        verdict=sentence(main),
+        verdict=sentence(headline[0]),
         headline=headline,
         generated=recipe.data.generated,
         data=data_section(subject.dataset),

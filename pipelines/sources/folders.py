@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from infra.storage import Store
 from pipelines.errors import DataRefused
@@ -46,10 +46,20 @@ class Folders(Settings):
     `Red Fox` are common names."""
     language: str = Field(default="eng", pattern="^[a-z]{3}$")
     """Language of common names, ISO 639-3."""
+    captions: str | None = None
+    """Text of an image of any class, with {label} in place of its folder's name, such as "a photo: {label}". No name is
+    looked up among the words of camera traps then, and none names a taxon."""
     place_level: int | None = None
     """Which folder is the place, counted as `label_level`; without it no place is known."""
     split_level: int | None = None
     """Which folder is the published split (train, val or test); without it none is published."""
+
+    @field_validator("captions")
+    @classmethod
+    def _names_the_label(cls, captions: str | None) -> str | None:
+        if captions is not None and "{label}" not in captions:
+            raise ValueError(f"{captions!r} has no {{label}} in it, so all classes would have one text")
+        return captions
 
     def read(self, store: Store) -> Survey:
         """Lists the set; a file without a folder at a level is counted as no_label, no_place or no_split, and kept.
@@ -59,7 +69,8 @@ class Folders(Settings):
         name, rows = f"{store.url}/{self.images_prefix}".rstrip("/"), SurveyRows()
         place_of, split_of = _part(self.place_level, "no_place"), _part(self.split_level, "no_split")
         label_of = _part({"folder": self.label_level, "none": None}[self.labels], "no_label")
-        columns = cache(partial(_columns, name, self.names, self.language))
+        taxa = partial(_columns, name, self.names, self.language)
+        columns = cache(taxa if self.captions is None else partial(_captioned, self.captions))
         for key in _images(store, self.images_prefix):
             levels = [_CONTAINER.sub("", level) for level in key[len(folder(self.images_prefix)) :].split("/")[:-1]]
             place, split = place_of(levels, key, rows.refused), split_of(levels, key, rows.refused)
@@ -98,6 +109,12 @@ def _published(split: str | None, key: str, refused: Refused) -> str | None:
     if split is not None and split.lower() not in _SPLITS:
         refused.add("no_split", key)
     return _SPLITS.get((split or "").lower())
+
+
+def _captioned(captions: str, label: str) -> dict[str, Any]:
+    """The text of a class, as columns of OBSERVATIONS."""
+    written = " ".join(label.replace("_", " ").split())
+    return {"type": "unclassified", "label": label, "caption": captions.replace("{label}", written)}
 
 
 def _columns(survey: str, names: str | None, language: str, label: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from pipelines.prepare.published import PublishedSplit
 from pipelines.prepare.splits import Split, assign, check_counts, told
 from pipelines.prepare.units import Rows, place_hash
 from tests.pipelines.placed_rows import File, as_parent, file, in_splits, rows_of, some, table, used
+from xmodal.settings import fingerprint
 
 PLACE = PlaceSplit(kind="place")
 EVEN = PlaceSplit(kind="place", val=0.3, test=0.3)
@@ -281,6 +282,38 @@ def test_places_are_where_version_1_of_the_split_put_them(was: str) -> None:
     split = assign(PlaceSplit(kind="place", seed=4), table(rows), None)
     assert "".join(split.of[row.name][0][1] for row in rows) == was
     assert split.pinned == ({} if len(was) == 12 else {"place ca320202cbdbe3bb": "val"})
+
+
+@settings(max_examples=60, deadline=None)
+@given(SURVEYS, st.data())
+def test_a_share_of_the_published_training_rows_validates(rows: list[File], draw: st.DataObject) -> None:
+    """No event and no bytes in two splits, nothing leaves test or enters train, and more rows move no old one."""
+    names = st.sampled_from(["train", "train", "test", None])
+    rows = [replace(row, published=draw.draw(names)) for row in rows]
+    cut = PublishedSplit(kind="published", val=0.4)
+    plain, split = (assign(policy, table(rows), None) for policy in (PublishedSplit(kind="published"), cut))
+    for link in (lambda row: row.sha256, event_of):
+        assert all(len(found) == 1 for found in used(split, rows, link).values())
+    for row in rows:
+        was, now = plain.of[row.name][0], split.of[row.name][0]
+        assert now in {"train": ("train", "val", "none"), "none": ("val", "none")}.get(was, (was,))
+        assert now == was or row.published == "train"
+    half = rows[::2]
+    first_half = assign(cut, table(half), None)
+    grown = as_parent(half, first_half) + rows[1::2]
+    drawn = {row.name for row in half if row.published == "train"} & in_splits(first_half).keys()
+    kept = in_splits(assign(cut, table(grown), {}))
+    assert all(kept[name] == in_splits(first_half)[name] for name in drawn & kept.keys())
+
+
+def test_the_share_that_validates_is_drawn_by_seed_and_not_by_order() -> None:
+    rows = [file(n, None, published="train") for n in range(2000)] + [file(5000, None, published="val")]
+    cuts = [assign(PublishedSplit(kind="published", val=0.1, seed=seed), table(rows), None) for seed in (0, 1)]
+    drawn = [{name for name, found in cut.of.items() if found[0] == "val"} for cut in cuts]
+    assert all(150 < len(names) < 250 and ("s", "5000") in names for names in drawn) and drawn[0] != drawn[1]
+    assert assign(PublishedSplit(kind="published", val=0.1), table(rows[::-1]), None) == cuts[0]
+    same = [PublishedSplit(kind="published", **changes) for changes in ({}, {"val": 0})]
+    assert fingerprint({"split": same[0]}) == fingerprint({"split": same[1]})
 
 
 def test_the_published_split_is_kept_and_a_copy_or_an_event_in_train_is_left_out() -> None:

@@ -7,7 +7,7 @@ from pipelines.recipe import load_recipe
 from tests.xmodal import tiny
 from xmodal.model import CrossModalModel
 
-SURVEYS = ("demo", "camera-traps", "flickr8k")
+SURVEYS = ("demo", "camera-traps", "flickr8k", "cifar10")
 CODES = torch.arange(4, dtype=torch.int32)[:, None].expand(-1, 6).contiguous()
 """Four species, at position 5 as in prepared datasets."""
 

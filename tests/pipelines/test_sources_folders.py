@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 from infra.storage import Store, open_store
 from pipelines.errors import DataRefused
@@ -146,10 +147,23 @@ def test_folders_become_a_dataset_split_by_their_places(tmp_path: Path, root: St
     assert dataset.document["surveys"][0]["source"] == "folders"
 
 
+def test_names_of_any_classes_are_captions_and_no_word_of_camera_traps(tmp_path: Path) -> None:
+    survey = read(write(tmp_path, "truck/1.jpg", "Canis lupus/2.jpg", "fire_engine/3.jpg"), captions="a {label}, small")
+    rows = {row["label"]: row for row in survey.observations.to_pylist()}
+    assert {row["type"] for row in rows.values()} == {"unclassified"}
+    assert {row["taxon"] for row in rows.values()} == {row["names"] for row in rows.values()} == {None}
+    assert {label: row["caption"] for label, row in rows.items()} == {
+        "truck": "a truck, small", "Canis lupus": "a Canis lupus, small", "fire_engine": "a fire engine, small"
+    }  # fmt: skip
+    with pytest.raises(ValidationError, match=r"has no \{label\} in it, so all classes would have one text"):
+        read(open_store(str(tmp_path)), captions="a photo")
+
+
 @pytest.mark.data
 def test_the_real_tars_of_a_classification_set(data_dir: Path) -> None:
-    survey = read(open_store(str(data_dir / "cifar10")), split_level=0, label_level=-1)
+    survey = read(open_store(str(data_dir / "cifar10")), split_level=0, label_level=1, captions="a photo: {label}")
     splits = survey.media["split"].to_pylist()
     assert (splits.count("train"), splits.count("test"), survey.observations.num_rows) == (10_000, 2_000, 12_000)
     assert len(set(survey.observations["label"].to_pylist())) == 10
+    assert len(set(survey.observations["caption"].to_pylist())) == 10
     assert survey.refused.counts == {}
