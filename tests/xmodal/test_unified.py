@@ -166,7 +166,7 @@ def test_it_stays_float32_and_finite_under_autocast() -> None:
 def test_both_parts_off_is_refused() -> None:
     with pytest.raises(SettingsError, match="nothing would be trained"):
         tiny.settings(tasks={"uto": {"batch_weight": 0, "queue_weight": 0}})
-    with pytest.raises(SettingsError, match="allowed: itc, itm, lm, .*uto"):
+    with pytest.raises(SettingsError, match=r"allowed: itc, itm, lm, .*uto"):
         tiny.settings(tasks={"itc": None})
 
 
