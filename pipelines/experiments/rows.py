@@ -71,7 +71,7 @@ class Rows:
 
     def _subject(self, recipe: Recipe, model: CrossModalModel, split: str) -> Subject:
         own, device = recipe.model_dump(mode="json"), torch.device(self.device)
-        answering = Inference(model, own, self.dataset.wordpiece(), {}, recipe.data.pixels, device)
+        answering = Inference(model, own, self.dataset.wordpiece(), {}, recipe.data.pixels, device, beams=1)
         return Subject.of(answering, self.dataset, sample_reader(recipe, self.dataset), split)
 
     def chosen(self, arm: Arm) -> int | None:
