@@ -13,8 +13,8 @@ from typing import ClassVar
 import pytest
 
 from infra.storage import Linked, LocalStore, Store, Unreadable, Web, is_address, open_store
-from pipelines.prepare import ledger
 from pipelines.prepare.listing import list_survey
+from pipelines.prepare.parts import LEDGER, read_columns
 from pipelines.prepare.settings import DataSettings, SurveySettings
 from pipelines.sources.camtrap_dp import CamtrapDP
 from tests.bench.pictures import drawing, marked
@@ -37,8 +37,12 @@ def named(keys: list[str]) -> list[dict]:
     ]
 
 
+def ledger_rows(store: Store, parts: list[dict]) -> list[dict]:
+    return [row for part in parts for row in read_columns(store, part["path"], LEDGER.names, LEDGER).to_pylist()]
+
+
 def rows(store: Store, parts: list[dict]) -> dict[str, tuple[str, str | None]]:
-    return {row["key"]: (row["status"], row["reason"]) for row in ledger.read(store, parts).to_pylist()}
+    return {row["key"]: (row["status"], row["reason"]) for row in ledger_rows(store, parts)}
 
 
 def ledger_of(data: DataSettings, root: Store) -> dict[str, tuple[str, str | None]]:
@@ -205,9 +209,7 @@ def test_https_media_of_an_allowed_host(tmp_path: Path, root: Store, server: Sec
     told = {key.rpartition("/")[2]: row[1] for key, row in found.items() if row[0] == "rejected" and "://" in key}
     assert told == {"closed": "unreadable", "page": "not_image", "away": "redirect_refused", "gone": "missing"}
     assert dataset.document["surveys"][0]["metadata_refused"]["remote_url"] == 2
-    written = {row["key"]: row for row in ledger.read(home, dataset.document["ledger"]).to_pylist()}[
-        server.url("/0/file")
-    ]
+    written = {row["key"]: row for row in ledger_rows(home, dataset.document["ledger"])}[server.url("/0/file")]
     assert (written["etag"], written["size"]) == ('"/0/file"', len(good["/0/file"]))
 
     asked = len(server.asked)
@@ -217,9 +219,7 @@ def test_https_media_of_an_allowed_host(tmp_path: Path, root: Store, server: Sec
     server.answers["/0/file"] = body(marked(PICTURE, 99), ETag="new")
     changed = prepare(data, root)
     assert changed.document["version"] == 2
-    newer = {row["key"]: row for row in ledger.read(home, changed.document["ledger"]).to_pylist()}[
-        server.url("/0/file")
-    ]
+    newer = {row["key"]: row for row in ledger_rows(home, changed.document["ledger"])}[server.url("/0/file")]
     assert newer["etag"] == "new" and newer["sha256"] != written["sha256"]
 
 
