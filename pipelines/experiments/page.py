@@ -4,7 +4,7 @@ from statistics import stdev
 
 from pipelines.experiments.compare import Difference, difference, holm
 from pipelines.experiments.rows import Row, Rows
-from pipelines.experiments.table import Arm, averaged
+from pipelines.experiments.table import Arm, Outcome, averaged
 
 HEADING = """# What each part is worth
 
@@ -21,7 +21,7 @@ def section(rows: Rows) -> str:
     table = rows.table
     measured = {arm.name: found for arm in table.arms if (found := rows.measured(arm))}
     compared = [arm for arm in table.arms[1:] if arm.name in measured and arm.beside in measured]
-    differences = [difference(*(_mean(measured[name]) for name in (arm.name, arm.beside))) for arm in compared]
+    differences = [difference(_mean(measured[arm.name]), _mean(measured[arm.beside])) for arm in compared]
     adjusted = dict(zip([arm.name for arm in compared], holm([one.p for one in differences]), strict=True))
     found = dict(zip([arm.name for arm in compared], differences, strict=True))
     lines = [f"## {table.title}", "", _told(rows, measured), "", HEAD.format(unit=table.unit)]
@@ -34,7 +34,7 @@ def section(rows: Rows) -> str:
     return "\n".join([*lines, *(["", f"Not run yet: {', '.join(missing)}."] if missing else [])]) + "\n"
 
 
-def _mean(found: list[Row]):
+def _mean(found: list[Row]) -> Outcome:
     return averaged([row.outcome for row in found])
 
 

@@ -100,7 +100,7 @@ def sample_reader(recipe: Recipe, dataset: Dataset) -> SampleReader:
         features = dataset.feature(model.text.build(wordpiece).identity())
         texts = FeatureTexts(features.encoder, tuple(features.shape))
     else:
-        texts = TokenTexts(model.text, wordpiece.to_json(), model.text.length, text_changes(recipe, wordpiece))
+        texts = TokenTexts(model.text, wordpiece.to_json(), model.text.longest, text_changes(recipe, wordpiece))
     attributes, document = len(dataset.attributes()), wordpiece.to_json()
     words = CaptionWords(model.text, document, texts.shape[0]) if model.matcher else NoWords()
     return SampleReader(images, texts, document, model.caption_length, attributes, seed, words)

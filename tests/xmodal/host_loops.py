@@ -112,7 +112,7 @@ def global_vector(x: Array, state: dict[str, Array], name: str) -> Array:
     inner = np.tanh(norm_layer(linear(x, state, f"{name}.local.0"), state, f"{name}.local.1", 0))
     outer = np.tanh(norm_layer(linear(x.mean(0), state, f"{name}.whole.0"), state, f"{name}.whole.1", 0))
     shares = softmax(np.array([float(linear(one * outer, state, f"{name}.weigh")[0]) for one in inner]))
-    return unit(sum(share * row for share, row in zip(shares, x, strict=True)))
+    return unit(np.sum([share * row for share, row in zip(shares, x, strict=True)], axis=0))
 
 
 def sgraf(image: Array, caption: Array, state: dict[str, Array], steps: int) -> float:

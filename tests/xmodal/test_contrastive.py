@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax, normalize, softmax
 
 from tests.xmodal import tiny
+from xmodal.heads import Head
 from xmodal.model import CrossModalModel
 from xmodal.queue import Keys
 from xmodal.relations import Relations
@@ -66,6 +67,7 @@ def test_equal_similarities_give_log_n() -> None:
     built = tiny.model(tasks={"itc": {"fn_policy": "none"}})
     for towers in (built.query, built.key.encoder):
         for tower in (towers.image, towers.text):
+            assert isinstance(tower.head, Head)
             last = tower.head.projection[-1]
             assert isinstance(last, torch.nn.Linear)
             torch.nn.init.zeros_(last.weight)

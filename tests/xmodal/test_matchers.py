@@ -32,6 +32,7 @@ KINDS: dict[str, dict[str, Any]] = {
 def built(**settings: Any) -> Matcher:
     torch.manual_seed(1)
     made = TypeAdapter(MatcherSettings).validate_python({"width": WIDTH} | settings).build(SIZES, torch.nn.ModuleDict())
+    assert isinstance(made, Matcher)
     for bias in (one for name, one in made.named_parameters() if name.endswith("bias")):
         torch.nn.init.normal_(bias, std=0.3)
     return made.double().eval()

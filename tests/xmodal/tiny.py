@@ -35,8 +35,7 @@ def wordpiece() -> WordPiece:
 
 def sizes(**changes: Any) -> Sizes:
     """What a task or a host built by itself is told."""
-    own = {"image_width": 1, "text_width": 1, "vocabulary": 1, "caption_length": 1, "seed": 0, "attributes": ATTRIBUTES}
-    return Sizes(**own | {"momentum": MomentumSettings(), "wordpiece": wordpiece()} | changes)
+    return replace(Sizes(1, 1, 1, 1, 0, ATTRIBUTES, MomentumSettings(), wordpiece()), **changes)
 
 
 def settings(**changes: Any) -> ModelSettings:

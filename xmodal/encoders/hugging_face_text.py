@@ -45,6 +45,11 @@ class HuggingFaceText(HuggingFace):
         """Texts to ids and mask without building the encoder."""
         return HubTokenizer(self.source, self.length) if self.path else OwnTokenizer(wordpiece, self.length)
 
+    @property
+    def longest(self) -> int:
+        """Most tokens of a text."""
+        return self.length
+
     def pieces(self, wordpiece: WordPiece) -> tuple[str, ...]:
         """The vocabulary of `build_tokenizer`, by id."""
         return self.build_tokenizer(wordpiece).pieces

@@ -108,16 +108,21 @@ class OpenClipText(OpenClip):
     def build_tokenizer(self, wordpiece: WordPiece) -> HubTokenizer:
         """Texts to ids and mask without building the encoder. Raises SettingsError where there is no tokeniser."""
         text = self.document().model_cfg.text_cfg
-        length = self.length or text.context_length
-        if length > text.context_length:
-            raise SettingsError(f"length: this model takes at most {text.context_length} tokens, not {length}")
-        tokenizer = HubTokenizer(self.tokenizer_source(text.hf_tokenizer_name), length)
+        tokenizer = HubTokenizer(self.tokenizer_source(text.hf_tokenizer_name), self.longest)
         if len(tokenizer.tokenizer) > text.vocab_size:
             raise SettingsError(
                 f"tokenizer: the tokeniser of {tokenizer.source!r} has {len(tokenizer.tokenizer)} pieces, the model "
                 f"{self.path!r} takes {text.vocab_size}"
             )
         return tokenizer
+
+    @property
+    def longest(self) -> int:
+        """Most tokens of a text. Raises SettingsError where the model cannot be had or takes fewer than `length`."""
+        taken = self.document().model_cfg.text_cfg.context_length
+        if self.length is not None and self.length > taken:
+            raise SettingsError(f"length: this model takes at most {taken} tokens, not {self.length}")
+        return self.length or taken
 
     def pieces(self, wordpiece: WordPiece) -> tuple[str, ...]:
         """The vocabulary of `build_tokenizer`, by id."""

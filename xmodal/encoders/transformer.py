@@ -45,6 +45,11 @@ class Transformer(Settings):
         """Texts to ids and mask without building the encoder."""
         return lambda texts: wordpiece.encode(texts, self.length)
 
+    @property
+    def longest(self) -> int:
+        """Most tokens of a text."""
+        return self.length
+
     def pieces(self, wordpiece: WordPiece) -> tuple[str, ...]:
         """The vocabulary of `build_tokenizer`, by id."""
         return wordpiece.tokens
