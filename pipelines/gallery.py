@@ -32,6 +32,8 @@ class Gallery:
     """The M texts."""
     owner: Tensor
     """(M,) index of the image a text was written of (the first one where several share it)."""
+    written: Tensor
+    """(M,) number of each text among all captions of the images."""
     image_codes: Tensor
     """(N, A) int32."""
     text_codes: Tensor
@@ -145,6 +147,7 @@ def gallery(found: Embedded, attributes: int) -> Gallery:
         texts=torch.cat(found.texts)[list(keep)],
         captions=[flat[n][1]["text"] for n in keep],
         owner=torch.tensor([flat[n][0] for n in keep]),
+        written=torch.tensor(list(keep)),
         image_codes=torch.from_numpy(np.stack([padded_codes(one, attributes) for one in codes])),
         text_codes=torch.from_numpy(np.stack([padded_codes(flat[n][1]["codes"], attributes) for n in keep])),
         captioned=captioned,

@@ -61,6 +61,7 @@ def part_of(found: Gallery, images: Tensor) -> Gallery:
         texts=found.texts[texts],
         captions=[found.captions[text] for text in texts.tolist()],
         owner=place[found.owner[texts]],
+        written=found.written[texts],
         image_codes=found.image_codes[images],
         text_codes=found.text_codes[texts],
     )
@@ -96,7 +97,7 @@ def check_same(subject: Subject, partner: Subject) -> None:
 
 def figures(subject: Subject, scored: Scored, name: str) -> list[Figure]:
     """Recalls, median ranks and rsum over all images."""
-    return _figures(f"{subject.split}/{name}", scored.i2t(), scored.t2i(), subject.groups, subject.text_groups)
+    return recalls(f"{subject.split}/{name}", scored.i2t(), scored.t2i(), subject.groups, subject.text_groups)
 
 
 def folds(subject: Subject, scored: Scored, images: int, name: str, who: str) -> FigureGroup:
@@ -113,13 +114,14 @@ def folds(subject: Subject, scored: Scored, images: int, name: str, who: str) ->
     groups = [subject.groups[image] for image in shown.tolist()]
     asked = np.concatenate([fold[owner] for fold, owner in zip(cut, owners, strict=True)])
     text_groups = [subject.groups[image] for image in asked.tolist()]
-    rows = _figures(f"{subject.split}/{name}", i2t, t2i, groups, text_groups)
+    rows = recalls(f"{subject.split}/{name}", i2t, t2i, groups, text_groups)
     left = len(order) - images * len(cut)
     note = f"{left:,} images beyond the last whole fold are left out." if left else ""
     return FigureGroup(title, [row for row in rows if not row.name.endswith("median_rank")], note)
 
 
-def _figures(prefix: str, i2t: Ranks, t2i: Ranks, groups: list[str], text_groups: list[str]) -> list[Figure]:
+def recalls(prefix: str, i2t: Ranks, t2i: Ranks, groups: list[str], text_groups: list[str]) -> list[Figure]:
+    """Recalls and median ranks of both directions, and rsum."""
     rows = tables.retrieval(prefix, "i2t", i2t, groups) + tables.retrieval(prefix, "t2i", t2i, text_groups)
     return [*rows, tables.recall_sum(prefix, i2t, t2i, groups, text_groups)]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from infra.storage import Store
 from pipelines.dataset import Dataset
-from pipelines.evaluate import captioned, classes, distractors, language, published, retrieval
+from pipelines.evaluate import captioned, classes, distractors, language, pairs, published, retrieval
 from pipelines.evaluate.claims import claims
 from pipelines.evaluate.data import about, curves, data_section, embedding_map
 from pipelines.evaluate.protocol import protocol
@@ -73,6 +73,7 @@ def report_content(subject: Subject, recipe: Recipe, partner: Subject | None = N
     sections = protocol(subject)
     caption_figures, captions = language.captions(subject)
     found = retrieval.retrieval(subject) + captioned.protocols(subject, recipe.evaluation, partner)
+    found += pairs.protocols(subject, recipe.evaluation)
     beside = published.beside(subject.split, recipe.evaluation, [one for group in found for one in group.figures])
     named = classes.groups(subject)
     measures = [*found, *beside, *named, *distractors.groups(subject, recipe.evaluation)]

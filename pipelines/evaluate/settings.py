@@ -39,6 +39,9 @@ class EvaluationSettings(Settings):
 
     fold_images: int | None = Field(default=None, ge=1)
     """Images of a fold, in the order of the media ids: COCO's 5-fold 1K is 1000; without it no folds."""
+    rerank: int | None = Field(default=None, ge=10)
+    """Candidates of each query, the first by the embeddings, that the model's matcher or else its task itm ranks again
+    (ALBEF 128 on Flickr30K, 256 on COCO): a protocol of its own; without it none."""
     published: tuple[Published, ...] = ()
     """Results to print beside ours."""
     gallery: str | None = None

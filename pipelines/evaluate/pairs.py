@@ -1,0 +1,145 @@
+"""Scores of pairs by what reads an image and a text at once: the model's cross-attention host, or its ITM head.
+
+A host scores all pairs of a captioned set (`SCAN` and its kin are evaluated so). Where a shortlist is asked for, the
+first candidates of each query by the embeddings are ranked again (ALBEF, Li et al., NeurIPS 2021, section 3.4), by the
+host, else by ITM: what is not on the list ranks behind it. Both are protocols of their own, beside the embeddings'.
+"""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from pipelines.evaluate.captioned import recalls
+from pipelines.evaluate.settings import EvaluationSettings
+from pipelines.evaluate.subject import Subject
+from pipelines.gallery import Split, encode
+from pipelines.report.content import FigureGroup
+from xmodal.matchers import Matcher
+from xmodal.metrics.intervals import mean
+from xmodal.metrics.retrieval import Ranks, Rows, dots, ranks
+from xmodal.metrics.streaming import Scores, streamed
+from xmodal.model import CrossModalModel
+from xmodal.settings import SettingsError
+from xmodal.tasks.matching import Matching
+
+PAIRS = 256
+"""Pairs that pass the fusion encoder at a time."""
+BEHIND = -1e30
+"""Score of what is not on a list: all of it ties, below every score."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Of the query encoder, on the model's device."""
+
+    image: Tensor
+    """(N, R, W)."""
+    text: Tensor
+    """(M, L, W)."""
+    mask: Tensor
+    """(M, L) bool."""
+
+
+@torch.no_grad()
+def tokens(network: CrossModalModel, rows: Split, device: torch.device | str) -> Tokens:
+    """Of every image and every caption of `rows`, in the order of `encode`."""
+
+    def text(ids: Tensor, mask: Tensor) -> Tensor:
+        found = network.query.text(ids, mask)
+        return torch.cat([found, mask[..., None].to(found)], dim=2)  # the mask goes along as a last number
+
+    found = encode(rows, network.query.image, text, device)
+    longest = max(part.shape[1] for part in found.texts)
+    texts = torch.cat([pad(part, [0, 0, 0, longest - part.shape[1]]) for part in found.texts]).to(device)
+    return Tokens(torch.cat(found.images).to(device), texts[..., :-1], texts[..., -1] > 0.5)
+
+
+def pair_scores(network: CrossModalModel, read: Tokens) -> Scores:
+    """Of the host, else of ITM. Raises SettingsError for a model with neither."""
+    if isinstance(network.host, Matcher):
+        return host_scores(network.host, read)
+    if "itm" in network.tasks:
+        return match_scores(cast(Matching, network.tasks["itm"]), read)
+    raise SettingsError("evaluation.rerank: this model has neither a matcher nor the task itm; take null")
+
+
+def host_scores(host: Matcher, read: Tokens) -> Scores:
+    """The host's own scores."""
+
+    @torch.no_grad()
+    def scores(images: Tensor, texts: Tensor) -> Tensor:
+        some = host.text_side(read.text[texts], read.mask[texts])
+        return host.score_all_pairs(host.image_side(read.image[images]), some).cpu()
+
+    return scores
+
+
+def match_scores(itm: Matching, read: Tokens) -> Scores:
+    """The log odds of being a pair."""
+
+    @torch.no_grad()
+    def scores(images: Tensor, texts: Tensor) -> Tensor:
+        found = [
+            itm.logits(read.text[text], read.mask[text], read.image[image])
+            for image, text in (part.T for part in torch.cartesian_prod(images, texts).split(PAIRS))
+        ]
+        odds = torch.cat(found).float()
+        return (odds[:, 1] - odds[:, 0]).view(len(images), len(texts)).cpu()
+
+    return scores
+
+
+def protocols(subject: Subject, settings: EvaluationSettings) -> list[FigureGroup]:
+    """All pairs by the host, and the shortlists ranked again. Raises SettingsError."""
+    network, found = subject.model.network, subject.gallery
+    by_host = isinstance(network.host, Matcher) and found.captioned
+    if not by_host and settings.rerank is None:
+        return []
+    read = tokens(network, subject.rows, subject.model.device)
+    written = Tokens(read.image, read.text[found.written], read.mask[found.written])
+    scores = pair_scores(network, written)
+    groups = [all_pairs(subject, scores)] if by_host else []
+    return groups + ([shortlisted(subject, scores, settings.rerank)] if settings.rerank is not None else [])
+
+
+def all_pairs(subject: Subject, scores: Scores) -> FigureGroup:
+    """Every image with every text, by the host."""
+    i2t, t2i = streamed(scores, subject.gallery.owner, len(subject.gallery.images))
+    rows = recalls(f"{subject.split}/host", i2t, t2i, subject.groups, subject.text_groups)
+    return FigureGroup("Retrieval by the cross-attention host", rows, "All pairs are scored by the host.")
+
+
+def shortlisted(subject: Subject, scores: Scores, most: int) -> FigureGroup:
+    """The first `most` candidates of each query, ranked again."""
+    found = subject.gallery
+    texts, images = dots(found.images, found.texts), dots(found.texts, found.images)
+    i2t = again(texts, scores, len(found.images), len(found.texts), most)
+    t2i = again(images, lambda one, some: scores(some, one).T, len(found.texts), len(found.images), most)
+    first, second = found.relevant_texts(), found.relevant_images()
+    rows = recalls(
+        f"{subject.split}/reranked",
+        ranks(i2t, first, len(found.images)),
+        ranks(t2i, second, len(found.texts)),
+        subject.groups,
+        subject.text_groups,
+    )
+    held = [listed(ranks(texts, first, len(found.images)), most), listed(ranks(images, second, len(found.texts)), most)]
+    note = f"The list holds a right answer for {held[0]:.1f} % of the images and {held[1]:.1f} % of the texts."
+    return FigureGroup(f"Retrieval, the first {most} of each query ranked again", rows, note)
+
+
+def listed(found: Ranks, most: int) -> float:
+    """Percent of queries with a right answer among the first `most`."""
+    return 100 * mean(found.recall(min(most, found.gallery)))
+
+
+def again(first: Rows, scores: Scores, queries: int, candidates: int, most: int) -> Rows:
+    """Scores of the first `most` candidates of each query anew; all others have BEHIND."""
+    whole = torch.full((queries, candidates), BEHIND)
+    for query in range(queries):
+        best = torch.topk(first(slice(query, query + 1))[0], min(most, candidates)).indices.cpu()
+        whole[query, best] = scores(torch.tensor([query]), best)[0]
+    return lambda rows: whole[rows]

@@ -1,0 +1,150 @@
+"""What a host or ITM scores: all pairs and shortlists, against plain loops over single pairs."""
+
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pipelines.evaluate.captioned import recalls
+from pipelines.evaluate.flow import examined
+from pipelines.evaluate.pairs import BEHIND, Tokens, again, pair_scores, protocols, tokens
+from pipelines.evaluate.settings import EvaluationSettings
+from pipelines.evaluate.subject import Subject
+from tests.pipelines.precomp_folder import write_precomp
+from tests.pipelines.road import untrained_run
+from tests.pipelines.test_precomp_road import made
+from xmodal.matchers import Matcher
+from xmodal.metrics.retrieval import dots, ranks
+from xmodal.settings import SettingsError, parse
+from xmodal.tasks.matching import Matching
+
+SIZES = {"train": 20, "dev": 6, "test": 14}
+HOST = {"tasks": {"uto": None, "itc": {}, "triplet": {}}, "matcher": {"kind": "scan", "width": 12}}
+ITM = {"tasks": {"uto": None, "itc": {}, "itm": {"fusion": {"width": 16, "depth": 1, "heads": 2}}}}
+PLAIN: dict[str, Any] = {
+    "image_enhance": [],
+    "head": {"kind": "linear"},
+    "text_head": None,
+    "pooling": {"kind": "mean"},
+}
+
+
+@pytest.fixture(scope="module")
+def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Subject]:
+    """Untrained models of one dataset: with a host, with ITM, with neither."""
+    folder = tmp_path_factory.mktemp("pairs")
+    write_precomp(folder / "archive", SIZES)
+    found = {}
+    for name, model in {"host": HOST, "itm": ITM, "neither": {"tasks": {"uto": None, "itc": {}}}}.items():
+        recipe, _ = made(folder / "archive", folder / "root", model=PLAIN | model, train={"words": None})
+        torch.manual_seed(3)
+        found[name] = examined(recipe.compute.store(), untrained_run(recipe, f"{name}-0000-0").name, ())[0]
+    return found
+
+
+def read(subject: Subject) -> Tokens:
+    return tokens(subject.model.network, subject.rows, subject.model.device)
+
+
+def one_by_one(subject: Subject) -> Tensor:
+    """(N, M) scores, each pair by itself, its text without padding."""
+    network, own = subject.model.network, read(subject)
+    scores = torch.zeros(len(own.image), len(own.text))
+    for image in range(len(own.image)):
+        for text in range(len(own.text)):
+            length = int(own.mask[text].sum())
+            words, mask = own.text[text : text + 1, :length], own.mask[text : text + 1, :length]
+            pixels = own.image[image : image + 1]
+            if isinstance(network.host, Matcher):
+                host = network.host
+                scores[image, text] = host.block(host.image_side(pixels), host.text_side(words, mask))[0, 0]
+            else:
+                logits = cast(Matching, network.tasks["itm"]).logits(words, mask, pixels)[0]
+                scores[image, text] = logits[1] - logits[0]
+    return scores
+
+
+@pytest.mark.parametrize("name", ["host", "itm"])
+def test_blocks_of_pairs_score_as_single_pairs(subjects: dict[str, Subject], name: str) -> None:
+    subject = subjects[name]
+    scores = pair_scores(subject.model.network, read(subject))
+    whole = scores(torch.arange(len(subject.gallery.images)), torch.arange(len(subject.gallery.texts)))
+    wanted = one_by_one(subject)
+    assert wanted.std() > 1e-4
+    torch.testing.assert_close(whole, wanted, rtol=1e-4, atol=1e-5)
+
+
+def figures(subject: Subject, **settings: Any) -> dict[str, float]:
+    groups = protocols(subject, parse(EvaluationSettings, settings))
+    return {row.name: row.value for group in groups for row in group.figures}
+
+
+def test_the_host_is_measured_over_all_pairs(subjects: dict[str, Subject]) -> None:
+    subject = subjects["host"]
+    found, scores = subject.gallery, one_by_one(subject)
+    wanted = recalls(
+        "test/host",
+        ranks(lambda rows: scores[rows], found.relevant_texts(), len(found.images)),
+        ranks(lambda rows: scores.T[rows], found.relevant_images(), len(found.texts)),
+        subject.groups,
+        subject.text_groups,
+    )
+    measured = figures(subject)
+    assert measured == pytest.approx({row.name: row.value for row in wanted}) and "test/host/rsum" in measured
+
+
+@pytest.mark.parametrize("name", ["host", "itm"])
+def test_a_list_of_everything_is_the_whole_ranking(subjects: dict[str, Subject], name: str) -> None:
+    subject = subjects[name]
+    found, scores = subject.gallery, one_by_one(subject)
+    i2t = ranks(lambda rows: scores[rows], found.relevant_texts(), len(found.images))
+    measured = figures(subject, rerank=1000)
+    assert measured["test/reranked/i2t/r5"] == pytest.approx(100 * float(np.mean(i2t.recall(5))))
+
+
+def test_what_is_not_on_the_list_ranks_behind_it(subjects: dict[str, Subject]) -> None:
+    subject = subjects["itm"]
+    found = subject.gallery
+    first = dots(found.images, found.texts)
+    rows = again(first, lambda images, texts: texts[None].float(), len(found.images), len(found.texts), 10)
+    for image in range(len(found.images)):
+        kept = set(torch.topk(first(slice(image, image + 1))[0], 10).indices.tolist())
+        scored = rows(slice(image, image + 1))[0]
+        assert {n for n, value in enumerate(scored.tolist()) if value > BEHIND} == kept
+        assert all(scored[n] == n for n in kept)
+    group = protocols(subject, parse(EvaluationSettings, {"rerank": 10}))[-1]
+    assert "holds a right answer for" in group.note and "first 10" in group.title
+
+
+def test_surveys_texts_are_found_among_all_captions(subjects: dict[str, Subject]) -> None:
+    """A gallery that keeps some captions alone scores those."""
+    subject = subjects["itm"]
+    kept = torch.tensor([4, 9, 30])
+    gallery = replace(
+        subject.gallery,
+        texts=subject.gallery.texts[kept],
+        text_codes=subject.gallery.text_codes[kept],
+        owner=subject.gallery.owner[kept],
+        captions=[subject.gallery.captions[n] for n in kept.tolist()],
+        written=kept,
+    )
+    measured = figures(replace(subject, gallery=gallery), rerank=10)
+    scores, owner = one_by_one(subject)[:, kept], gallery.owner
+    above = (scores > scores[owner, torch.arange(3)]).sum(0)
+    assert measured["test/reranked/t2i/r1"] == pytest.approx(100 * float((above == 0).float().mean()))
+
+
+def test_without_host_or_itm_there_is_nothing_to_rank_by(subjects: dict[str, Subject]) -> None:
+    assert figures(subjects["neither"]) == {}
+    with pytest.raises(SettingsError, match=r"evaluation\.rerank: .* neither a matcher nor the task itm"):
+        figures(subjects["neither"], rerank=20)
+    with pytest.raises(SettingsError, match="rerank"):
+        parse(EvaluationSettings, {"rerank": 3})
+
+
+def test_both_protocols_stand_apart(subjects: dict[str, Subject]) -> None:
+    titles = [group.title for group in protocols(subjects["host"], parse(EvaluationSettings, {"rerank": 12}))]
+    assert titles == ["Retrieval by the cross-attention host", "Retrieval, the first 12 of each query ranked again"]
