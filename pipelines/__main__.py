@@ -131,14 +131,21 @@ _predict_verb("caption", "A generated caption for each image.", BEAMS)
 @click.option("--root", default=None, help="Storage root, where CHECKPOINT is a run's name.")
 @click.option("--split", default=None, help="Search one split only (train, val, test).")
 @click.option("-k", "count", default=5, show_default=True, help="Results.")
+@click.option("--rerank", default=None, type=click.IntRange(min=1), help="Rank so many again by matcher or ITM.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 def search(
-    text: tuple[str, ...], checkpoint: str, root: str | None, split: str | None, count: int, as_json: bool
+    text: tuple[str, ...],
+    checkpoint: str,
+    root: str | None,
+    split: str | None,
+    count: int,
+    rerank: int | None,
+    as_json: bool,
 ) -> None:
     """Images of the model's dataset that fit TEXT best."""
     from pipelines.search import search
 
-    for line in search(" ".join(text), checkpoint, root, split, count):
+    for line in search(" ".join(text), checkpoint, root, split, count, rerank):
         click.echo(
             json.dumps(line) if as_json else "{rank:>3}  {score:.3f}  {survey}/{media_id}  {text}".format(**line)
         )

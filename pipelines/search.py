@@ -3,10 +3,12 @@
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pipelines.dataset import Dataset
 from pipelines.errors import NotFound
-from pipelines.gallery import Split, embed
+from pipelines.evaluate.pairs import BEHIND, Tokens, pair_scores
+from pipelines.gallery import Embedded, Split, embed, encode
 from pipelines.places import root_store
 from pipelines.prepare.assigned import SPLITS
 from pipelines.recipe import Recipe
@@ -16,10 +18,14 @@ from xmodal.inference import Inference
 from xmodal.settings import parse
 
 
-def search(text: str, checkpoint: str, root: str | None, split: str | None, count: int) -> list[dict[str, Any]]:
+def search(
+    text: str, checkpoint: str, root: str | None, split: str | None, count: int, rerank: int | None = None
+) -> list[dict[str, Any]]:
     """The `count` best images, best first: rank, score (cosine), survey, media_id, split and the first caption of each.
 
-    Raises NotFound where the checkpoint, its dataset version or the split does not exist.
+    With `rerank` the first so many are ranked again by what of the model reads pairs, whose score is then given.
+    Raises NotFound where the checkpoint, its dataset version or the split does not exist, SettingsError where nothing
+    of the model reads pairs.
     """
     if split is not None and split not in SPLITS:
         raise NotFound(f"{split}: no such split; allowed: {', '.join(SPLITS)}")
@@ -32,7 +38,10 @@ def search(text: str, checkpoint: str, root: str | None, split: str | None, coun
     if len(rows) == 0:
         raise NotFound(f"dataset {dataset.name}: no image in the {split} split")
     found = embed(model.network, rows, model.device)
-    scores, best = torch.topk(torch.cat(found.images) @ model.text_vectors([text])[0], min(count, len(rows)))
+    scores = torch.cat(found.images) @ model.text_vectors([text])[0]
+    if rerank is not None:
+        scores = ranked_again(model, text, rows, found, scores, max(rerank, count))
+    scores, best = torch.topk(scores, min(count, len(rows)))
     media = dataset.records(["media_id", "split"])
     known = {
         (item, row): n
@@ -49,3 +58,19 @@ def search(text: str, checkpoint: str, root: str | None, split: str | None, coun
         }
         lines.append(line | {name: media[name][where].as_py() for name in ("media_id", "split")})
     return lines
+
+
+@torch.no_grad()
+def ranked_again(model: Inference, text: str, rows: Split, found: Embedded, first: Tensor, most: int) -> Tensor:
+    """(N,) scores of the best `most` images by the model's host, else by ITM; all others have BEHIND."""
+    network = model.network
+    best = torch.topk(first, min(most, len(rows))).indices
+    some = Split(rows.dataset, rows.reader, rows.item[best.numpy()], rows.row[best.numpy()])
+    images = encode(some, network.query.image, lambda ids, mask: ids.new_zeros(0), model.device)
+    ids, mask = network.text_features([text])
+    read = Tokens(torch.cat(images.images).to(model.device), network.query.text(ids, mask), mask)
+    scored = pair_scores(network, read)(torch.arange(len(best)), torch.tensor([0]))[:, 0]
+    places = {record["sample_id"]: n for n, record in enumerate(found.records)}
+    whole = torch.full_like(first, BEHIND)
+    whole[[places[record["sample_id"]] for record in images.records]] = scored
+    return whole

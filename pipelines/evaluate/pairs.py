@@ -63,7 +63,7 @@ def pair_scores(network: CrossModalModel, read: Tokens) -> Scores:
         return host_scores(network.host, read)
     if "itm" in network.tasks:
         return match_scores(cast(Matching, network.tasks["itm"]), read)
-    raise SettingsError("evaluation.rerank: this model has neither a matcher nor the task itm; take null")
+    raise SettingsError("rerank: this model has neither a matcher nor the task itm: nothing of it reads pairs")
 
 
 def host_scores(host: Matcher, read: Tokens) -> Scores:

@@ -13,6 +13,7 @@ from pipelines.evaluate.flow import examined
 from pipelines.evaluate.pairs import BEHIND, Tokens, again, pair_scores, protocols, tokens
 from pipelines.evaluate.settings import EvaluationSettings
 from pipelines.evaluate.subject import Subject
+from pipelines.search import ranked_again
 from tests.pipelines.precomp_folder import write_precomp
 from tests.pipelines.road import untrained_run
 from tests.pipelines.test_precomp_road import made
@@ -139,7 +140,7 @@ def test_surveys_texts_are_found_among_all_captions(subjects: dict[str, Subject]
 
 def test_without_host_or_itm_there_is_nothing_to_rank_by(subjects: dict[str, Subject]) -> None:
     assert figures(subjects["neither"]) == {}
-    with pytest.raises(SettingsError, match=r"evaluation\.rerank: .* neither a matcher nor the task itm"):
+    with pytest.raises(SettingsError, match="rerank: this model has neither a matcher nor the task itm"):
         figures(subjects["neither"], rerank=20)
     with pytest.raises(SettingsError, match="rerank"):
         parse(EvaluationSettings, {"rerank": 3})
@@ -148,3 +149,17 @@ def test_without_host_or_itm_there_is_nothing_to_rank_by(subjects: dict[str, Sub
 def test_both_protocols_stand_apart(subjects: dict[str, Subject]) -> None:
     titles = [group.title for group in protocols(subjects["host"], parse(EvaluationSettings, {"rerank": 12}))]
     assert titles == ["Retrieval by the cross-attention host", "Retrieval, the first 12 of each query ranked again"]
+
+
+@pytest.mark.parametrize("name", ["host", "itm"])
+def test_search_ranks_the_first_again(subjects: dict[str, Subject], name: str) -> None:
+    """The same images, by the score of the pair; what is not on the list is not found."""
+    subject = subjects[name]
+    model, found = subject.model, subject.embedded
+    text = found.captions[3][0]["text"]
+    first = torch.cat(found.images) @ model.text_vectors([text])[0]
+    scored = ranked_again(model, text, subject.rows, found, first, 6)
+    kept = torch.topk(first, 6).indices
+    assert {n for n, value in enumerate(scored.tolist()) if value > BEHIND} == set(kept.tolist())
+    wanted = one_by_one(subject)[kept, 15]  # the first of five captions of image 3
+    torch.testing.assert_close(scored[kept], wanted, rtol=1e-4, atol=1e-5)
