@@ -43,6 +43,7 @@ def small(name: str, archive: str, root: str, images: dict[str, int], folder: Pa
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.services
 @pytest.mark.timeout(600)
