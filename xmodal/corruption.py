@@ -58,13 +58,6 @@ class Pieces:
         return cls(continues, special, list(tokens).index(SPECIAL[MASK]))
 
 
-class AsWritten:
-    """Texts as they are."""
-
-    def __call__(self, ids: np.ndarray, sample: str, epoch: int) -> np.ndarray:
-        return ids
-
-
 @dataclass(frozen=True)
 class Corruption:
     """Texts as (seed, sample, epoch) change them: the same at every world size and after a resume."""

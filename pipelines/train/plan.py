@@ -15,8 +15,8 @@ from pipelines.taxa import species_facts
 from pipelines.train.caption_words import CaptionWords, NoWords
 from pipelines.train.lanes import LaneSource, training_rows
 from pipelines.train.order import LaneOrder
-from pipelines.train.samples import FeatureImages, FeatureTexts, PixelImages, SampleReader, TokenTexts
-from xmodal.corruption import AsWritten, Corruption, Pieces
+from pipelines.train.samples import FeatureImages, FeatureTexts, PixelImages, SampleReader, TokenTexts, VariedTexts
+from xmodal.corruption import Corruption, Pieces
 from xmodal.model import CrossModalModel
 from xmodal.settings import SettingsError
 from xmodal.wordpiece import WordPiece
@@ -100,20 +100,22 @@ def sample_reader(recipe: Recipe, dataset: Dataset) -> SampleReader:
         features = dataset.feature(model.text.build(wordpiece).identity())
         texts = FeatureTexts(features.encoder, tuple(features.shape))
     else:
-        texts = TokenTexts(model.text, wordpiece.to_json(), model.text.longest, text_changes(recipe, wordpiece))
+        texts = token_texts(recipe, wordpiece)
     attributes, document = len(dataset.attributes()), wordpiece.to_json()
     words = CaptionWords(model.text, document, texts.shape[0]) if model.matcher else NoWords()
     return SampleReader(images, texts, document, model.caption_length, attributes, seed, words)
 
 
-def text_changes(recipe: Recipe, wordpiece: WordPiece) -> AsWritten | Corruption:
-    """What training does to the words that the text encoder reads. Raises SettingsError."""
-    words = recipe.train.words
+def token_texts(recipe: Recipe, wordpiece: WordPiece) -> TokenTexts:
+    """What a trained text encoder reads, its words varied where the recipe asks for it. Raises SettingsError."""
+    words, text, document = recipe.train.words, recipe.model.text, wordpiece.to_json()
     if words is None:
-        return AsWritten()
+        return TokenTexts(text, document, text.longest)
     if recipe.model.matcher is not None:
         raise SettingsError("train.words: corruption moves words, and model.matcher needs their places; take null")
-    return Corruption(words, Pieces.of(recipe.model.text.pieces(wordpiece)), recipe.train.seed)
+    return VariedTexts(
+        text, document, text.longest, Corruption(words, Pieces.of(text.pieces(wordpiece)), recipe.train.seed)
+    )
 
 
 def build_model(recipe: Recipe, dataset: Dataset) -> CrossModalModel:

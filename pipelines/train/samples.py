@@ -1,7 +1,7 @@
 """One training sample: what is drawn for (seed, epoch, sample), and how it travels as Arrow columns.
 
 An image comes from pixel parts (`PixelImages`) or from the cached output of a frozen encoder (`FeatureImages`), a text
-as token ids (`TokenTexts`) or cached features (`FeatureTexts`). A `SampleReader` holds one of each.
+as token ids (`TokenTexts`, `VariedTexts`) or cached features (`FeatureTexts`). A `SampleReader` holds one of each.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from torch import Tensor
 from pipelines.dataset import Dataset
 from pipelines.train.caption_words import CaptionWords, NoWords
 from xmodal.batch import Batch
-from xmodal.corruption import AsWritten, Corruption
+from xmodal.corruption import Corruption
 from xmodal.encoders import TextEncoderSettings
 from xmodal.transforms import AugmentSettings, augment, decode_pixels, draw
 from xmodal.wordpiece import WordPiece
@@ -107,7 +107,6 @@ class TokenTexts:
     encoder: TextEncoderSettings
     wordpiece: str
     length: int
-    vary: AsWritten | Corruption
 
     dtype = np.dtype(np.int64)
 
@@ -125,13 +124,22 @@ class TokenTexts:
         return [[next(flat) for _ in texts] for texts in captions]
 
     def text(self, stored: tuple[bytes, int], sample: str, epoch: int) -> tuple[bytes, int]:
-        """The text as an epoch's draw has it."""
-        ids, length = stored
-        found = self.vary(np.frombuffer(ids, self.dtype)[:length], sample, epoch)
-        return np.pad(found, (0, self.length - len(found))).tobytes(), len(found)
+        return stored
 
     def tensor(self, rows: np.ndarray) -> Tensor:
         return torch.from_numpy(rows)
+
+
+@dataclass(frozen=True)
+class VariedTexts(TokenTexts):
+    """Token ids whose words every epoch changes anew."""
+
+    corruption: Corruption
+
+    def text(self, stored: tuple[bytes, int], sample: str, epoch: int) -> tuple[bytes, int]:
+        ids, length = stored
+        found = self.corruption(np.frombuffer(ids, self.dtype)[:length], sample, epoch)
+        return np.pad(found, (0, self.length - len(found))).tobytes(), len(found)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ from tests.bench.pictures import write_archive
 from tests.bench.rayside import settle
 from tests.pipelines.surveys import IMAGE, IN_PROCESS, TEXT, coco_settings
 from xmodal.batch import Batch
-from xmodal.corruption import AsWritten
 from xmodal.encoders.transformer import Transformer
 from xmodal.transforms import AugmentSettings
 
@@ -106,7 +105,7 @@ def lane_source(dataset: Dataset) -> LaneSource:
     """What a recipe with built-in encoders and the default augmentation reads."""
     words, text = dataset.wordpiece().to_json(), Transformer(kind="transformer")
     images = PixelImages(dataset.pixel_size, AugmentSettings(), 0)
-    texts = TokenTexts(text, words, text.length, AsWritten())
+    texts = TokenTexts(text, words, text.length)
     reader = SampleReader(images, texts, words, CAPTION_LENGTH, len(dataset.attributes()), 0)
     order = LaneOrder(training_rows(dataset), seed=0, global_batch=BATCH, lanes=LANES, window=16)
     return LaneSource(dataset.store, dataset.name, dataset.version, order, reader)

@@ -32,6 +32,7 @@ from pipelines.train.samples import (
 )
 from tests.pipelines.road import prepared
 from xmodal.batch import Batch
+from xmodal.encoders.transformer import Transformer
 from xmodal.settings import SettingsError, parse
 from xmodal.transforms import AugmentSettings, decode_pixels
 from xmodal.wordpiece import WordPiece
@@ -196,6 +197,11 @@ def test_cached_features_travel_like_pixels_and_tokens() -> None:
     assert images.tensor(rows).dtype == texts.tensor(rows).dtype == torch.float32
     reader = SampleReader(images, texts, "", 4, 0, 0)
     assert reader.row_bytes == (3 * 4 + 5 * 4) * 2
+
+
+def test_texts_stay_as_they_are_unless_a_recipe_varies_their_words() -> None:
+    stored = (np.array([2, 7, 3, 0], np.int64).tobytes(), 3)
+    assert TokenTexts(Transformer(kind="transformer"), "", 4).text(stored, "a", 0) is stored
 
 
 def test_words_of_captions_travel_where_a_host_asks_for_them(plan: TrainingPlan, lane: ReadLane) -> None:
