@@ -20,11 +20,11 @@ from torch import Tensor
 from infra.tracking import NullTracker, Tracker
 from pipelines.errors import Failed, NonFinite
 from pipelines.recipe import Recipe
+from pipelines.train.descent import Descent
 from pipelines.train.lanes import batches
 from pipelines.train.plan import TrainingPlan, build_model
 from pipelines.train.queue_health import queue_health
 from pipelines.train.runs import Run, newest, opened
-from pipelines.train.settings import OptimizerSettings
 from pipelines.train.validate import Validation
 from xmodal import checkpoint, distributed
 from xmodal.batch import Batch
@@ -53,35 +53,6 @@ def check_finite(losses: dict[str, float], step: int) -> None:
         raise NonFinite(f"the loss of {', '.join(bad)} is not finite at step {step}; the last checkpoint stays")
 
 
-def learning_rate(settings: OptimizerSettings, samples: int, total: int) -> float:
-    """Linear warm-up, then the decay of the settings, as a function of samples seen of `total`."""
-    warmup = settings.warmup_fraction * total
-    if samples < warmup:
-        return settings.learning_rate * samples / warmup
-    progress = min(1.0, (samples - warmup) / max(1.0, total - warmup))
-    return settings.learning_rate * settings.decayed(progress)
-
-
-TEXT_ENCODER = "query.text.encoder."
-
-
-def parameter_groups(model: torch.nn.Module, settings: OptimizerSettings) -> list[dict[str, Any]]:
-    """Matrices decay, vectors and scalars do not; two groups, and two more of the text encoder where its rate is its
-    own, in the order of `rate_factors`."""
-    apart = [False, True][: len(rate_factors(settings)) // 2]
-    groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {(t, v): [] for t in apart for v in (False, True)}
-    for name, one in model.named_parameters():
-        if one.requires_grad:
-            groups[name.startswith(TEXT_ENCODER) and apart[-1], one.ndim < 2].append(one)
-    decay = {False: settings.weight_decay, True: 0.0}
-    return [{"params": members, "weight_decay": decay[vector]} for (_, vector), members in groups.items()]
-
-
-def rate_factors(settings: OptimizerSettings) -> list[float]:
-    """Factor of the learning rate of each parameter group."""
-    return [1.0, 1.0] if settings.text_factor == 1.0 else [1.0, 1.0, settings.text_factor, settings.text_factor]
-
-
 class Worker:
     """One process of the group: model, optimizer, position. Every draw is keyed by sample, so ranks only share work."""
 
@@ -93,9 +64,7 @@ class Worker:
         self.wordpiece, self.attributes = dataset.wordpiece(), json.dumps({"attributes": dataset.attributes()})
         torch.manual_seed(self.recipe.train.seed)
         self.model = build_model(self.recipe, dataset).to(self.device)
-        self.settings = self.recipe.train.optimizer
-        groups, self.factors = parameter_groups(self.model, self.settings), rate_factors(self.settings)
-        self.optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate, betas=self.settings.betas)
+        self.descent = Descent(self.model, self.recipe.train.optimizer, job.plan.total_samples)
         self.validation = Validation(dataset, job.plan.reader, self.recipe.train.validation_rows)
         self.step, self.history = 0, []
         self.taken = {saved.directory for saved in job.run.saved()}
@@ -110,7 +79,7 @@ class Worker:
                 self._start()
                 return
             _, directory = found
-            state = checkpoint.restore(directory, model=self.model, optimizer=self.optimizer)
+            state = checkpoint.restore(directory, model=self.model, optimizer=self.descent.optimizer)
             checkpoint.restore_rng(directory, self.rank, self.size)
         self.step, self.history = state["step"], state["history"]
 
@@ -141,20 +110,11 @@ class Worker:
 
     def train(self, batch: Batch) -> dict[str, float]:
         """One optimizer step on this worker's share of global batch `batch.step`; returns the losses' global means."""
-        samples = batch.step * self.recipe.train.global_batch
-        rate = learning_rate(self.settings, samples, self.job.plan.total_samples)
-        for group, factor in zip(self.optimizer.param_groups, self.factors, strict=True):
-            group["lr"] = rate * factor
         losses = self.parallel(batch)
         values = self._checked(losses, batch.step)
-        total = torch.stack([self.model.weights[name] * loss for name, loss in losses.items()]).sum()
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
-        self.optimizer.step()
-        self.model.after_step(batch.step)
+        told = self.descent.step(losses, batch.step, batch.step * self.recipe.train.global_batch)
         self.step = batch.step + 1
-        return {**values, "grad_norm": float(norm), "learning_rate": rate}
+        return values | told
 
     def _checked(self, losses: dict[str, Tensor], step: int) -> dict[str, float]:
         """Global means of the losses and of what tasks tell beside them; raises NonFinite on every worker alike,
@@ -199,7 +159,7 @@ class Worker:
                 checkpoint.save(
                     directory,
                     model=self.model,
-                    optimizer=self.optimizer,
+                    optimizer=self.descent.optimizer,
                     state=self._state(),
                     recipe_yaml=dump_yaml(self.recipe),
                     wordpiece=self.wordpiece,

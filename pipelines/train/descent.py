@@ -1,0 +1,63 @@
+"""One AdamW step on the weighted losses: parameter groups, the schedule of the rate, the clip, what comes after."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipelines.train.settings import OptimizerSettings
+from xmodal.model import CrossModalModel
+
+TEXT_ENCODER = "query.text.encoder."
+
+
+class Descent:
+    """A model's optimizer over a run of `total` samples."""
+
+    def __init__(self, model: CrossModalModel, settings: OptimizerSettings, total: int):
+        self.model, self.settings, self.total = model, settings, total
+        groups, self.factors = parameter_groups(model, settings), rate_factors(settings)
+        self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas)
+
+    def step(self, losses: dict[str, Tensor], step: int, samples: int) -> dict[str, float]:
+        """Optimizer step `step` (0-based), after `samples` samples: the model moves and does what comes after a step.
+
+        Returns the norm of the gradient before its clip, and the rate.
+        """
+        rate = learning_rate(self.settings, samples, self.total)
+        for group, factor in zip(self.optimizer.param_groups, self.factors, strict=True):
+            group["lr"] = rate * factor
+        total = torch.stack([self.model.weights[name] * loss for name, loss in losses.items()]).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        self.optimizer.step()
+        self.model.after_step(step)
+        return {"grad_norm": float(norm), "learning_rate": rate}
+
+
+def learning_rate(settings: OptimizerSettings, samples: int, total: int) -> float:
+    """Linear warm-up, then the decay of the settings, as a function of samples seen of `total`."""
+    warmup = settings.warmup_fraction * total
+    if samples < warmup:
+        return settings.learning_rate * samples / warmup
+    progress = min(1.0, (samples - warmup) / max(1.0, total - warmup))
+    return settings.learning_rate * settings.decayed(progress)
+
+
+def parameter_groups(model: torch.nn.Module, settings: OptimizerSettings) -> list[dict[str, Any]]:
+    """Matrices decay, vectors and scalars do not; two groups, and two more of the text encoder where its rate is its
+    own, in the order of `rate_factors`."""
+    own = settings.text_factor != 1.0
+    kinds = [(text, vector) for text in ((False, True) if own else (False,)) for vector in (False, True)]
+    groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {kind: [] for kind in kinds}
+    for name, one in model.named_parameters():
+        if one.requires_grad:
+            groups[own and name.startswith(TEXT_ENCODER), one.ndim < 2].append(one)
+    decay = {False: settings.weight_decay, True: 0.0}
+    return [{"params": members, "weight_decay": decay[vector]} for (_, vector), members in groups.items()]
+
+
+def rate_factors(settings: OptimizerSettings) -> list[float]:
+    """Factor of the learning rate of each parameter group."""
+    return [1.0, 1.0] if settings.text_factor == 1.0 else [1.0, 1.0, settings.text_factor, settings.text_factor]
