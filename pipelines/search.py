@@ -7,8 +7,9 @@ from torch import Tensor
 
 from pipelines.dataset import Dataset
 from pipelines.errors import NotFound
-from pipelines.evaluate.pairs import BEHIND, Tokens, pair_scores
+from pipelines.evaluate.pairs import BEHIND
 from pipelines.gallery import Embedded, Split, embed, encode
+from pipelines.pair_scores import Tokens, pair_scores
 from pipelines.places import root_store
 from pipelines.prepare.assigned import SPLITS
 from pipelines.recipe import Recipe

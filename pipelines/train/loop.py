@@ -28,6 +28,7 @@ from pipelines.train.runs import Run, newest, opened
 from pipelines.train.validate import Validation
 from xmodal import checkpoint, distributed
 from xmodal.batch import Batch
+from xmodal.matchers import Matcher
 from xmodal.settings import dump_yaml, parse
 
 HISTORY_POINTS = 1000
@@ -65,7 +66,8 @@ class Worker:
         torch.manual_seed(self.recipe.train.seed)
         self.model = build_model(self.recipe, dataset).to(self.device)
         self.descent = Descent(self.model, self.recipe.train.optimizer, job.plan.total_samples)
-        self.validation = Validation(dataset, job.plan.reader, self.recipe.train.validation_rows)
+        by_host, rows = isinstance(self.model.host, Matcher), self.recipe.train.validation_rows
+        self.validation = Validation(dataset, job.plan.reader, rows, by_host)
         self.step, self.history = 0, []
         self.taken = {saved.directory for saved in job.run.saved()}
         self._restore()

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from pipelines.evaluate.captioned import recalls
 from pipelines.evaluate.flow import examined
-from pipelines.evaluate.pairs import BEHIND, Tokens, again, pair_scores, protocols, tokens
+from pipelines.evaluate.pairs import BEHIND, again, protocols
 from pipelines.evaluate.settings import EvaluationSettings
 from pipelines.evaluate.subject import Subject
+from pipelines.pair_scores import Tokens, pair_scores, tokens
 from pipelines.search import ranked_again
 from tests.pipelines.precomp_folder import write_precomp
 from tests.pipelines.road import untrained_run

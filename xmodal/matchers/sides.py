@@ -64,6 +64,10 @@ class Side:
         """(N,) valid fragments."""
         return self.mask.sum(1)
 
+    def to(self, device: torch.device | str) -> "Side":
+        """The same on `device`."""
+        return Side.of_zeroed(self.vectors.to(device), self.mask.to(device))
+
     def take(self, rows: Tensor | slice, longest: int | None = None) -> "Side":
         """Some rows, cut to `longest` fragments."""
         return Side.of_zeroed(self.vectors[rows, :longest], self.mask[rows, :longest])
