@@ -35,8 +35,7 @@ class WordTable:
 
     def words(self, ids: Sequence[int], animal: Collection[str] = ()) -> list[int]:
         """A word id for each token; `animal` holds the words of the names of the animal that is shown."""
-        texts = self._texts(ids)
-        own = word_id(" ".join(["an animal:", *sorted(animal)]))
+        texts, own = self._texts(ids), animal_id(animal)
         return [self._id(text, animal, own) for text in texts]
 
     def _texts(self, ids: Sequence[int]) -> list[str]:
@@ -68,6 +67,22 @@ def name_words(names: Collection[str]) -> tuple[str, ...]:
     """The words of an animal's names in lower case, as `WordTable.words` takes them."""
     found = {word for name in names for word in re.findall(r"\w+", name.lower())}
     return tuple(sorted(found - STOP))
+
+
+def animal_id(animal: Collection[str]) -> int:
+    """The id of all words that name an animal, of which `animal` holds the words of its names."""
+    return word_id(" ".join(["an animal:", *sorted(animal)]))
+
+
+def runs(words: Sequence[int], one: int) -> list[list[int]]:
+    """The places of each uninterrupted run of the word `one`: a name of two words is one run."""
+    found: list[list[int]] = []
+    for place, word in enumerate(words):
+        if word == one and found and found[-1][-1] == place - 1:
+            found[-1].append(place)
+        elif word == one:
+            found.append([place])
+    return found
 
 
 def _letters(piece: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from infra.storage import Store
 from pipelines.dataset import Dataset
 from pipelines.evaluate import captioned, classes, distractors, language, pairs, published, retrieval
+from pipelines.evaluate.attention import attention
 from pipelines.evaluate.claims import claims
 from pipelines.evaluate.data import about, curves, data_section, embedding_map
 from pipelines.evaluate.protocol import protocol
@@ -77,7 +78,8 @@ def report_content(subject: Subject, recipe: Recipe, partner: Subject | None = N
     beside = published.beside(subject.split, recipe.evaluation, [one for group in found for one in group.figures])
     named = classes.groups(subject)
     measures = [*found, *beside, *named, *distractors.groups(subject, recipe.evaluation)]
-    measures += [*caption_figures, *language.space(subject), claims(subject)]
+    looked, heats = attention(subject)
+    measures += [*caption_figures, *looked, *language.space(subject), claims(subject)]
     main = retrieval.headline(subject.split, subject.gallery, subject.groups, subject.text_groups)
     untrained = _untrained(subject, recipe)
     measures[0] = replace(measures[0], figures=[*measures[0].figures, untrained])
@@ -95,6 +97,7 @@ def report_content(subject: Subject, recipe: Recipe, partner: Subject | None = N
         examples=retrieval.examples(subject),
         measures=Measures(measures),
         captions=captions,
+        attention=heats,
         curves=curves(subject.model.state["history"]),
         map=embedding_map(subject),
         about=about(subject, recipe),

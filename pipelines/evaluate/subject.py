@@ -148,9 +148,9 @@ class Subject:
 
     def generate(self, images: Sequence[int]) -> list[str]:
         """Captions that the model writes for images of the gallery."""
-        return self.model.captions(torch.cat([self._encoded(image) for image in images]))
+        return self.model.captions(torch.cat([self.encoded(image) for image in images]))
 
-    def _encoded(self, image: int) -> torch.Tensor:
+    def encoded(self, image: int) -> torch.Tensor:
         """(1, ...) one image as the image encoder takes it."""
         reader, item, row = self.rows.reader, int(self.rows.item[image]), int(self.rows.row[image])
         part = self.dataset.read_group(item, row // GROUP_ROWS, reader.images.part, [reader.images.column])

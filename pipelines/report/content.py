@@ -9,6 +9,7 @@ from pipelines.report.rows import (
     BesideRow,
     CaptionExample,
     FigureGroup,
+    Heat,
     ImageAnswer,
     ImageExample,
     Incumbent,
@@ -24,6 +25,7 @@ from pipelines.report.rows import (
 )
 from pipelines.report.sections import (
     About,
+    Attention,
     Captions,
     Confusion,
     Curves,
@@ -41,6 +43,7 @@ from xmodal.metrics.figure import Figure
 __all__ = [
     "About",
     "Answer",
+    "Attention",
     "BesideRow",
     "CaptionExample",
     "Captions",
@@ -52,6 +55,7 @@ __all__ = [
     "Events",
     "Examples",
     "FigureGroup",
+    "Heat",
     "ImageAnswer",
     "ImageExample",
     "Incumbent",
@@ -121,6 +125,7 @@ class ReportContent:
     measures: Measures = field(default_factory=Measures)
     confusion: Confusion = field(default_factory=Confusion)
     captions: Captions = field(default_factory=Captions)
+    attention: Attention = field(default_factory=Attention)
     curves: Curves = field(default_factory=Curves)
     map: Map = field(default_factory=Map)
     about: About = field(default_factory=About)
@@ -130,4 +135,5 @@ class ReportContent:
         """What there is to say, in the order in which it is read."""
         answers = [self.data, self.species, self.incumbents, self.events, self.examples, self.places, self.conditions]
         answers += [self.confidence, self.measures, self.confusion]
-        return [part for part in (*answers, self.captions, self.curves, self.map, self.about) if part]
+        rest = (self.captions, self.attention, self.curves, self.map, self.about)
+        return [part for part in (*answers, *rest) if part]

@@ -7,7 +7,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipelines.report import charts, embedding_map, formats, reliability, verdict
 from pipelines.report.content import PageContent
-from pipelines.report.pictures import webp
+from pipelines.report.pictures import heated, webp
 
 LIMIT = 5_000_000
 """Bytes of a page: what still passes by mail and opens on a phone."""
@@ -38,6 +38,7 @@ def _environment(side: int, quality: int) -> Environment:
     )
     words = ("clip", "count", "number", "span", "share", "share_span", "points", "points_span")
     environment.filters.update({name: getattr(formats, name) for name in words})
-    environment.globals.update(webp=partial(webp, side=side, quality=quality), charts=charts, alike=embedding_map.alike)
+    pictures = {one.__name__: partial(one, side=side, quality=quality) for one in (webp, heated)}
+    environment.globals.update(pictures, charts=charts, alike=embedding_map.alike)
     environment.globals.update(reliability=reliability.chart, beside=verdict.beside, where_not=verdict.where_not)
     return environment

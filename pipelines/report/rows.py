@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from xmodal.metrics.figure import Figure
 from xmodal.metrics.intervals import Interval
 
@@ -188,3 +191,18 @@ class CaptionExample:
     picture: Picture
     generated: str
     references: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Heat:
+    """Where the words for an animal look in an image."""
+
+    picture: Picture
+    weights: NDArray[np.float64]
+    """(rows, columns) of the patches, all together at most 1."""
+    boxes: NDArray[np.float64]
+    """(n, 4) x, y, width, height of the animals, relative to the stored image."""
+    mass: float
+    """Share of the attention inside the boxes, 0..1."""
+    chance: float
+    """Share of the patches inside the boxes, 0..1."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pipelines.report.rows import (
     CaptionExample,
     FigureGroup,
+    Heat,
     ImageExample,
     LedgerRow,
     PlaceRow,
@@ -221,6 +222,23 @@ class Captions(Section):
 
     def __bool__(self) -> bool:
         return bool(self.examples)
+
+
+@dataclass(frozen=True)
+class Attention(Section):
+    """Where the words for an animal look."""
+
+    anchor: ClassVar[str] = "attention"
+    title: ClassVar[str] = "Where words look"
+    lead: ClassVar[str] = (
+        "The attention of the words that name the animal over the patches of the image; frames are the detector's "
+        "boxes, which the model has not seen. Drawn by seed, not chosen."
+    )
+
+    heats: Sequence[Heat] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.heats)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xmodal.encoders import TextEncoderSettings
 from xmodal.wordpiece import WordPiece
-from xmodal.words import NONE, WordTable, name_words
+from xmodal.words import NONE, WordTable, animal_id, name_words
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,10 @@ class CaptionWords:
             [self._packed(table.words(next(rows), animal)) for _ in texts]
             for animal, texts in zip(animals, captions, strict=True)
         ]
+
+    def animals(self, records: list[dict[str, Any]]) -> list[int]:
+        """The word id of each record's animal, whichever of its names a caption says."""
+        return [animal_id(name_words(_names(record))) for record in records]
 
     def _packed(self, words: list[int]) -> bytes:
         padded = np.full(self.length, NONE, np.int64)

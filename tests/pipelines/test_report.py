@@ -37,6 +37,12 @@ def picture(seed: int = 0, alt: str = "Camera-trap frame") -> rows.Picture:
     return rows.Picture(jpeg(seed), alt, 640, 480)
 
 
+def heat(alt: str = "Red fox") -> rows.Heat:
+    """All attention on the first of four patches; the box is the right lower quarter."""
+    weights = np.array([[0.7, 0.0], [0.0, 0.0]])
+    return rows.Heat(picture(4, alt), weights, np.array([[0.5, 0.5, 0.5, 0.5]]), 0.0, 0.25)
+
+
 def figure(value: float = 58.2, name: str = "test/species/micro", label: str = "Species right") -> Figure:
     return Figure(name, value, 24.0, 51.6, 64.4, 658, label=label, note="9 places resampled", baseline=31.4)
 
@@ -112,6 +118,7 @@ def survey(species: str = "Vulpes vulpes") -> ReportContent:
         measures=sections.Measures([rows.FigureGroup(species, [figure(name=species, label="")], species)]),
         confusion=sections.Confusion(classes, counts),
         captions=sections.Captions([rows.CaptionExample(picture(3, species), species, [species])]),
+        attention=sections.Attention([heat(species)]),
         curves=sections.Curves({f"train/{species}": [(0, 2.0), (10, 1.0)], "val/loss": [(0, 2.0), (5, float("nan"))]}),
         map=sections.Map(points, labels),
         about=sections.About([species], [species], f"name: {species}", {species: species}),
@@ -185,7 +192,8 @@ def test_the_same_content_gives_the_same_bytes(page):
 def test_sections_stand_in_reading_order_and_only_where_there_is_something_to_say(page):
     order = [section["id"] for section in Page(page).all("section")]
     assert order == ["first", "data", "species", "incumbents", "events", "examples", "places", "conditions",
-                     "confidence", "measures", "confusion", "captions", "training", "map", "about"]  # fmt: skip
+                     "confidence", "measures", "confusion", "captions", "attention", "training", "map",
+                     "about"]  # fmt: skip
     flickr = Page(render(captioned()))
     assert [section["id"] for section in flickr.all("section")] == ["first", "measures", "captions"]
     assert "Right one first" in flickr.text and "Generated images" not in flickr.text
@@ -229,6 +237,22 @@ def test_a_squashed_picture_gets_its_proportions_back():
     address = pictures.webp(rows.Picture(jpeg(1, 224), "Frame", 1600, 900), 160, 60)
     with Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) as image:
         assert image.size == (160, 90)
+
+
+def test_attention_glows_over_a_grey_picture_with_the_boxes_around():
+    address = pictures.heated(heat(), 160, 95)
+    with Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) as image:
+        shown = np.asarray(image.convert("RGB")).astype(float)
+    assert shown.shape == (120, 160, 3)
+    corner, far = shown[:30, :40].mean((0, 1)), shown[:20, -30:].mean((0, 1))
+    assert corner[0] - corner[2] > 100 and abs(far[0] - far[2]) < 12
+    assert shown[60, 90:150].mean() > 220  # the upper edge of the box
+    assert shown[40, 90:150].mean() < 180
+
+
+def test_a_picture_says_how_much_of_the_attention_is_in_the_boxes(page):
+    text = " ".join(Page(page).text.split())
+    assert "0.0 % of the attention is in the boxes, which are 25.0 % of the patches" in text
 
 
 def test_confusion_folds_rare_species_and_lists_the_mistakes():

@@ -39,11 +39,17 @@ class Fusion(Settings):
 class FusionHost:
     """It has no weights of its own, and is no module: the task's encoder stays where it is."""
 
+    words_attend = True
+
     def __init__(self, fusion: FusionEncoder, layer: int):
         self.fusion, self.layer = fusion, layer
 
     def __call__(self, encodings: Encodings) -> "FusionHosted":
         return FusionHosted(self.fusion, self.layer, encodings)
+
+    def attention(self, image: Tensor, text: Tensor, mask: Tensor) -> Tensor:
+        """(P, L, R) weights of the words of text i over the regions of image i."""
+        return self.fusion.attention(text, mask, image, self.layer)
 
 
 class FusionHosted:

@@ -72,6 +72,16 @@ class Matcher(nn.Module, ABC):
         with torch.autocast(image.vectors.device.type, enabled=False):
             return score_blocks(self.block, self.entries, image, text, self.max_entries)
 
+    @property
+    def words_attend(self) -> bool:
+        """Whether words attend to regions, and not regions to words alone."""
+        return any(one.direction == "t2i" for one in self.crossings)
+
+    def attention(self, image: Tensor, text: Tensor, mask: Tensor) -> Tensor:
+        """(P, L, R) weights of the words of text i over the regions of image i, of tokens (P, R, image_width) and
+        (P, L, text_width). Raises StopIteration where words do not attend."""
+        return self.record("t2i", self.image_side(image), self.text_side(text, mask), None).weight
+
     def records(self, image: Side, text: Side, groups: dict[str, Tensor | None]) -> list[AttentionRecord]:
         """The matched pairs (row i of both sides), one record a direction; `groups` by direction."""
         return [self.record(one.direction, image, text, groups.get(one.direction)) for one in self.crossings]

@@ -1,0 +1,139 @@
+"""What is looked at: each image's words for its animal, the patches its boxes cover, and the weights between them.
+
+Words are those of the names of the animal that is recorded, in all texts of the image; boxes those of an animal that a
+detector gave at least the dataset's threshold. One kind of word for all boxes: records name one animal an image.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipelines.evaluate.subject import Subject
+from pipelines.gallery import Split
+from pipelines.pair_scores import Tokens, tokens
+from pipelines.prepare.parts import BOX_CLASSES
+from pipelines.train.caption_words import CaptionWords
+from xmodal.matchers import Host
+from xmodal.metrics.attention import word_attention
+from xmodal.metrics.attention_boxes import centre_gaussian, corners, feature_norm, grid, patches_in
+from xmodal.words import runs
+
+Array = NDArray[np.float64]
+BOXES = ["n_boxes", "boxes", "box_conf", "box_class"]
+PAIRS = 256
+"""Pairs that pass the host at a time."""
+MOST = 2000
+"""Images looked at, evenly spread."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An image before anything was looked at."""
+
+    image: int
+    """Its place in the gallery."""
+    words: list[list[list[int]]]
+    """For each of its texts, the tokens of each word for the animal."""
+    boxes: Array | None
+    """(n, 4) x, y, width, height of the animals; None where no detector ran."""
+
+    @property
+    def named(self) -> bool:
+        """Whether a text of it names its animal."""
+        return any(self.words)
+
+
+@dataclass(frozen=True)
+class Look:
+    """Where the words of one image look; m patches row by row."""
+
+    asked: Asked
+    weights: Array
+    """(Q, m), of each word for the animal."""
+    class_share: Array
+    """(Q,) of the weight that went to what is no patch."""
+    centre: Array
+    """(1, m), of a baseline that looks at the middle."""
+    norm: Array
+    """(1, m), of one that looks where features are long."""
+    relevant: NDArray[np.bool_]
+    """(m,) patches in a box."""
+    side: int
+    """Patches of a row."""
+
+
+def asked_of(subject: Subject) -> list[Asked]:
+    """Every image of the split."""
+    reader = subject.rows.reader
+    words: CaptionWords = reader.words  # pyright: ignore[reportAssignmentType]
+    texts = [[one["text"] for one in captions] for captions in subject.embedded.captions]
+    said, own = words.of(subject.records, texts), words.animals(subject.records)
+    return [
+        Asked(n, [runs(np.frombuffer(text, np.int64).tolist(), own[n]) for text in said[n]], boxes)
+        for n, boxes in enumerate(_boxes(subject))
+    ]
+
+
+def _boxes(subject: Subject) -> list[Array | None]:
+    """The animals' boxes of each image."""
+    threshold = subject.dataset.document["prepare"]["settings"]["detector_threshold"]
+    told = subject.dataset.records(BOXES, split=subject.split).to_pylist()
+    by_row = {(one["item"], one["row"]): animals(one, threshold) for one in told}
+    return [by_row[where] for where in zip(subject.rows.item.tolist(), subject.rows.row.tolist(), strict=True)]
+
+
+def animals(record: dict[str, Any], threshold: float) -> Array | None:
+    """(n, 4) boxes of animals in a RECORDS row; None where no detector ran."""
+    if record["n_boxes"] is None:
+        return None
+    boxes = np.frombuffer(record["boxes"], "<f4").reshape(-1, 4).astype(np.float64)
+    sure = np.frombuffer(record["box_conf"], "<f4") >= np.float32(threshold)
+    return boxes[sure & (np.frombuffer(record["box_class"], "<i4") == BOX_CLASSES.index("animal"))]
+
+
+def side_of(count: int) -> int:
+    """Patches of a row where an image has `count` tokens: a square, with or without one more token before it; 0 where
+    there are no patches."""
+    for patches in (count, count - 1):
+        if patches > 1 and math.isqrt(patches) ** 2 == patches:
+            return math.isqrt(patches)
+    return 0
+
+
+def looks(subject: Subject, asked: Sequence[Asked]) -> list[Look]:
+    """Of those images, at most `MOST`, evenly spread."""
+    kept = [asked[n] for n in np.linspace(0, len(asked) - 1, min(len(asked), MOST)).round().astype(int)]
+    if not kept:
+        return []
+    rows, images = subject.rows, [one.image for one in kept]
+    part = Split(rows.dataset, rows.reader, rows.item[images], rows.row[images])
+    read = tokens(subject.model.network, part, subject.model.device)
+    return list(_looks(subject.model.network.host, read, kept))  # pyright: ignore[reportArgumentType]
+
+
+def _looks(host: Host, read: Tokens, kept: Sequence[Asked]) -> Iterator[Look]:
+    side, first = side_of(read.image.shape[1]), 0
+    before = read.image.shape[1] - side**2
+    patches = grid(side, side)
+    for position, one in enumerate(kept):
+        found = weights(host, read, position, range(first, first + len(one.words)))
+        first += len(one.words)
+        pairs = [word_attention(text[None], said, bool(before)) for text, said in zip(found, one.words, strict=True)]
+        relevant = patches_in(corners(np.zeros((0, 4)) if one.boxes is None else one.boxes), side, side)
+        features = read.image[position, before:].cpu().numpy()
+        baselines = centre_gaussian(patches)[None], feature_norm(features)[None]
+        own, share = (np.concatenate([pair[n] for pair in pairs]) for n in (0, 1))
+        yield Look(one, own, share, *baselines, relevant, side)
+
+
+@torch.no_grad()
+def weights(host: Host, read: Tokens, image: int, texts: range) -> Array:
+    """(T, L, R) of an image's texts over it."""
+    parts = torch.tensor(texts).split(PAIRS)
+    found = [host.attention(read.image[[image] * len(part)], read.text[part], read.mask[part]) for part in parts]
+    return torch.cat(found).double().cpu().numpy()
