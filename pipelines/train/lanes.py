@@ -109,8 +109,10 @@ def lane_dataset(source: LaneSource, epochs: int, start: Callable[[], int], read
     def build() -> Any:
         import ray
 
+        from pipelines.train.pace import Pace
+
         items = [asdict(item) for item in source.order.plan(epochs, source.chunk(), start())]
-        return ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+        blocks = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             ReadLane,  # type: ignore[arg-type]
             fn_constructor_args=(source,),
             batch_size=None,
@@ -118,6 +120,8 @@ def lane_dataset(source: LaneSource, epochs: int, start: Callable[[], int], read
             concurrency=(1, readers),
             num_cpus=1,
         )
+        blocks.context.custom_execution_callback_classes.append(Pace)
+        return blocks
 
     return build
 
