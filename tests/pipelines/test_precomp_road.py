@@ -1,10 +1,11 @@
 """A folder of region features goes through prepare, training steps and evaluate, as any archive does."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 
 from infra.storage import open_store
 from pipelines.dataset import Dataset
@@ -12,9 +13,10 @@ from pipelines.errors import DataRefused
 from pipelines.prepare.flow import prepare
 from pipelines.prepare.workers import InProcess
 from pipelines.recipe import Recipe
-from pipelines.train.plan import TrainingPlan
+from pipelines.train.plan import TrainingPlan, build_model
 from tests.pipelines.precomp_folder import GUIDE, REGIONS, WIDTH, write_precomp
-from xmodal.settings import merge, parse
+from xmodal.matchers.pfan import Pfan
+from xmodal.settings import SettingsError, merge, parse
 
 SIZES = {"train": 40, "dev": 10, "test": 12}
 
@@ -85,6 +87,46 @@ def test_a_repeated_row_and_a_guide_are_read_from_their_own_row(tmp_path: Path) 
     assert (found[-1, :GUIDE] == guides[20].astype(np.float16)).all() and (found[-1, GUIDE:] == 0).all()
 
 
+PFAN: dict[str, Any] = {
+    "image": {"positions": True},
+    "image_enhance": [],
+    "text": {"width": 12},
+    "matcher": {"kind": "pfan", "width": 12, "position_width": 6, "positions": True, "project_text": False},
+    "tasks": {"uto": None, "triplet": {}},
+}
+
+
+def test_blocks_stand_behind_a_region_and_pfan_takes_them_off(tmp_path: Path) -> None:
+    write_precomp(tmp_path / "archive", SIZES, boxes=True)
+    recipe, dataset = made(tmp_path / "archive", tmp_path / "root", model=PFAN, train={"words": None})
+    found = stored(dataset, recipe.model.image.build().identity())["dev/0000003"]
+    rows, boxes = (np.load(tmp_path / "archive" / f"dev_{kind}.npy")[3] for kind in ("ims", "boxes"))
+    assert found.shape == (REGIONS, WIDTH + 30) and (found[:, :WIDTH] == rows.astype(np.float16)).all()
+    assert (found[:, WIDTH : WIDTH + 15] == boxes[:, :15]).all()
+    host = cast(Pfan, build_model(recipe, dataset).host)
+    tokens = torch.from_numpy(found.astype(np.float32))[None]
+    ids, weights = torch.from_numpy(boxes[None, :, :15]).long(), torch.from_numpy(boxes[None, :, 15:])
+    wanted = host.placed(tokens[..., :WIDTH], ids, weights)
+    torch.testing.assert_close(host.regions(tokens), wanted, atol=1e-3, rtol=1e-3)
+    moved = host.placed(tokens[..., :WIDTH], ids.flip(1), weights.flip(1))
+    assert (moved - wanted).abs().max() > 1e-3
+
+
+def test_a_block_that_is_none_is_refused(tmp_path: Path) -> None:
+    write_precomp(tmp_path / "archive", SIZES, boxes=True)
+    boxes = np.load(tmp_path / "archive" / "train_boxes.npy")
+    boxes[2, 1, 4] = 257
+    np.save(tmp_path / "archive" / "train_boxes.npy", boxes)
+    with pytest.raises(DataRefused, match=r"train_boxes\.npy: row 2: an id of a block is none of 0 to 256"):
+        made(tmp_path / "archive", tmp_path / "root", model=PFAN, train={"words": None})
+
+
+def test_positions_need_both_sides() -> None:
+    for change in ({"image": {"positions": False}}, {"matcher": {"positions": False}}):
+        with pytest.raises(SettingsError, match="pfan needs both"):
+            parse(Recipe, document(Path("archive"), Path("root"), model=merge(PFAN, change)))
+
+
 def test_a_plan_reads_features_and_tokens(tmp_path: Path) -> None:
     write_precomp(tmp_path / "archive", SIZES)
     recipe, dataset = made(tmp_path / "archive", tmp_path / "root")
@@ -101,6 +143,7 @@ def test_a_plan_reads_features_and_tokens(tmp_path: Path) -> None:
             None,
             r"_clip\.npy: no array of guides; shape \(\d+, 8\) is expected",
         ),
+        (PFAN, None, r"_boxes\.npy: no array of positions; shape \(\d+, 6, 30\) is expected"),
         ({}, 1e6, r"a feature beyond 65504"),
     ],
 )

@@ -10,7 +10,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from xmodal.encoders.identity import settings_identity
+from xmodal.positions import SLOTS
 from xmodal.settings import Settings, SettingsError
+
+POSITION = 2 * SLOTS
+"""Numbers that say where a region lies: the ids of the blocks that it overlaps most, and their shares."""
 
 
 class Precomputed(Settings):
@@ -23,6 +27,8 @@ class Precomputed(Settings):
     """Numbers of a region (W)."""
     guide_width: int = Field(default=0, ge=0)
     """Numbers of the image's CLIP vector, from the file `*_clip.npy` beside `*_ims.npy`, for CGE; 0 = none."""
+    positions: bool = False
+    """Whether the blocks that a region overlaps follow its numbers, from the file `*_boxes.npy`, for PFAN."""
 
     @model_validator(mode="after")
     def _the_guide_fits(self) -> "Precomputed":
@@ -40,16 +46,22 @@ class Precomputed(Settings):
         """Tokens of an image, the guide included."""
         return self.regions + (self.guide_width > 0)
 
+    @property
+    def token_width(self) -> int:
+        """Numbers of a token, the ids and weights of its blocks included."""
+        return self.width + POSITION * self.positions
+
     def build(self) -> "PrecomputedImage":
         return PrecomputedImage(self)
 
 
 class PrecomputedImage(nn.Module):
-    """Cached features (B, R, width) pass through; with a guide it is the last of R + 1 rows, padded with zeros."""
+    """Cached features (B, R, width) pass through; with a guide it is the last of R + 1 rows, padded with zeros; with
+    positions 15 ids and 15 weights of blocks are the last numbers of a region."""
 
     def __init__(self, settings: Precomputed):
         super().__init__()
-        self.settings, self.width = settings, settings.width
+        self.settings, self.width = settings, settings.token_width
 
     def identity(self) -> str:
         """16 hex digits of the settings: which files the numbers came from is said by the parts."""

@@ -4,8 +4,8 @@
     region = l2norm(fc([v; sum_l beta_l e_l]))
 
 over the (up to 15) blocks a region overlaps. `faithful` keeps two properties of the released code: its softmaxes count
-empty slots, and its t2i relevance is cos(q_i, a_i) + 0.5 max_j w_ij. Without boxes regions are a square grid of
-patches, and PFAN is a learned position embedding gated by content.
+empty slots, and its t2i relevance is cos(q_i, a_i) + 0.5 max_j w_ij. Regions bring their blocks with them, or are a
+square grid of patches: then PFAN is a learned position embedding gated by content.
 """
 
 from typing import Literal
@@ -18,9 +18,9 @@ from xmodal.matchers.aggregation import mean
 from xmodal.matchers.attention import NORMS, masked_softmax
 from xmodal.matchers.crossing import CROSSINGS
 from xmodal.matchers.matcher import Matcher, xavier
-from xmodal.matchers.positions import OUTSIDE, block_overlaps, patch_boxes
 from xmodal.matchers.settings import HostSettings
 from xmodal.matchers.sides import Side, dots, full, l2norm
+from xmodal.positions import OUTSIDE, SLOTS, block_overlaps, patch_boxes
 from xmodal.sizes import Sizes
 
 SHARPNESS = {"t2i": 9.0, "i2t": 4.0}
@@ -38,9 +38,11 @@ class PFAN(HostSettings):
     """Width of a block's embedding."""
     faithful: bool = True
     """Whether the released code's padding and its 0.5 max term are kept."""
+    positions: bool = False
+    """Whether regions bring their blocks (`image.positions`); without them they are a square grid of patches."""
 
     def build(self, sizes: Sizes, tasks: nn.ModuleDict) -> "Pfan":
-        return Pfan(self, sizes.image_width, sizes.text_width)
+        return Pfan(self, sizes.image_width - 2 * SLOTS * self.positions, sizes.text_width)
 
 
 class Pfan(Matcher):
@@ -55,10 +57,12 @@ class Pfan(Matcher):
         nn.init.uniform_(self.position.weight, -0.1, 0.1)
         self.counts_empty = settings.faithful
         self.relevance = RELEVANCES[settings.faithful and settings.direction == "t2i"]
+        self.located = LOCATED[settings.positions]
 
     def regions(self, tokens: Tensor) -> Tensor:
-        """(N, R, image_width) patches of a square grid. Raises ValueError where R is no square."""
-        return self.placed(tokens, *block_overlaps(patch_boxes(tokens.shape[1]).to(tokens.device)))
+        """(N, R, image_width) patches of a square grid, or regions with their blocks behind their numbers. Raises
+        ValueError where R patches are no square."""
+        return self.placed(*self.located(tokens))
 
     def placed(self, tokens: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
         """(N, R, image_width), block ids and weights (N or none, R, 15) -> (N, R, D) unit vectors."""
@@ -86,4 +90,16 @@ def cosine(cosines: Tensor, weights: Tensor) -> Tensor:
     return cosines
 
 
+def stored(tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Regions, and the ids and weights that stand behind their numbers."""
+    features, ids, weights = tokens.split([tokens.shape[-1] - 2 * SLOTS, SLOTS, SLOTS], dim=-1)
+    return features, ids.round().long(), weights
+
+
+def patches(tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Patches, and the blocks of their grid."""
+    return tokens, *block_overlaps(patch_boxes(tokens.shape[1]).to(tokens.device))
+
+
+LOCATED = {True: stored, False: patches}
 RELEVANCES = {True: released, False: cosine}
