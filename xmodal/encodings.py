@@ -16,6 +16,7 @@ from torch.nn.functional import pad
 from xmodal import distributed
 from xmodal.batch import Batch
 from xmodal.enhance import EnhancerSettings
+from xmodal.enhance import after as width_after
 from xmodal.enhance import build as enhance_modules
 from xmodal.heads import MLP, Identity, Linear, Tokenwise
 from xmodal.heads import build as build_head
@@ -39,9 +40,9 @@ class Tower(nn.Module):
         pooling: MeanPooling | GPO = MEAN,
     ):
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.width = encoder, width_after(enhance, encoder.width)
         self.enhancers = enhance_modules(enhance, encoder.width)
-        self.head = build_head(head, frozen, encoder.width, embed_dim, build_pooling(pooling))
+        self.head = build_head(head, frozen, self.width, embed_dim, build_pooling(pooling))
 
     def forward(self, x: Tensor, *mask: Tensor) -> Tensor:
         """Tokens (B, T, W), enhanced, of pixels or features (all tokens are real), or of token ids or features and

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.xmodal import tiny
-from xmodal.enhance import ResidualAttention, ResidualMask, ResidualMLP
+from xmodal.enhance import Project, ResidualAttention, ResidualMask, ResidualMLP
 from xmodal.enhance.gate import Gate
 from xmodal.model import ModelSettings
 from xmodal.settings import SettingsError, differences, dump_yaml, fingerprint, flatten, load, parse
@@ -209,3 +209,27 @@ def test_a_mistake_is_one_line(argument: str, line: str) -> None:
 def test_heads_that_do_not_divide_the_width_are_named() -> None:
     with pytest.raises(SettingsError, match="heads 3 do not divide the width 8"):
         tiny.model(text_enhance=[{"kind": "residual_mask", "heads": 3}])
+
+
+def test_a_projection_is_a_norm_and_a_matrix_token_by_token() -> None:
+    x, mask = tokens()
+    module = opened(Project(kind="project", width=3).build(W))
+    found = module(x, mask).detach()
+    wanted = linear(norm(numbers(x), module.norm), module.fc)  # pyright: ignore
+    assert found.shape == (3, 5, 3)
+    np.testing.assert_allclose(numbers(found), wanted, atol=1e-5)
+
+
+def test_what_comes_after_a_projection_has_its_width() -> None:
+    """Later enhancers, head, fusion encoder, captioner and host; key encoders too."""
+    narrow = [{"kind": "project", "width": 6}, {"kind": "residual_mlp"}]
+    tasks = {"itm": {}, "lm": {}, "triplet": {}}
+    model = tiny.model(image_enhance=narrow, tasks=tasks, matcher={"kind": "scan", "width": 5})
+    batch = tiny.batch(6)
+    losses = model(batch)
+    assert all(loss.isfinite() for loss in losses.values())
+    torch.stack(list(losses.values())).sum().backward()
+    fc = model.query.image.enhancers[0].fc  # pyright: ignore
+    assert fc.weight.shape[0] == 6 and fc.weight.grad.abs().sum() > 0
+    assert model.query.image(batch.image).shape[2] == model.key.encoder.image(batch.image).shape[2] == 6
+    assert model.query.image.width == 6 and model.query.text.width == model.query.text.encoder.width

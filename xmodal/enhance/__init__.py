@@ -3,7 +3,7 @@
 The settings' `build(width)` gives a module `(tokens (B, T, W), mask (B, T) bool, True at real tokens) -> (B, T, W)`
 with `metrics()`: what training logs of it by name, empty where there is nothing to say. Head, fusion encoder and
 captioner see the enhanced tokens; the key encoder has the average of the same modules. `clip_guided` alone gives one
-token less than it takes.
+token less than it takes, `project` alone another width.
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,13 @@ from pydantic import Field
 from torch import nn
 
 from xmodal.enhance.clip_guided import ClipGuided
+from xmodal.enhance.project import Project
 from xmodal.enhance.residual_attention import ResidualAttention, ResidualMask
 from xmodal.enhance.residual_mlp import ResidualMLP
 from xmodal.enhance.self_guided import SelfGuided
 
 EnhancerSettings = Annotated[
-    ResidualAttention | ResidualMask | ResidualMLP | SelfGuided | ClipGuided, Field(discriminator="kind")
+    ResidualAttention | ResidualMask | ResidualMLP | SelfGuided | ClipGuided | Project, Field(discriminator="kind")
 ]
 
 
@@ -31,7 +32,24 @@ def build(settings: Sequence[EnhancerSettings], width: int) -> nn.ModuleList:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, ())))
-        return nn.ModuleList(one.build(width) for one in settings)
+        return nn.ModuleList(one.build(after(settings[:n], width)) for n, one in enumerate(settings))
 
 
-__all__ = ["ClipGuided", "EnhancerSettings", "ResidualAttention", "ResidualMLP", "ResidualMask", "SelfGuided", "build"]
+def after(settings: Sequence[EnhancerSettings], width: int) -> int:
+    """Width of the tokens behind all of them."""
+    for one in settings:
+        width = one.after(width)
+    return width
+
+
+__all__ = [
+    "ClipGuided",
+    "EnhancerSettings",
+    "Project",
+    "ResidualAttention",
+    "ResidualMLP",
+    "ResidualMask",
+    "SelfGuided",
+    "after",
+    "build",
+]

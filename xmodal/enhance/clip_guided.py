@@ -15,10 +15,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from xmodal.enhance.guided import towards, unit
-from xmodal.settings import Settings, SettingsError
+from xmodal.enhance.settings import EnhanceSettings
+from xmodal.settings import SettingsError
 
 
-class ClipGuided(Settings):
+class ClipGuided(EnhanceSettings):
     """Tokens enhanced by a frozen model's vector of the image (CGE)."""
 
     kind: Literal["clip_guided"]

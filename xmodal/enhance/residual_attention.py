@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from xmodal.encoders.blocks import Attention, FeedForward, check_heads, initialise, key_bias
 from xmodal.enhance.gate import Gate, gate_values
-from xmodal.settings import Settings, SettingsError
+from xmodal.enhance.settings import EnhanceSettings
+from xmodal.settings import SettingsError
 
 
-class AttentionSettings(Settings):
+class AttentionSettings(EnhanceSettings):
     """Attention of an encoder's tokens to each other."""
 
     layers: int = Field(default=1, ge=1)

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from xmodal.encoders.blocks import initialise
 from xmodal.enhance.gate import Gate, gate_values
-from xmodal.settings import Settings
+from xmodal.enhance.settings import EnhanceSettings
 
 WIDER = 6
 
 
-class ResidualMLP(Settings):
+class ResidualMLP(EnhanceSettings):
     """Control of residual attention: equal size, no attention."""
 
     kind: Literal["residual_mlp"]

@@ -16,11 +16,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from xmodal.enhance.guided import masked_softmax, towards, unit
+from xmodal.enhance.settings import EnhanceSettings
 from xmodal.pooling import Mean
-from xmodal.settings import Settings
 
 
-class SelfGuided(Settings):
+class SelfGuided(EnhanceSettings):
     """Tokens enhanced by a global vector that attention makes of them (SGE)."""
 
     kind: Literal["self_guided"]
