@@ -132,9 +132,7 @@ def groups(subject: Subject, settings: EvaluationSettings) -> list[FigureGroup]:
     return [
         FigureGroup(f"{TITLE}: images of trained species among all {every:,}", rows, _note(among)),
         FigureGroup(f"{TITLE}: the same images among the {own:,} trained species", closed, "The closed set."),
-        FigureGroup(
-            f"{TITLE}: images of new species among all {every:,}", new, "No training image or text shows them."
-        ),
+        FigureGroup(f"{TITLE}: images of new species among all {every:,}", new, UNSEEN),
     ]
 
 

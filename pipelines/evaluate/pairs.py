@@ -7,7 +7,7 @@ host, else by ITM: what is not on the list ranks behind it.
 
 import torch
 
-from pipelines.evaluate.captioned import recalls
+from pipelines.evaluate.captioned import STAR, recalls
 from pipelines.evaluate.settings import EvaluationSettings
 from pipelines.evaluate.subject import Subject
 from pipelines.pair_scores import Tokens, pair_scores, tokens
@@ -21,24 +21,37 @@ BEHIND = -1e30
 """Score of what is not on a list: all of it ties, below every score."""
 
 
-def protocols(subject: Subject, settings: EvaluationSettings) -> list[FigureGroup]:
-    """All pairs by the host, and the shortlists ranked again. Raises SettingsError."""
-    network, found = subject.model.network, subject.gallery
-    by_host = isinstance(network.host, Matcher) and found.captioned
+def protocols(subject: Subject, settings: EvaluationSettings, partner: Subject | None = None) -> list[FigureGroup]:
+    """All pairs by the host, by the hosts of two models, and the shortlists ranked again. Raises SettingsError."""
+    hosts = [one for one in (subject, partner) if one and isinstance(one.model.network.host, Matcher)]
+    by_host = subject in hosts and subject.gallery.captioned
     if not by_host and settings.rerank is None:
         return []
-    read = tokens(network, subject.rows, subject.model.device)
-    written = Tokens(read.image, read.text[found.written], read.mask[found.written])
-    scores = pair_scores(network, written)
-    groups = [all_pairs(subject, scores)] if by_host else []
+    scores = scores_of(subject)
+    groups = [all_pairs(subject, scores, "host", "Retrieval by the cross-attention host")] if by_host else []
+    if by_host and partner in hosts:
+        both = mean_of(scores, scores_of(partner))
+        groups.append(all_pairs(subject, both, "ensemble/host", f"Retrieval by two hosts, {STAR}"))
     return groups + ([shortlisted(subject, scores, settings.rerank)] if settings.rerank is not None else [])
 
 
-def all_pairs(subject: Subject, scores: Scores) -> FigureGroup:
-    """Every image with every text, by the host."""
+def scores_of(subject: Subject) -> Scores:
+    """Of the gallery's images and texts, by what of the model reads pairs."""
+    read = tokens(subject.model.network, subject.rows, subject.model.device)
+    written = subject.gallery.written
+    return pair_scores(subject.model.network, Tokens(read.image, read.text[written], read.mask[written]))
+
+
+def mean_of(one: Scores, two: Scores) -> Scores:
+    """Two models' scores averaged, as the papers' rows with a star."""
+    return lambda images, texts: (one(images, texts) + two(images, texts)) / 2
+
+
+def all_pairs(subject: Subject, scores: Scores, name: str, title: str) -> FigureGroup:
+    """Every image with every text."""
     i2t, t2i = streamed(scores, subject.gallery.owner, len(subject.gallery.images))
-    rows = recalls(f"{subject.split}/host", i2t, t2i, subject.groups, subject.text_groups)
-    return FigureGroup("Retrieval by the cross-attention host", rows, "All pairs are scored by the host.")
+    rows = recalls(f"{subject.split}/{name}", i2t, t2i, subject.groups, subject.text_groups)
+    return FigureGroup(title, rows, "All pairs are scored.")
 
 
 def shortlisted(subject: Subject, scores: Scores, most: int) -> FigureGroup:

@@ -35,8 +35,8 @@ def _differences(
 
 def own_name(split: str, one: Published, key: str) -> str:
     """Log key of our figure that a published one stands beside."""
-    parts = [split, *["ensemble"] * one.ensemble, *["folds"] * (one.protocol == "folds"), key]
-    return "/".join(parts)
+    asked = {"ensemble": one.ensemble, "folds": one.protocol == "folds", "host": one.scored_by == "host"}
+    return "/".join([split, *(name for name, own in asked.items() if own), key])
 
 
 def protocol(one: Published, settings: EvaluationSettings) -> str:

@@ -24,6 +24,8 @@ class Published(Settings):
     """all: every test image among all. folds: the mean over folds of `fold_images`."""
     ensemble: bool = False
     """Whether two models' score matrices were averaged: the rows with a star in the papers' tables."""
+    scored_by: Literal["embeddings", "host"] = "embeddings"
+    """host: by a cross-attention host over all pairs."""
 
     @field_validator("figures")
     @classmethod

@@ -1,16 +1,48 @@
 """The tables: what is asked on which data. One place for a new arm."""
 
-from pipelines.experiments.measures import recall_sum, species
+from pipelines.experiments.measures import host_recall_sum, recall_sum, species
 from pipelines.experiments.table import Arm, Table
 
+NARROW = "{kind: project, width: 256}"
+QUEUE = "model.queue.size=2048"
 FLICKR8K = Table(
     name="flickr8k",
-    title="Flickr8k, heads on frozen features",
-    recipe=("flickr8k", "model.embed_dim=256", "model.queue.size=0", "train.epochs=20"),
+    title="Flickr8k, frozen features of 3 x 3 regions and pooled MiniLM",
+    recipe=(
+        "flickr8k",
+        "model.embed_dim=256",
+        "model.head.hidden=512",
+        f"model.image_enhance=[{NARROW}]",
+        "model.queue.size=0",
+        "train.epochs=10",
+    ),
     arms=(
-        Arm("baseline", asks="ITC in the batch, keys of the momentum encoder (m = 0.99)"),
-        Arm("+ queue", ("model.queue.size=2048",), asks="are 2,048 stored keys better than 256 of the batch"),
-        Arm("batch of 1,024", ("train.global_batch=1024",), asks="the queue's control: as many fresh negatives"),
+        Arm("baseline", asks="ITC in the batch of 256, keys of the momentum encoder (m = 0.99)"),
+        Arm("+ queue", (QUEUE,), asks="are 2,048 stored keys better than the batch alone"),
+        Arm("batch of 1,024", ("train.global_batch=1024",), asks="the queue's control: more fresh negatives instead"),
+        Arm("L_cons", (QUEUE, "model.tasks.cons={}"), "+ queue", "does agreement with the key encoder help"),
+        Arm("RAN B", (QUEUE, "model.queue.refresh={every: 2}"), "+ queue", "do refreshed keys"),
+        Arm(
+            "UTO",
+            (QUEUE, "model.tasks.itc=null", "model.tasks.uto={fn_policy: mask}", "model.temperature.learnable=false"),
+            "+ queue",
+            "USER's objective for ITC",
+        ),
+        Arm("residual MLP", (f"model.image_enhance=[{NARROW}, {{kind: residual_mlp}}]",), asks="more weights alone"),
+        Arm(
+            "RAN A",
+            (f"model.image_enhance=[{NARROW}, {{kind: residual_attention}}]",),
+            "residual MLP",
+            "attention instead of as many weights without",
+        ),
+        Arm(
+            "SGE",
+            (f"model.image_enhance=[{NARROW}, {{kind: self_guided}}]",),
+            "residual MLP",
+            "a global vector that guides the regions",
+        ),
+        Arm("+ ITM", ("model.tasks.itm={}",), asks="matching with hard negatives beside ITC"),
+        Arm("+ LM", ("model.tasks.lm={weight: 0.5}",), asks="captioning beside ITC"),
     ),
     trials=(
         ("train.optimizer.learning_rate=1e-3",),
@@ -21,6 +53,36 @@ FLICKR8K = Table(
     seeds=3,
     measure=recall_sum,
     unit="rsum",
+)
+HOSTS = Table(
+    name="flickr8k-hosts",
+    title="Flickr8k, SCAN from words to 3 x 3 regions, words from scratch",
+    recipe=(
+        "flickr8k",
+        "model.text={kind: bigru, word_dim: 128, width: 256}",
+        "model.head={kind: linear}",
+        "model.queue.size=0",
+        "model.tasks={itc: null, triplet: {}}",
+        "model.matcher={kind: scan, width: 256}",
+        "train.global_batch=128",
+        "train.epochs=10",
+    ),
+    arms=(
+        Arm("baseline", asks="SCAN t2i, hard-negative triplets"),
+        Arm("CCR", ("model.tasks.ccr={weight: 0.1}",), asks="attended content must beat what is not attended to"),
+        Arm("CCS", ("model.tasks.ccs={weight: 0.3}",), asks="and what other words attend to"),
+        Arm("CCR + CCS", ("model.tasks.ccr={weight: 0.1}", "model.tasks.ccs={weight: 0.3}"), asks="both"),
+        Arm("entropy", ("model.tasks.entropy={weight: 0.1}",), asks="the control: sharper attention, to whatever"),
+    ),
+    trials=(
+        ("train.optimizer.learning_rate=5e-4",),
+        ("train.optimizer.learning_rate=1e-3",),
+        ("train.optimizer.learning_rate=5e-4", "model.matcher.lambda_softmax=4"),
+        ("train.optimizer.learning_rate=5e-4", "model.matcher.lambda_softmax=20"),
+    ),
+    seeds=3,
+    measure=host_recall_sum,
+    unit="rsum of the host",
 )
 CAMERA_TRAPS = Table(
     name="camera-traps",
@@ -42,4 +104,4 @@ CAMERA_TRAPS = Table(
     measure=species,
     unit="species, micro %",
 )
-TABLES = {table.name: table for table in (FLICKR8K, CAMERA_TRAPS)}
+TABLES = {table.name: table for table in (FLICKR8K, HOSTS, CAMERA_TRAPS)}

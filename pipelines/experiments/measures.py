@@ -3,11 +3,14 @@
 import numpy as np
 
 from pipelines.errors import DataRefused
+from pipelines.evaluate.pairs import scores_of
 from pipelines.evaluate.retrieval import ranked
 from pipelines.evaluate.species import named
 from pipelines.evaluate.subject import Subject
 from pipelines.experiments.table import Outcome
 from xmodal.metrics.classification import hits
+from xmodal.metrics.retrieval import Ranks
+from xmodal.metrics.streaming import streamed
 
 KS = (1, 5, 10)
 
@@ -17,7 +20,16 @@ def recall_sum(subject: Subject) -> Outcome:
 
     Where all images have as many captions, rsum is the mean over the images. Images are independent.
     """
-    i2t, t2i = ranked(subject.gallery)
+    return recalls(subject, *ranked(subject.gallery))
+
+
+def host_recall_sum(subject: Subject) -> Outcome:
+    """The same by the model's cross-attention host, over all pairs."""
+    return recalls(subject, *streamed(scores_of(subject), subject.gallery.owner, len(subject.gallery.images)))
+
+
+def recalls(subject: Subject, i2t: Ranks, t2i: Ranks) -> Outcome:
+    """What each image adds to the recalls of both directions."""
     owner = subject.gallery.owner.numpy()
     values, texts = np.zeros(len(subject.records)), np.bincount(owner, minlength=len(subject.records))
     for k in KS:

@@ -13,6 +13,7 @@ from pipelines.evaluate.flow import examined
 from pipelines.evaluate.pairs import BEHIND, again, protocols
 from pipelines.evaluate.settings import EvaluationSettings
 from pipelines.evaluate.subject import Subject
+from pipelines.experiments.measures import host_recall_sum
 from pipelines.pair_scores import Tokens, pair_scores, tokens
 from pipelines.search import ranked_again
 from tests.pipelines.precomp_folder import write_precomp
@@ -164,3 +165,10 @@ def test_search_ranks_the_first_again(subjects: dict[str, Subject], name: str) -
     assert {n for n, value in enumerate(scored.tolist()) if value > BEHIND} == set(kept.tolist())
     wanted = one_by_one(subject)[kept, 15]  # the first of five captions of image 3
     torch.testing.assert_close(scored[kept], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_an_experiment_measures_the_host_image_by_image(subjects: dict[str, Subject]) -> None:
+    subject = subjects["host"]
+    found = host_recall_sum(subject)
+    assert len(found.values) == len(subject.records)
+    assert float(np.mean(found.values)) == pytest.approx(figures(subject)["test/host/rsum"])
