@@ -25,6 +25,8 @@ from infra.storage import Unreachable
 
 OBJECT_STORE_BYTES = 512 << 20
 CONNECT_SECONDS = 5.0
+SLOW = "timed out during startup"
+"""What Ray says when its own processes have not come up in time."""
 SPARE_CPUS = 2
 """Logical CPUs of a local cluster beside the workers': one reads data, one is left for Ray's own tasks."""
 
@@ -56,7 +58,7 @@ def local_ray(
     CPUs are logical: never fewer than the workers need plus SPARE_CPUS, whatever the machine has. A token made for this
     cluster keeps others out, unless RAY_AUTH_MODE says otherwise. `directory` keeps Ray's session files and logs.
     `environment` is what the workers see beside this process's own variables. Where this process is in a cluster
-    already, that one is used and left as it is. Raises ClusterTooSmall.
+    already, that one is used and left as it is. Raises ClusterTooSmall, and Unreachable where Ray does not start.
     """
     held = math.ceil(workers * cpus_per_worker)
     with ExitStack() as stack:
@@ -65,7 +67,7 @@ def local_ray(
             files = stack.enter_context(_short_path(Path(directory)))
             stack.callback(ray.shutdown)
             cpus = max(os.cpu_count() or 1, held + SPARE_CPUS)
-            _start(
+            _start_here(
                 address="local",
                 num_cpus=cpus,
                 object_store_memory=object_store_bytes,
@@ -114,6 +116,23 @@ def _start(**options: object) -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **options)  # pyright: ignore
     ray.data.DataContext.get_current().enable_progress_bars = False
+
+
+def _start_here(**options: object) -> None:
+    """Starts Ray. It gives up after 30 seconds, and nothing can be set about it: on a busy machine a second try, with
+    all its files read already, is all it needs."""
+    for last in (False, True):
+        try:
+            return _start(**options)
+        except Exception as error:
+            ray.shutdown()
+            if SLOW not in str(error):
+                raise
+            if last:
+                raise Unreachable(
+                    "Ray did not start on this machine, twice, within its 30 seconds: processor, memory or disk are "
+                    "too busy; try again, or name a cluster by compute.ray_address"
+                ) from None
 
 
 def _check_answer(address: str) -> None:

@@ -1,6 +1,8 @@
 """The local cluster: enough logical CPUs, a token of its own, the environment in the workers, HOME untouched."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,3 +55,42 @@ def test_an_address_without_ray_fails_at_once():
     message = rf"Ray at 127.0.0.1:{port}: .*check compute.ray_address"
     with pytest.raises(Unreachable, match=message), connect(f"127.0.0.1:{port}", 2):
         raise AssertionError("the block must not run")
+
+
+BUSY = """
+import sys
+import ray
+from infra.cluster import local_ray
+
+tries = []
+start, slow = ray.init, Exception("The current node timed out during startup. This could happen because ...")
+
+
+def busy(**options):
+    tries.append(options)
+    if len(tries) <= int(sys.argv[1]):
+        raise slow if sys.argv[2] == "slow" else ValueError("object_store_memory is too small")
+    return start(**options)
+
+
+ray.init = busy
+try:
+    with local_ray(1, sys.argv[3]):
+        print("up after", len(tries))
+except Exception as error:
+    print(type(error).__name__, len(tries), error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("failures", "how", "said"),
+    [
+        (1, "slow", "up after 2"),
+        (9, "slow", "Unreachable 2 Ray did not start on this machine"),
+        (9, "other", "ValueError 1 "),
+    ],
+)
+def test_a_start_that_takes_too_long_is_tried_once_more(failures: int, how: str, said: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", BUSY, str(failures), how, str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.stdout.startswith(said), ended.stdout + ended.stderr
