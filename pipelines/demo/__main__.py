@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -27,8 +28,11 @@ def main() -> None:
     """Runs the whole road and ends by telling what to open."""
     begun = time.monotonic()
     with ExitStack() as services:
-        address = start(services)
-        survey()
+        storage(services)
+        with ThreadPoolExecutor(1) as pool:  # the archive is drawn while the other services come up
+            drawn = pool.submit(survey)
+            address = start(services)
+            drawn.result()
         table, report = road()
         print(table)
         show_queries(run_name())
@@ -37,11 +41,16 @@ def main() -> None:
             wait(address)
 
 
+def storage(services: ExitStack) -> None:
+    """S3; its address and credentials go into the environment."""
+    with step("starting S3 (SeaweedFS)"):
+        server = services.enter_context(SeaweedServer(HOME / "s3", buckets=["xmodal-archive", "xmodal"]))
+        os.environ |= server.environment() | {"XMODAL_ROOT": ROOT}
+
+
 def start(services: ExitStack) -> str:
-    """S3, MLflow and Ray; their addresses and credentials go into the environment. Returns MLflow's address."""
-    with step("starting S3 (SeaweedFS), MLflow and Ray"):
-        storage = services.enter_context(SeaweedServer(HOME / "s3", buckets=["xmodal-archive", "xmodal"]))
-        os.environ |= storage.environment() | {"XMODAL_ROOT": ROOT}
+    """MLflow and Ray. Returns MLflow's address, which goes into the environment."""
+    with step("starting MLflow and Ray"):
         tracking = services.enter_context(MlflowServer(HOME / "mlflow"))
         os.environ["MLFLOW_TRACKING_URI"] = tracking.uri
         services.enter_context(local_ray(2, HOME / "ray"))

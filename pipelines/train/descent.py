@@ -17,7 +17,7 @@ class Descent:
     def __init__(self, model: CrossModalModel, settings: OptimizerSettings, total: int):
         self.model, self.settings, self.total = model, settings, total
         groups, self.factors = parameter_groups(model, settings), rate_factors(settings)
-        self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas)
+        self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
 
     def step(self, losses: dict[str, Tensor], step: int, samples: int) -> dict[str, float]:
         """Optimizer step `step` (0-based), after `samples` samples: the model moves and does what comes after a step.

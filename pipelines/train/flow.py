@@ -1,9 +1,6 @@
 """`xmodal train`: starts or resumes the run of a recipe, shows its progress, records it."""
 
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +11,10 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from infra.storage import StorageError, Store
 from pipelines.dataset import Dataset
 from pipelines.errors import Failed
-from pipelines.progress import Progress
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.served import record_model
 from pipelines.session import cluster, tracked
+from pipelines.train.board import shown_progress
 from pipelines.train.lanes import lane_dataset
 from pipelines.train.loop import Job, work
 from pipelines.train.plan import TrainingPlan
@@ -58,9 +55,9 @@ def choose_run(store: Store, recipe: Recipe, digest: str, again: bool) -> Run:
 
 def fit(recipe: Recipe, plan: TrainingPlan, run: Run) -> dict[str, Any]:
     """Runs the workers until the plan is done; returns the run's result document."""
-    before = resumable(run)
+    resumable(run)  # says now where no checkpoint of the run is good any more
     run.delete("stopped.json")
-    with tracked(recipe, run, plan) as tracking, shown_progress(plan, before.step if before else 0) as progress:
+    with tracked(recipe, run, plan) as tracking, shown_progress(plan.total_samples) as progress:
         job = Job(recipe.model_dump(mode="json"), plan, run, tracking.worker(), progress)
         _finish(_trainer(recipe, plan, run, job))
         stopped = run.read("stopped.json")
@@ -126,42 +123,6 @@ class StartStep:
     def __call__(self) -> int:
         saved = resumable(self.run)
         return saved.step if saved else 0
-
-
-@ray.remote(num_cpus=0)
-class ProgressBoard:
-    """The latest state of a run, written by its first worker and read by the driver's display."""
-
-    def __init__(self) -> None:
-        self.state: tuple[int, dict[str, str]] = (0, {})
-
-    def update(self, done: int, facts: dict[str, str]) -> None:
-        self.state = (done, facts)
-
-    def read(self) -> tuple[int, dict[str, str]]:
-        return self.state
-
-
-@contextmanager
-def shown_progress(plan: TrainingPlan, step: int) -> Iterator[Any]:
-    """A board for the workers, displayed until the block ends."""
-    board = ProgressBoard.remote()
-    ended = threading.Event()
-    with Progress("train", plan.total_samples, "samples") as progress:
-        watcher = threading.Thread(target=_watch, args=(board, progress, ended), daemon=True)
-        watcher.start()
-        try:
-            yield board
-        finally:
-            ended.set()
-            watcher.join()
-
-
-def _watch(board: Any, progress: Progress, ended: threading.Event) -> None:
-    while not ended.wait(1.0):
-        done, facts = ray.get(board.read.remote())
-        if done:
-            progress.update(done, **facts)
 
 
 def _told(run: Run, result: dict[str, Any]) -> str:
