@@ -98,8 +98,7 @@ def restore(directory: str | Path, *, model: CrossModalModel, optimizer: Optimiz
     verify(folder)
     _check_identities(folder, model.identities | model.teachers)
     _load_model(folder, model, ("model.safetensors", "key.safetensors"))
-    with _fitting(folder / "queue.safetensors"):
-        model.queue.load(tensor_file.read(folder / "queue.safetensors"))
+    _load_queue(folder, model)
     with _fitting(folder / "optimizer.safetensors"):
         rest = json.loads(_read(folder, "optimizer.json"))
         tensor_file.load_optimizer(optimizer, tensor_file.read(folder / "optimizer.safetensors"), rest)
@@ -121,8 +120,7 @@ def load_momentum(directory: str | Path, model: CrossModalModel) -> None:
     folder = Path(directory)
     verify(folder, MOMENTUM)
     _load_model(folder, model, MOMENTUM[:1])
-    with _fitting(folder / "queue.safetensors"):
-        model.queue.load(tensor_file.read(folder / "queue.safetensors"))
+    _load_queue(folder, model)
 
 
 def read_state(directory: str | Path) -> dict[str, Any]:
@@ -209,6 +207,11 @@ def _load_model(folder: Path, model: CrossModalModel, names: tuple[str, ...]) ->
             if odd:
                 raise ValueError(f"{odd[0]} stands in one of file and model only")
             model.load_state_dict(tensors, strict=False)
+
+
+def _load_queue(folder: Path, model: CrossModalModel) -> None:
+    with _fitting(folder / "queue.safetensors"):
+        model.queue.load(tensor_file.read(folder / "queue.safetensors"))
 
 
 @contextmanager

@@ -73,11 +73,21 @@ class ModelSettings(Settings):
         """A host's own task is there (a weight without gradient would stop distributed training), and the reverse."""
         kind, tasks = self.matcher and self.matcher.kind, self.tasks.present
         own = {None: None, "fusion": "itm"}.get(kind, "triplet")
-        for task in ("triplet", "ccr", "ccs", "entropy"):
-            if task in tasks and (kind is None or (task == "triplet" != own)):
-                raise ValueError(f"tasks.{task} needs model.matcher{' of another kind' if kind else ''}")
+        hosted = [task for task in ("triplet", "ccr", "ccs", "entropy") if task in tasks]
+        if kind is None and hosted:
+            raise ValueError(f"tasks.{hosted[0]} needs model.matcher")
+        if "triplet" in hosted and own != "triplet":
+            raise ValueError("tasks.triplet needs model.matcher of another kind")
         if own and own not in tasks:
             raise ValueError(f"matcher {kind} needs tasks.{own}")
+        return self
+
+    @model_validator(mode="after")
+    def _positions_are_read(self) -> "ModelSettings":
+        """Blocks behind a region's numbers are taken off by pfan alone."""
+        given, asked = (bool(getattr(one, "positions", False)) for one in (self.image, self.matcher))
+        if given != asked:
+            raise ValueError(f"image.positions is {given} and model.matcher.positions {asked}: pfan needs both")
         return self
 
     @model_validator(mode="after")
@@ -118,13 +128,17 @@ class CrossModalModel(nn.Module):
         self.refresh = refresh.build(settings.queue.refresh, self.key)
         self.temperature = settings.temperature.build()
         lengths = (len(wordpiece), settings.caption_length)
-        sizes = Sizes(image.width, text.width, *lengths, seed, attributes, settings.momentum, wordpiece)
+        sizes = Sizes(
+            self.query.image.width, self.query.text.width, *lengths, seed, attributes, settings.momentum, wordpiece
+        )
         self.tasks = settings.tasks.build(sizes)
         self.host = settings.matcher.build(sizes, self.tasks) if settings.matcher else no_host
         self.queue = settings.queue.build(settings.embed_dim, attributes)
         self.fresh_keys: list[Keys] = []
         self.told = {name: task for name, task in self.tasks.items() if hasattr(task, "figures")}
         self.figures: dict[str, Tensor] = {}
+        self.key_encoders = {name: one for name, one in self.named_modules() if isinstance(one, KeyEncoder)}
+        """The key encoder, and the averages that tasks have of their own modules, by their place in the model."""
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The losses by task name, each this rank's share of the global mean: averaged over ranks they are it.
@@ -147,7 +161,7 @@ class CrossModalModel(nn.Module):
         takes the step's keys."""
         self.temperature.clamp()
         for key in self.key_encoders.values():
-            key.follow(key.query, step)
+            key.follow(step)
         self.refresh(self.queue, step)
         for keys in self.fresh_keys:
             self.queue.push(keys, step)
@@ -166,11 +180,6 @@ class CrossModalModel(nn.Module):
             **self.query.enhancer_metrics(),
             **self.refresh.metrics(),
         }
-
-    @property
-    def key_encoders(self) -> dict[str, KeyEncoder]:
-        """The key encoder, and the averages that tasks have of their own modules, by their place in the model."""
-        return {name: one for name, one in self.named_modules() if isinstance(one, KeyEncoder)}
 
     @property
     def standardised(self) -> list[Standardise]:
@@ -199,7 +208,7 @@ class CrossModalModel(nn.Module):
     def restart_momentum(self) -> None:
         """Key encoders become equal to what they follow and the queue empty: after weights came from elsewhere."""
         for key in self.key_encoders.values():
-            key.reset(key.query)
+            key.reset()
         self.queue.clear()
 
     @property

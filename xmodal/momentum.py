@@ -77,22 +77,22 @@ class KeyEncoder(nn.Module, Generic[Query]):
         return super().train(mode and self.settings.key_dropout)
 
     @torch.no_grad()
-    def follow(self, query: Query, step: int) -> None:
+    def follow(self, step: int) -> None:
         """One step of the average towards `query`, in place."""
         average: list[Tensor] = list(self.encoder.parameters())
-        latest = [weight.detach().to(mean.dtype) for weight, mean in zip(query.parameters(), average, strict=True)]
+        latest = [weight.detach().to(mean.dtype) for weight, mean in zip(self.query.parameters(), average, strict=True)]
         torch._foreach_lerp_(average, latest, 1 - self.settings.at(step))  # pyright: ignore[reportPrivateImportUsage]
-        self._copy_buffers(query)
+        self._copy_buffers()
 
     @torch.no_grad()
-    def reset(self, query: Query) -> None:
+    def reset(self) -> None:
         """Makes the key encoder equal to `query`: where a run starts from other weights."""
-        for mean, latest in zip(self.encoder.parameters(), query.parameters(), strict=True):
+        for mean, latest in zip(self.encoder.parameters(), self.query.parameters(), strict=True):
             mean.copy_(latest)
-        self._copy_buffers(query)
+        self._copy_buffers()
 
-    def _copy_buffers(self, query: Query) -> None:
-        for copied, buffer in zip(self.encoder.buffers(), query.buffers(), strict=True):
+    def _copy_buffers(self) -> None:
+        for copied, buffer in zip(self.encoder.buffers(), self.query.buffers(), strict=True):
             copied.copy_(buffer)
 
 

@@ -57,7 +57,7 @@ class Snapshot(KeyEncoder[Towers]):
         super().__init__(query, MomentumSettings())
         self.register_buffer("drift", torch.zeros(()))
 
-    def follow(self, query: Towers, step: int) -> None:
+    def follow(self, step: int) -> None:
         pass
 
 
@@ -85,7 +85,7 @@ class QueueRefresh(nn.Module):
             rows = torch.cat([*self._gathered(), queue.keys.image.new_zeros(0, 4 * queue.keys.image.shape[1])])
             if len(rows):
                 self._move(queue, *rows.chunk(4, dim=1), begin=step + 1 - self.settings.every)
-            self.snapshot.reset(self.snapshot.query)
+            self.snapshot.reset()
             self.batches.clear()
 
     def _move(

@@ -3,7 +3,6 @@
 Its weights are loaded where they are first used, and are no part of the model or of a checkpoint; its identity is.
 """
 
-from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
@@ -29,7 +28,7 @@ class HuggingFaceTeacher(Settings):
     """Most tokens of a text; a longer text loses its end."""
 
     def build(self) -> "Teacher":
-        return Teacher(partial(self.load))
+        return Teacher(self.load)
 
     def load(self) -> "HubTeacher":
         """Raises SettingsError where the model cannot be had or has no common space of images and texts."""
@@ -49,7 +48,7 @@ class CheckpointTeacher(Settings):
     """Folder of the checkpoint."""
 
     def build(self) -> "Teacher":
-        return Teacher(partial(self.load))
+        return Teacher(self.load)
 
     def load(self) -> "OurTeacher":
         """Raises checkpoint.Damaged."""

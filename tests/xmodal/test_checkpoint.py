@@ -109,12 +109,12 @@ def forget_queue(run: Run) -> None:
 
 
 def forget_key_encoder(run: Run) -> None:
-    run.model.key.reset(run.model.query)
+    run.model.key.reset()
 
 
 def forget_average_of_the_decoder(run: Run) -> None:
     average = run.model.key_encoders["tasks.lm.labels.key"]
-    average.reset(average.query)
+    average.reset()
 
 
 def forget_optimizer(run: Run) -> None:

@@ -11,8 +11,8 @@ from torch import Tensor
 from tests.xmodal import host_loops as loops
 from tests.xmodal import tiny
 from xmodal.matchers import Matcher, MatcherSettings
-from xmodal.matchers.positions import GRID, OUTSIDE, block_overlaps, patch_boxes
 from xmodal.matchers.sides import Side
+from xmodal.positions import GRID, OUTSIDE, block_overlaps, patch_boxes
 from xmodal.settings import SettingsError
 
 WIDTH, LENGTHS = 10, torch.tensor([3, 1, 6, 4, 6])

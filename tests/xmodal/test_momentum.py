@@ -39,7 +39,7 @@ def test_the_average_is_the_formula() -> None:
     for step in range(5):
         for parameter in query.parameters():
             parameter.data.add_(torch.randn_like(parameter))
-        key.follow(query, step)
+        key.follow(step)
         expected = [
             0.9 * old + 0.1 * new.detach().double() for old, new in zip(expected, query.parameters(), strict=True)
         ]
@@ -51,7 +51,7 @@ def test_buffers_are_copied() -> None:
     query = network()
     key = MomentumSettings().build(query)
     query(torch.randn(8, 3))
-    key.follow(query, 0)
+    key.follow(0)
     for copied, buffer in zip(key.encoder.buffers(), query.buffers(), strict=True):
         assert torch.equal(copied, buffer)
 
@@ -71,7 +71,7 @@ def test_a_bfloat16_query_moves_the_float32_average(coefficient: float) -> None:
     query.get_parameter("0.weight").data.copy_(target)
     steps = 1000
     for step in range(steps):
-        key.follow(query, step)
+        key.follow(step)
     moved = (key.encoder.get_parameter("0.weight") - before).norm() / (target - before).norm()
     assert float(moved) == pytest.approx(1 - coefficient**steps, rel=0.1)
     assert key.encoder.get_parameter("0.weight").dtype == torch.float32
@@ -81,7 +81,7 @@ def test_reset_makes_both_equal() -> None:
     query = network()
     key = MomentumSettings().build(query)
     query.get_parameter("0.weight").data.add_(1)
-    key.reset(query)
+    key.reset()
     assert torch.equal(key.encoder.get_parameter("0.weight"), query.get_parameter("0.weight"))
 
 

@@ -150,7 +150,7 @@ def test_a_resumed_run_is_the_run_that_never_stopped(tmp_path: Path) -> None:
     assert differing(Refreshing().restore(folder).train(8).everything(), end) == []
     forgot = Refreshing().restore(folder)
     snapshot = next(one for one in forgot.model.modules() if isinstance(one, Snapshot))
-    snapshot.reset(snapshot.query)
+    snapshot.reset()
     assert any(name.startswith("queue image") for name in differing(forgot.train(8).everything(), end))
 
 
