@@ -1,9 +1,11 @@
 """The claims' rows of a survey and of a captioned set: there, with chance levels, or missing with their reason."""
 
 import dataclasses
+import json
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -26,6 +28,7 @@ from xmodal.batch import Batch
 from xmodal.encodings import Encodings
 from xmodal.inference import Inference
 from xmodal.metrics import structure
+from xmodal.metrics.classification import RANKS
 from xmodal.model import CrossModalModel
 from xmodal.queue import Keys
 from xmodal.settings import parse
@@ -131,6 +134,22 @@ def test_what_is_lacking_is_told(asked: tuple[Subject, Recipe]) -> None:
     without = dataclasses.replace(subject, model=model, embedded=embedded, train=subject.train.slice(0, 0))
     reasons = {name: answered(without, name) for name in ("C1", "C2", "C3", "C5", "C7")}
     assert all(isinstance(reason, str) and "\n" not in reason for reason in reasons.values()), reasons
+
+
+def test_species_without_a_lineage_are_told_and_do_not_stop_the_evaluation(asked: tuple[Subject, Recipe]) -> None:
+    """Archives that name species alone, as many COCO Camera Traps sets do."""
+    subject = asked[0]
+    alone = [json.dumps(_without_ranks(json.loads(one))).encode() for one in subject.train["facts"].to_pylist()]
+    place = subject.train.schema.get_field_index("facts")
+    train = subject.train.set_column(place, "facts", pa.array(alone, pa.binary()))
+    found = answered(dataclasses.replace(subject, train=train), "C5")
+    assert found == "0 test species have a whole lineage: too few, or all equally far apart"
+
+
+def _without_ranks(facts: dict[str, Any]) -> dict[str, Any]:
+    for name in RANKS[1:]:
+        (facts.get("taxon") or {}).get("lineage", {}).pop(name, None)
+    return facts
 
 
 def test_page_and_table_hold_rows_and_reasons(asked: tuple[Subject, Recipe]) -> None:

@@ -43,6 +43,11 @@ def test_prototypes_are_mean_directions() -> None:
         assert torch.allclose(found[n], mean / mean.norm())
 
 
+def test_nothing_is_no_distance() -> None:
+    assert structure.taxonomic_distances([], {}).shape == (0, 0)
+    assert math.isnan(structure.rsa(unit(0), np.zeros((0, 0))))
+
+
 def test_distances_are_rank_steps() -> None:
     found = structure.taxonomic_distances(NAMES, LINEAGES)
     place = {name: n for n, name in enumerate(NAMES)}

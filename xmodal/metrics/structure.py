@@ -32,7 +32,8 @@ def prototypes(points: Tensor, labels: Labels) -> tuple[Tensor, list[str]]:
 
 def taxonomic_distances(names: Sequence[str], lineages: Lineages) -> Array:
     """(C, C) rank steps 0..5 up to the lowest taxon that two species share; NaN where a lineage lacks a rank."""
-    return np.array([[steps_between(a, b, lineages) for b in names] for a in names], dtype=np.float64)
+    steps = [steps_between(a, b, lineages) for a in names for b in names]
+    return np.array(steps, dtype=np.float64).reshape(len(names), len(names))
 
 
 def rsa(points: Tensor, distances: Array) -> float:
