@@ -21,6 +21,8 @@ from pipelines.demo.survey import DemoSettings, generate
 HOME = Path(".xmodal/demo")
 ARCHIVE, ROOT = "s3://xmodal-archive/generated", "s3://xmodal/root"
 RECIPE = ("demo",)
+HEADLINE = ("test/species/micro", "test/species/macro", "test/t2i/map_at_r", "test/caption/cider")
+"""Log keys of the figures that the demo ends with."""
 QUERIES = ("a camera-trap image of a red fox", "an even-toed ungulate at night", "an empty camera-trap image")
 
 
@@ -36,7 +38,7 @@ def main() -> None:
         table, report = road()
         print(table)
         show_queries(run_name())
-        tell(address, report, time.monotonic() - begun)
+        tell(address, report, headline(table), time.monotonic() - begun)
         if sys.stdin.isatty() and os.environ.get("DEMO_EXIT") != "1":
             wait(address)
 
@@ -101,9 +103,16 @@ def show_queries(run: str) -> None:
             print("  {score:.3f}  {media_id}  {text}".format(**line))
 
 
-def tell(address: str, report: Path, seconds: float) -> None:
-    """What there is to open now."""
-    print(f"\ndone in {seconds:.0f} s (the survey is generated: its figures say nothing about nature)")
+def headline(table: str) -> list[str]:
+    """The head of a table of figures, and its most asked lines."""
+    head, *lines = table.splitlines()
+    return [head, *(line for line in lines if line.split(" ")[0] in HEADLINE)]
+
+
+def tell(address: str, report: Path, figures: list[str], seconds: float) -> None:
+    """The headline figures, and what there is to open now."""
+    print(f"\ndone in {seconds:.0f} s (the survey is generated: its figures say nothing about nature)\n")
+    print("\n".join(f"  {line}" for line in figures) + "\n")
     print(f"  report   {report.resolve()}")
     print(f"  MLflow   {address}  (while this runs)")
     print(f"  kept in  {HOME.resolve()}  (make clean removes it)")
