@@ -97,7 +97,7 @@ def test_make_demo_ends_by_telling_what_to_open_and_reuses_what_is_there(demo: D
     assert re.search(r"^  MLflow +http://127\.0\.0\.1:\d+", demo.first, re.MULTILINE)
     end = demo.first[demo.first.index("\ndone in ") :]
     assert re.search(r"^  figure +value +chance", end, re.MULTILINE) and 'xmodal search "' in demo.first
-    assert len(re.findall(r"^  test/(?:species/m|t2i/map|caption/c)\S+ +[\d.]+ ?%? +[\d.]+", end, re.MULTILINE)) == 4
+    assert len(re.findall(r"^  test/(?:species/m|t2i/map|caption/c)\S+ +[\d.]+\s?%? +[\d.]+", end, re.MULTILINE)) == 4
     assert f"run {demo.run}\n" in demo.second and " version 1 " in demo.second
 
 
