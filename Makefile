@@ -22,7 +22,7 @@ demo: install            ## the main job on an embedded S3 server, Ray and MLflo
 test: install            ## the test suite (under 15 minutes on 2 cores)
 	$(RUN) -m pytest -m "not slow and not chaos"
 
-slow: install            ## tests of over a minute each
+slow: install            ## the longest tests
 	$(RUN) -m pytest -m "slow and not chaos" --timeout 1200
 
 check: install           ## linters and types

@@ -63,6 +63,16 @@ def data_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def world() -> Iterator["object"]:
+    """A tests.xmodal.world.World: processes that form gloo groups, started by the first test that asks."""
+    from tests.xmodal.world import World
+
+    made = World()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator["object"]:
     """A running infra.seaweed.SeaweedServer with the bucket BUCKET; `bucket_url` gives each test its own prefix."""
     from infra.seaweed import SeaweedServer

@@ -113,6 +113,7 @@ def test_a_run_that_was_deleted_is_one_line(mlflow_server):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blow", [signal.SIGSTOP, signal.SIGKILL])
 def test_a_dead_or_frozen_server_delays_no_step(tmp_path, caplog, monkeypatch, blow):
     monkeypatch.setattr(tracking, "CLOSE_SECONDS", 1.0)
@@ -138,6 +139,7 @@ def test_a_dead_or_frozen_server_delays_no_step(tmp_path, caplog, monkeypatch, b
     assert len(messages) <= 2 and all("\n" not in line for line in messages)
 
 
+@pytest.mark.slow
 def test_a_dead_server_at_the_end_is_a_warning(tmp_path, caplog):
     with MlflowServer(tmp_path / "mlflow") as server:
         tracker = start(server.uri)

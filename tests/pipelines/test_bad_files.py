@@ -289,6 +289,7 @@ def test_no_good_file_is_lost_with_a_bad_one(
     assert any("coco: 2 files are not what their name says, as" in line for line in told(dataset)), told(dataset)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.services
 def test_ray_loses_no_block_to_a_bad_file(

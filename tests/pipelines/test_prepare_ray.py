@@ -17,6 +17,7 @@ def parts(dataset: Dataset) -> list[str]:
     return [entry["path"] for kind in ("pixels", "records", "vocabularies") for entry in dataset.document[kind]]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.services
 def test_ray_on_s3_makes_the_parts_that_one_process_makes(

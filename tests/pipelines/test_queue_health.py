@@ -58,12 +58,9 @@ def health(split: list[list[int]]) -> dict[str, float]:
     return queue_health(*trained(rows=split[distributed.rank()]))
 
 
-def test_workers_change_nothing() -> None:
-    alone, world = health([list(range(6))]), World()
-    try:
-        for split in ([[0, 2, 4], [1, 3, 5]], [[5, 0, 1, 2], [3], [4]]):
-            ranks = world.run(len(split), health, split)
-            assert all(found == ranks[0] for found in ranks)
-            assert all(math.isclose(ranks[0][name], value, rel_tol=1e-2) for name, value in alone.items())
-    finally:
-        world.close()
+def test_workers_change_nothing(world: World) -> None:
+    alone = health([list(range(6))])
+    for split in ([[0, 2, 4], [1, 3, 5]], [[5, 0, 1, 2], [3], [4]]):
+        ranks = world.run(len(split), health, split)
+        assert all(found == ranks[0] for found in ranks)
+        assert all(math.isclose(ranks[0][name], value, rel_tol=1e-2) for name, value in alone.items())

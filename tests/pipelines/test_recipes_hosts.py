@@ -28,7 +28,7 @@ def small(folder: Path, *names: str, **changes: Any) -> Recipe:
     survey["source"] |= {"regions": [REGIONS, WIDTH], "images": {"train": 40, "test": 12}}
     model = {"embed_dim": 8, "image": {"regions": REGIONS, "width": WIDTH}, "matcher": {"width": 16}}
     model |= {"text": {"word_dim": 8, "width": 16}}
-    train = {"epochs": 30, "global_batch": 8, "lanes": 2, "optimizer": {"learning_rate": 1e-2}}
+    train = {"epochs": 12, "global_batch": 8, "lanes": 2, "optimizer": {"learning_rate": 1e-2}}
     smaller = {"data": whole["data"], "model": model, "train": train, "compute": {"root": str(folder / "root")}}
     return parse(Recipe, merge(merge(whole, smaller), changes))
 

@@ -95,16 +95,13 @@ def test_a_survey_is_judged_by_entailment(tmp_path: Path) -> None:
     assert told["val/score"] == pytest.approx(50 * (mean(i2t.map_at_r) + mean(t2i.map_at_r)), abs=1e-3)
 
 
-def test_workers_change_nothing(captioned: dict[str, Any]) -> None:
+def test_workers_change_nothing(captioned: dict[str, Any], world: World) -> None:
     """Two with 4 and 3 images, three with 3, 2 and 2: in another order, with texts of other lengths."""
-    alone, world = measured(captioned, by_host=True), World()
-    try:
-        for size in (2, 3):
-            told = world.run(size, measured, captioned, True)
-            assert all(one == told[0] for one in told)
-            assert told[0] == pytest.approx(alone)
-    finally:
-        world.close()
+    alone = measured(captioned, by_host=True)
+    for size in (2, 3):
+        told = world.run(size, measured, captioned, True)
+        assert all(one == told[0] for one in told)
+        assert told[0] == pytest.approx(alone)
 
 
 def only_one(document: dict[str, Any]) -> dict[str, float]:
@@ -113,10 +110,6 @@ def only_one(document: dict[str, Any]) -> dict[str, float]:
     return Validation(dataset, sample_reader(recipe, dataset), 1, True).measure(model, "cpu")
 
 
-def test_a_worker_without_an_image_waits_for_the_others(captioned: dict[str, Any]) -> None:
-    world = World()
-    try:
-        told = world.run(2, only_one, captioned)
-    finally:
-        world.close()
+def test_a_worker_without_an_image_waits_for_the_others(captioned: dict[str, Any], world: World) -> None:
+    told = world.run(2, only_one, captioned)
     assert told[0] == told[1] == only_one(captioned)
