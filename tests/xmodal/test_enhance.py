@@ -229,7 +229,7 @@ def test_what_comes_after_a_projection_has_its_width() -> None:
     losses = model(batch)
     assert all(loss.isfinite() for loss in losses.values())
     torch.stack(list(losses.values())).sum().backward()
-    fc = model.query.image.enhancers[0].fc  # pyright: ignore
-    assert fc.weight.shape[0] == 6 and fc.weight.grad.abs().sum() > 0
+    matrix = model.query.image.enhancers.get_parameter("0.fc.weight")
+    assert matrix.shape[0] == 6 and matrix.grad is not None and matrix.grad.abs().sum() > 0
     assert model.query.image(batch.image).shape[2] == model.key.encoder.image(batch.image).shape[2] == 6
     assert model.query.image.width == 6 and model.query.text.width == model.query.text.encoder.width
