@@ -81,6 +81,12 @@ class Split:
         """Every `size`-th row from `rank` on."""
         return Split(self.dataset, self.reader, self.item[rank::size], self.row[rank::size])
 
+    def told(self, columns: list[str], split: str) -> list[dict[str, Any]]:
+        """RECORDS columns of each row, in order; `split` is the one that the rows are of."""
+        found = self.dataset.records(columns, split=split).to_pylist()
+        by_row = {(one["item"], one["row"]): one for one in found}
+        return [by_row[where] for where in zip(self.item.tolist(), self.row.tolist(), strict=True)]
+
     def groups(self) -> Iterator[tuple[Group, np.ndarray]]:
         """Row groups with the rows wanted of each."""
         keys = self.item.astype(np.int64) << 32 | self.row // GROUP_ROWS

@@ -8,6 +8,8 @@ from torch import Tensor
 GRID, SLOTS = 16, 15
 OUTSIDE = GRID * GRID
 """Id of an empty slot; its weight is 0."""
+POSITION = 2 * SLOTS
+"""Numbers that say where a region lies: the ids of the blocks that it overlaps most, then their weights."""
 
 
 def block_overlaps(boxes: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.evaluate.looks import Asked, Look, asked_of, looks, side_of
-from pipelines.evaluate.subject import Subject, event_of
+from pipelines.evaluate.subject import Subject
 from pipelines.evaluate.thumbnails import picture
+from pipelines.gallery import Split
 from pipelines.report.content import Attention, FigureGroup, Heat
-from xmodal.matchers import FusionHost, Matcher
+from xmodal.matchers import Host
 from xmodal.metrics import tables
 from xmodal.metrics.attention import ABOVE_UNIFORM, SWEEP, Cut, cut, normalised_entropy, word_scores
 from xmodal.metrics.figure import Figure
@@ -40,14 +41,14 @@ BASELINES: dict[str, tuple[str, Callable[[Look], Array]]] = {
 def attention(subject: Subject) -> tuple[list[FigureGroup], Attention]:
     """The figures and the pictures; nothing of a model without a host, the reason where they cannot be had."""
     host = subject.model.network.host
-    if not isinstance(host, Matcher | FusionHost):
+    if not isinstance(host, Host):
         return [], Attention()
     reason = _why_not(subject, host)
     if reason:
         return _missing(reason), Attention()
-    asked = asked_of(subject)
-    seen = looks(subject, [one for one in asked if one.named and one.boxes is not None])
-    judged = [one for one in seen if one.relevant.any() and len(one.weights)]
+    asked = asked_of(subject.rows, subject.split)
+    seen = looks(subject.model, subject.rows, asked)
+    judged = [one for one in seen if one.judged]
     if not judged:
         return _missing(f"there is no image to ask it of ({_counts(asked)})"), Attention()
     rows = [*_figures(subject, judged), *_tuned(subject, judged), *_beside(subject, judged), *_spread(subject, seen)]
@@ -63,7 +64,7 @@ def _missing(reason: str) -> list[FigureGroup]:
     return [FigureGroup(TITLE, [], missing=[f"{TITLE.lower()}: {reason}"])]
 
 
-def _why_not(subject: Subject, host: Matcher | FusionHost) -> str | None:
+def _why_not(subject: Subject, host: Host) -> str | None:
     if not host.words_attend:
         return "in this host regions attend to words, and no word to a region"
     if not subject.model.reads_pixels:
@@ -90,14 +91,9 @@ def measured(weights: Array, one: Look, at: Cut = ABOVE_UNIFORM) -> dict[str, fl
     return {name: mean(values) for name, values in scores.items()}
 
 
-def _events(subject: Subject, seen: Sequence[Look]) -> list[str]:
-    records = [subject.records[one.asked.image] for one in seen]
-    return [event_of(record) or record["sample_id"] for record in records]
-
-
 def _row(subject: Subject, seen: Sequence[Look], name: str, label: str, values: Sequence[float],
          chance: Sequence[float] | None, note: str = "") -> Figure:  # fmt: skip
-    groups, events = [subject.groups[one.asked.image] for one in seen], _events(subject, seen)
+    groups, events = ([every[one.asked.image] for one in seen] for every in (subject.groups, subject.events))
     return tables.share(f"{subject.split}/attention/{name}", label, values, chance, groups, events, note)
 
 
@@ -118,9 +114,8 @@ def _figures(subject: Subject, seen: Sequence[Look]) -> list[Figure]:
 
 def _tuned(subject: Subject, seen: Sequence[Look]) -> list[Figure]:
     """F1 at the cut that is best on validation images, where these can be asked."""
-    other = subject.on("val")
-    asked = [] if other is None else [one for one in asked_of(other) if one.named and one.boxes is not None]
-    known = [] if other is None else [one for one in looks(other, asked) if one.relevant.any() and len(one.weights)]
+    rows = Split.of(subject.dataset, subject.rows.reader, ("val",))
+    known = [one for one in looks(subject.model, rows, asked_of(rows, "val")) if one.judged]
     if not known:
         return []
     best = max(SWEEP, key=lambda t: mean([measured(one.weights, one, cut("uniform", t))["f1"] for one in known]))

@@ -141,8 +141,5 @@ def joined(parts: Iterable[Ranks]) -> Ranks:
 
 def file_order(subject: Subject) -> np.ndarray:
     """(N,) images of the gallery by their media ids: for `precomp` folders the order of the rows."""
-    table = subject.dataset.records(["media_id"], split=subject.split)
-    told = zip(table["item"].to_pylist(), table["row"].to_pylist(), table["media_id"].to_pylist(), strict=True)
-    names = {(item, row): media for item, row, media in told}
-    own = [names[where] for where in zip(subject.rows.item.tolist(), subject.rows.row.tolist(), strict=True)]
+    own = [one["media_id"] for one in subject.rows.told(["media_id"], subject.split)]
     return np.array(sorted(range(len(own)), key=own.__getitem__), np.int64)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipelines.evaluate.species import Named, frame_f1
-from pipelines.evaluate.subject import Subject, event_of
+from pipelines.evaluate.subject import Subject
 from pipelines.report.content import Events, FigureGroup
 from xmodal.metrics import baselines, survey_tables
 from xmodal.metrics.calibration import softmax
@@ -39,7 +39,7 @@ def event_answers(subject: Subject, found: Named) -> EventAnswers | None:
     records = subject.records
     if not any(record["event_id"] for record in records):
         return None
-    names = [event_of(record) or record["sample_id"] for record in records]
+    names = subject.events
     position = {name: number for number, name in enumerate(dict.fromkeys(names))}
     events = np.array([position[name] for name in names])
     shown: defaultdict[int, set[str]] = defaultdict(set)

@@ -4,6 +4,7 @@ Words are those of the names of the animal that is recorded, in all texts of the
 detector gave at least the dataset's threshold. One kind of word for all boxes: records name one animal an image.
 """
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipelines.evaluate.subject import Subject
 from pipelines.gallery import Split
 from pipelines.pair_scores import Tokens, tokens
 from pipelines.prepare.parts import BOX_CLASSES
 from pipelines.train.caption_words import CaptionWords
+from xmodal.inference import Inference
 from xmodal.matchers import Host
 from xmodal.metrics.attention import word_attention
 from xmodal.metrics.attention_boxes import centre_gaussian, corners, feature_norm, grid, patches_in
@@ -36,7 +37,7 @@ class Asked:
     """An image before anything was looked at."""
 
     image: int
-    """Its place in the gallery."""
+    """Its place among the rows."""
     words: list[list[list[int]]]
     """For each of its texts, the tokens of each word for the animal."""
     boxes: Array | None
@@ -46,6 +47,11 @@ class Asked:
     def named(self) -> bool:
         """Whether a text of it names its animal."""
         return any(self.words)
+
+    @property
+    def asked(self) -> bool:
+        """Whether there are words that look and a detector that has looked."""
+        return self.named and self.boxes is not None
 
 
 @dataclass(frozen=True)
@@ -66,25 +72,23 @@ class Look:
     side: int
     """Patches of a row."""
 
+    @property
+    def judged(self) -> bool:
+        """Whether there is a word and a patch that it should look at."""
+        return bool(self.relevant.any() and len(self.weights))
 
-def asked_of(subject: Subject) -> list[Asked]:
-    """Every image of the split."""
-    reader = subject.rows.reader
-    words: CaptionWords = reader.words  # pyright: ignore[reportAssignmentType]
-    texts = [[one["text"] for one in captions] for captions in subject.embedded.captions]
-    said, own = words.of(subject.records, texts), words.animals(subject.records)
+
+def asked_of(rows: Split, split: str) -> list[Asked]:
+    """Every image of `rows`, which are of `split`."""
+    words: CaptionWords = rows.reader.words  # pyright: ignore[reportAssignmentType]
+    threshold = rows.dataset.document["prepare"]["settings"]["detector_threshold"]
+    records = rows.told(["captions", "facts", *BOXES], split)
+    texts = [[one["text"] for one in json.loads(record["captions"])] for record in records]
+    said, own = words.of(records, texts) if records else [], words.animals(records)
     return [
-        Asked(n, [runs(np.frombuffer(text, np.int64).tolist(), own[n]) for text in said[n]], boxes)
-        for n, boxes in enumerate(_boxes(subject))
+        Asked(n, [runs(np.frombuffer(text, np.int64).tolist(), own[n]) for text in said[n]], animals(record, threshold))
+        for n, record in enumerate(records)
     ]
-
-
-def _boxes(subject: Subject) -> list[Array | None]:
-    """The animals' boxes of each image."""
-    threshold = subject.dataset.document["prepare"]["settings"]["detector_threshold"]
-    told = subject.dataset.records(BOXES, split=subject.split).to_pylist()
-    by_row = {(one["item"], one["row"]): animals(one, threshold) for one in told}
-    return [by_row[where] for where in zip(subject.rows.item.tolist(), subject.rows.row.tolist(), strict=True)]
 
 
 def animals(record: dict[str, Any], threshold: float) -> Array | None:
@@ -105,15 +109,16 @@ def side_of(count: int) -> int:
     return 0
 
 
-def looks(subject: Subject, asked: Sequence[Asked]) -> list[Look]:
-    """Of those images, at most `MOST`, evenly spread."""
+def looks(model: Inference, rows: Split, every: Sequence[Asked]) -> list[Look]:
+    """Of the images of `rows` that can be asked, at most `MOST`, evenly spread."""
+    asked = [one for one in every if one.asked]
     kept = [asked[n] for n in np.linspace(0, len(asked) - 1, min(len(asked), MOST)).round().astype(int)]
     if not kept:
         return []
-    rows, images = subject.rows, [one.image for one in kept]
+    images = [one.image for one in kept]
     part = Split(rows.dataset, rows.reader, rows.item[images], rows.row[images])
-    read = tokens(subject.model.network, part, subject.model.device)
-    return list(_looks(subject.model.network.host, read, kept))  # pyright: ignore[reportArgumentType]
+    read = tokens(model.network, part, model.device)
+    return list(_looks(model.network.host, read, kept))  # pyright: ignore[reportArgumentType]
 
 
 def _looks(host: Host, read: Tokens, kept: Sequence[Asked]) -> Iterator[Look]:

@@ -84,6 +84,11 @@ class Subject:
         where no place is known; the image itself where neither is."""
         return [record["place"] or event_of(record) or record["sample_id"] for record in self.records]
 
+    @cached_property
+    def events(self) -> list[str]:
+        """The event of each image; an image without one is one."""
+        return [event_of(record) or record["sample_id"] for record in self.records]
+
     @property
     def text_groups(self) -> list[str]:
         """The group of each text: that of the image it was written of."""
@@ -108,9 +113,7 @@ class Subject:
 
     @cached_property
     def _told(self) -> list[dict[str, Any]]:
-        told = self.dataset.records(["facts", "incumbents"], split=self.split).to_pylist()
-        by_row = {(one["item"], one["row"]): one for one in told}
-        return [by_row[where] for where in zip(self.rows.item.tolist(), self.rows.row.tolist(), strict=True)]
+        return self.rows.told(["facts", "incumbents"], self.split)
 
     @property
     def confidence_temperature(self) -> float:

@@ -11,8 +11,8 @@ from infra.storage import NotFound, Store
 from pipelines.errors import DataRefused, Failed
 from pipelines.prepare.parts import PIXELS, read_columns
 from pipelines.sources.npy_members import SUFFIX, StoredArray, member
-from xmodal.encoders.precomputed import POSITION, Precomputed
-from xmodal.positions import OUTSIDE, SLOTS
+from xmodal.encoders.precomputed import Precomputed
+from xmodal.positions import OUTSIDE, POSITION, SLOTS
 from xmodal.regions import read_regions
 
 if TYPE_CHECKING:

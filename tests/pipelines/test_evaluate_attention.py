@@ -10,7 +10,7 @@ import torch
 
 from pipelines.evaluate.attention import attention
 from pipelines.evaluate.flow import examined
-from pipelines.evaluate.looks import animals, side_of
+from pipelines.evaluate.looks import animals, asked_of, side_of
 from pipelines.evaluate.subject import Subject, event_of
 from tests.pipelines.road import prepared, untrained_run, xmodal
 from xmodal.metrics.attention import average_precision
@@ -150,8 +150,9 @@ def test_reasons(subjects: dict[str, Subject]) -> None:
         "attention to boxes: in this host regions attend to words, and no word to a region"
     ]
     subject = subjects["scan"]
-    nobody = [[{**one, "text": "nothing here"} for one in captions] for captions in subject.embedded.captions]
-    (group,), _ = attention(replace(subject, embedded=replace(subject.embedded, captions=nobody)))
+    rows = subject.rows
+    empty = [n for n, one in enumerate(asked_of(rows, "test")) if one.boxes is not None and not len(one.boxes)]
+    (group,), _ = attention(replace(subject, rows=replace(rows, item=rows.item[empty], row=rows.row[empty])))
     assert not group.figures and "there is no image to ask it of" in group.missing[0]
 
 

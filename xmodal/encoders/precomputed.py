@@ -10,11 +10,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from xmodal.encoders.identity import settings_identity
-from xmodal.positions import SLOTS
+from xmodal.positions import POSITION
 from xmodal.settings import Settings, SettingsError
-
-POSITION = 2 * SLOTS
-"""Numbers that say where a region lies: the ids of the blocks that it overlaps most, and their shares."""
 
 
 class Precomputed(Settings):

@@ -21,4 +21,4 @@ MatcherSettings = Annotated[SCAN | BFAN | PFAN | SGRAF | Fusion, Field(discrimin
 
 Host = Matcher | FusionHost
 
-__all__ = ["AttentionRecord", "FusionHost", "Host", "Matcher", "MatcherSettings"]
+__all__ = ["AttentionRecord", "Host", "Matcher", "MatcherSettings"]

@@ -20,7 +20,7 @@ from xmodal.matchers.crossing import CROSSINGS
 from xmodal.matchers.matcher import Matcher, xavier
 from xmodal.matchers.settings import HostSettings
 from xmodal.matchers.sides import Side, dots, full, l2norm
-from xmodal.positions import OUTSIDE, SLOTS, block_overlaps, patch_boxes
+from xmodal.positions import OUTSIDE, POSITION, SLOTS, block_overlaps, patch_boxes
 from xmodal.sizes import Sizes
 
 SHARPNESS = {"t2i": 9.0, "i2t": 4.0}
@@ -42,7 +42,7 @@ class PFAN(HostSettings):
     """Whether regions bring their blocks (`image.positions`); without them they are a square grid of patches."""
 
     def build(self, sizes: Sizes, tasks: nn.ModuleDict) -> "Pfan":
-        return Pfan(self, sizes.image_width - 2 * SLOTS * self.positions, sizes.text_width)
+        return Pfan(self, sizes.image_width - POSITION * self.positions, sizes.text_width)
 
 
 class Pfan(Matcher):
@@ -92,7 +92,7 @@ def cosine(cosines: Tensor, weights: Tensor) -> Tensor:
 
 def stored(tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Regions, and the ids and weights that stand behind their numbers."""
-    features, ids, weights = tokens.split([tokens.shape[-1] - 2 * SLOTS, SLOTS, SLOTS], dim=-1)
+    features, ids, weights = tokens.split([tokens.shape[-1] - POSITION, SLOTS, SLOTS], dim=-1)
     return features, ids.round().long(), weights
 
 
