@@ -50,6 +50,7 @@ def local_ray(
     directory: str | Path,
     *,
     cpus_per_worker: float = 1.0,
+    gpus: int = 0,
     environment: Mapping[str, str] | None = None,
     object_store_bytes: int = OBJECT_STORE_BYTES,
 ) -> Iterator[str]:
@@ -58,7 +59,9 @@ def local_ray(
     CPUs are logical: never fewer than the workers need plus SPARE_CPUS, whatever the machine has. A token made for this
     cluster keeps others out, unless RAY_AUTH_MODE says otherwise. `directory` keeps Ray's session files and logs.
     `environment` is what the workers see beside this process's own variables. Where this process is in a cluster
-    already, that one is used and left as it is. Raises ClusterTooSmall, and Unreachable where Ray does not start.
+    already, that one is used and left as it is. The workers hold `gpus` of its GPUs.
+
+    Raises ClusterTooSmall, and Unreachable where Ray does not start.
     """
     held = math.ceil(workers * cpus_per_worker)
     with ExitStack() as stack:
@@ -75,13 +78,18 @@ def local_ray(
                 _node_ip_address="127.0.0.1",
                 _temp_dir=files,
             )
-        _check_size(held)
+        _check_size(held, gpus)
         yield ray.get_runtime_context().gcs_address
 
 
 @contextmanager
 def connect(
-    address: str, workers: int, *, cpus_per_worker: float = 1.0, environment: Mapping[str, str] | None = None
+    address: str,
+    workers: int,
+    *,
+    cpus_per_worker: float = 1.0,
+    gpus: int = 0,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
     """Joins the cluster at `address` (`host:port` or `auto`) and leaves it at the end, running; yields its address.
 
@@ -97,7 +105,7 @@ def connect(
         except (ConnectionError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[0]
             raise Unreachable(f"Ray at {address}: {reason}; check the address and RAY_AUTH_TOKEN") from None
-        _check_size(math.ceil(workers * cpus_per_worker))
+        _check_size(math.ceil(workers * cpus_per_worker), gpus)
         yield ray.get_runtime_context().gcs_address
 
 
@@ -146,8 +154,15 @@ def _check_answer(address: str) -> None:
         raise Unreachable(f"Ray at {address}: {error.strerror or error}; check compute.ray_address") from None
 
 
-def _check_size(held: int) -> None:
-    cpus = int(ray.cluster_resources().get("CPU", 0))
+def _check_size(held: int, gpus: int) -> None:
+    there = ray.cluster_resources()
+    cpus = int(there.get("CPU", 0))
+    there_gpus = int(there.get("GPU", 0))
+    if gpus > there_gpus:
+        raise ClusterTooSmall(
+            f"the workers hold {gpus} GPUs, but the Ray cluster has {there_gpus}; lower compute.workers, or take "
+            "compute.gpu=false"
+        )
     if held > cpus - 1:
         raise ClusterTooSmall(
             f"the workers hold {held} CPUs and reading needs one more, but the Ray cluster has {cpus}; "

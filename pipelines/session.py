@@ -28,7 +28,8 @@ def cluster(compute: ComputeSettings) -> Iterator[None]:
     addresses = {"AWS_ENDPOINT_URL": compute.endpoint, "AWS_REGION": compute.region}
     os.environ.update({name: value for name, value in addresses.items() if value})
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(compute.start_timeout))
-    options: dict[str, Any] = {"cpus_per_worker": compute.cpus_per_worker}
+    gpus = compute.workers if compute.gpu else 0
+    options: dict[str, Any] = {"cpus_per_worker": compute.cpus_per_worker, "gpus": gpus}
     joined = (
         connect(compute.ray_address, compute.workers, **options)
         if compute.ray_address

@@ -1,8 +1,8 @@
 """Fixtures of the whole suite: real servers and Ray, each started once and only when a test asks; and house rules.
 
-Tests are kept apart by prefix, experiment and run name, not by servers of their own. HOME and the temporary directory
-are the suite's. In CI (environment variable CI) a skipped test fails, unless it needs a GPU. A process that outlives
-the suite fails it.
+Tests are kept apart by prefix, experiment and run name, not by servers of their own; where pytest-xdist shares the
+suite among processes, each of these has its own servers. HOME and the temporary directory are the suite's. In CI
+(environment variable CI) a skipped test fails, unless it needs a GPU. A process that outlives the suite fails it.
 """
 
 import os
@@ -25,13 +25,16 @@ RAY_WORKERS = 2
 LEFTOVER_SECONDS = 15.0
 
 _MARK = "XMODAL_TEST_SUITE"
+_SHARING = "PYTEST_XDIST_WORKER" in os.environ
+"""Whether this process runs a share of the suite: the one that handed it out looks for what is left at the end."""
 _FOREIGN = ("AWS_", "MLFLOW_", "RAY_")
 """Variables of the user's own services, which no test may reach."""
 
 for _name in [name for name in os.environ if name.startswith(_FOREIGN)]:
     del os.environ[_name]
+if not _SHARING:
+    os.environ[_MARK] = secrets.token_hex(8)
 os.environ |= {
-    _MARK: secrets.token_hex(8),
     "OMP_NUM_THREADS": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
@@ -120,9 +123,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
     """No process, and so no port, outlives the suite; what does is named, killed and fails it."""
+    yield
+    if _SHARING:
+        return
     deadline = time.monotonic() + LEFTOVER_SECONDS
     while (left := _descendants()) and time.monotonic() < deadline:
         time.sleep(0.05)

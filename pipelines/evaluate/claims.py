@@ -21,7 +21,7 @@ from pipelines.report.content import FigureGroup
 from xmodal.metrics import space, structure, tables
 from xmodal.metrics.classification import hits
 from xmodal.metrics.figure import Figure, figure
-from xmodal.metrics.intervals import jackknife_interval, mean, mean_interval
+from xmodal.metrics.intervals import Interval, jackknife_interval, mean, mean_interval
 from xmodal.metrics.versions import probe_auc
 
 TRAIN_ROWS = 2000
@@ -152,11 +152,12 @@ def similarity_relations(asked: Asked) -> Answer:
         return f"{len(kept)} test species have a whole lineage: too few, or all equally far apart"
 
     def without(rows: np.ndarray) -> float:
-        return structure.rsa(centres[kept][torch.from_numpy(rows)], distances[rows][:, rows])
+        return np.arctanh(structure.rsa(centres[kept][torch.from_numpy(rows)], distances[rows][:, rows]))
 
-    bounds = jackknife_interval(without, [names[n] for n in kept])
-    bounds = bounds if bounds and np.isfinite(bounds.low) else None
-    note = "Spearman correlation over pairs of species; interval by jackknife over species"
+    # Fisher's z: an interval of the correlation itself would reach beyond 1
+    z = jackknife_interval(without, [names[n] for n in kept])
+    bounds = Interval(np.tanh(z.low), np.tanh(z.high)) if z and np.isfinite([z.low, z.high]).all() else None
+    note = "Spearman correlation over pairs of species; interval by jackknife over species (Fisher's z)"
     label = "C5: image distances follow the taxonomy"
     return [figure(f"{asked.prefix}/c5_rsa", value, 0.0, bounds, len(kept), "", note, label)]
 

@@ -15,12 +15,30 @@ from pipelines.report.content import About, Curves, Data, LedgerRow, Map, SplitR
 from pipelines.report.embedding_map import project
 from xmodal.settings import dump_yaml
 
-CURVES = (
-    *(f"train/{name}" for name in ("loss", "itc", "itm", "lm", "uto", "cons", "anchor", "distil")),
-    *("train/uto/dead_positives", "val/score", "val/rsum", "val/i2t/r1", "val/t2i/r1"),
-    *(f"queue/{name}" for name in ("fill", "drift", "leak_image", "leak_text")),
-    *("momentum/coefficient", "momentum/staleness", "temperature", "time/samples_per_second", "time/data_wait"),
-)
+CURVES = {
+    "Loss": {"train": "train/loss"},
+    "Contrastive loss (ITC)": {"train": "train/itc"},
+    "Matching loss (ITM)": {"train": "train/itm"},
+    "Captioning loss (LM)": {"train": "train/lm"},
+    "Unified objective (UTO)": {"train": "train/uto"},
+    "Consistency loss": {"train": "train/cons"},
+    "Anchor loss": {"train": "train/anchor"},
+    "Distillation loss": {"train": "train/distil"},
+    "UTO, share of positives at or below 0": {"train": "train/uto/dead_positives"},
+    "Validation score": {"val": "val/score"},
+    "Sum of the six recalls": {"val": "val/rsum"},
+    "Image to text, R@1 in %": {"val": "val/i2t/r1"},
+    "Text to image, R@1 in %": {"val": "val/t2i/r1"},
+    "Queue, share filled": {"": "queue/fill"},
+    "Queue, drift of the keys": {"": "queue/drift"},
+    "Queue, leak": {"images": "queue/leak_image", "texts": "queue/leak_text"},
+    "Momentum coefficient": {"": "momentum/coefficient"},
+    "Queue, staleness": {"": "momentum/staleness"},
+    "Temperature": {"": "temperature"},
+    "Samples a second": {"": "time/samples_per_second"},
+    "Share of a step waiting for data": {"": "time/data_wait"},
+}
+"""Panel -> {line: key of the training log}."""
 LIBRARIES = ("torch", "ray", "transformers", "mlflow", "pyarrow", "xmodal")
 
 
@@ -49,8 +67,11 @@ def _split(records: Any, name: str) -> SplitRow:
 
 def curves(history: Sequence[Mapping[str, Any]]) -> Curves:
     """Losses, validation figures and the state of the queue over optimizer steps."""
-    points = {key: [(row["step"], row[key]) for row in history if key in row] for key in CURVES}
-    return Curves({key: found for key, found in points.items() if found})
+
+    def points(key: str) -> list[tuple[float, float]]:
+        return [(row["step"], row[key]) for row in history if key in row]
+
+    return Curves({title: {line: points(key) for line, key in lines.items()} for title, lines in CURVES.items()})
 
 
 def embedding_map(subject: Subject) -> Map:

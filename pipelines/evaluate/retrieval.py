@@ -1,6 +1,7 @@
 """Retrieval in both directions, and what right and wrong answers look like."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -49,7 +50,8 @@ def mean_precisions(found: Gallery) -> tuple[Precisions, Precisions]:
 
 def untrained(subject: Subject, other: Gallery) -> Figure:
     """The same headline figure of a model of the same shape that has seen no data."""
-    return headline(subject.split, other, subject.groups, subject.text_groups, "untrained/")
+    found = headline(subject.split, other, subject.groups, subject.text_groups, "untrained/")
+    return replace(found, label=f"Untrained model: {found.title}")
 
 
 def headline(split: str, found: Gallery, groups: Sequence[str], text_groups: Sequence[str], prefix: str = "") -> Figure:

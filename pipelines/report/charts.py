@@ -82,7 +82,7 @@ def quiet(axes: Axes, theme: Theme) -> None:
 
 
 def curve(title: str, lines: dict[str, list[tuple[float, float]]]) -> Chart:
-    """One small panel: train solid, val dashed with dots, each named at its end."""
+    """One small panel: val dashed, the others solid, few points as dots, each line named at its end."""
     dashes = {"val": (0, (4, 2))}
 
     def paint(figure: Figure, theme: Theme) -> None:
@@ -98,7 +98,9 @@ def curve(title: str, lines: dict[str, list[tuple[float, float]]]) -> Chart:
             colour = theme.accent if name == "val" else theme.ink
             axes.annotate(name, (points[-1][0], height), (5, 0), textcoords="offset points", color=colour, va="center")
 
-    ends = "; ".join(f"{name} from {points[0][1]:.4g} to {points[-1][1]:.4g}" for name, points in lines.items())
+    ends = "; ".join(
+        f"{name} from {points[0][1]:.4g} to {points[-1][1]:.4g}".lstrip() for name, points in lines.items()
+    )
     return draw(paint, (3.1, 2.0), f"Line chart of {title} over steps: {ends}")
 
 

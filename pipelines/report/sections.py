@@ -243,28 +243,40 @@ class Attention(Section):
 
 @dataclass(frozen=True)
 class Curves(Section):
-    """How training went: "train/itc" and "val/itc" share a panel."""
+    """How training went."""
 
     anchor: ClassVar[str] = "training"
     title: ClassVar[str] = "Training"
     lead: ClassVar[str] = "One panel a quantity, over optimizer steps."
 
-    curves: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
-    """Log key -> (step, value)."""
+    curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]] = field(default_factory=dict)
+    """Quantity -> {"train", "val" or another line's name: (step, value)}."""
 
     def __bool__(self) -> bool:
-        return any(self.curves.values())
+        return any(points for lines in self.curves.values() for points in lines.values())
 
     @property
     def panels(self) -> dict[str, dict[str, list[tuple[float, float]]]]:
-        """Quantity -> {"train" | "val": finite points}."""
-        panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
-        for key, points in self.curves.items():
-            start, _, quantity = key.partition("/")
-            finite = [point for point in points if math.isfinite(point[1])]
-            if finite:
-                panels.setdefault(quantity or start, {})[start if quantity else "value"] = finite
-        return panels
+        """The finite points of every quantity that is not zero all along."""
+        return {title: lines for title, lines in self._finite.items() if not _zero(lines)}
+
+    @property
+    def zero(self) -> list[str]:
+        """The quantities that are zero all along: said in a line, not drawn."""
+        return [title for title, lines in self._finite.items() if _zero(lines)]
+
+    @property
+    def _finite(self) -> dict[str, dict[str, list[tuple[float, float]]]]:
+        found = {
+            title: {name: [point for point in points if math.isfinite(point[1])] for name, points in lines.items()}
+            for title, lines in self.curves.items()
+        }
+        kept = {title: {name: points for name, points in lines.items() if points} for title, lines in found.items()}
+        return {title: lines for title, lines in kept.items() if lines}
+
+
+def _zero(lines: Mapping[str, Sequence[tuple[float, float]]]) -> bool:
+    return not any(value for points in lines.values() for _, value in points)
 
 
 @dataclass(frozen=True)

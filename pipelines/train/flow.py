@@ -5,21 +5,33 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
+from ray.train import (
+    CheckpointConfig,
+    ControllerError,
+    DataConfig,
+    FailureConfig,
+    RunConfig,
+    ScalingConfig,
+    WorkerGroupError,
+)
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from infra.storage import StorageError, Store
 from pipelines.dataset import Dataset
-from pipelines.errors import Failed
+from pipelines.errors import DataRefused, Failed, NotFound
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.served import record_model
 from pipelines.session import cluster, tracked
 from pipelines.train.board import shown_progress
 from pipelines.train.lanes import lane_dataset
 from pipelines.train.loop import Job, work
-from pipelines.train.plan import TrainingPlan
+from pipelines.train.plan import TrainingPlan, build_model, warm_start
 from pipelines.train.runs import Run, resumable
 from xmodal.checkpoint import Damaged
+from xmodal.settings import SettingsError
+
+FOR_THE_USER = (DataRefused, Failed, NotFound, SettingsError, Damaged, StorageError)
+"""Errors of a worker or of Ray's controller that say what to do about them; any other is a bug."""
 
 
 def train(arguments: tuple[str, ...], again: bool = False) -> str:
@@ -35,6 +47,7 @@ def train(arguments: tuple[str, ...], again: bool = False) -> str:
     run = choose_run(store, recipe, plan.digest, again)
     result = run.read("result.json")
     if result is None:
+        warm_start(build_model(recipe, dataset), recipe, store)  # what is wrong with either is said before Ray starts
         with cluster(recipe.compute):
             result = fit(recipe, plan, run)
     return _told(run, result)
@@ -55,11 +68,12 @@ def choose_run(store: Store, recipe: Recipe, digest: str, again: bool) -> Run:
 
 def fit(recipe: Recipe, plan: TrainingPlan, run: Run) -> dict[str, Any]:
     """Runs the workers until the plan is done; returns the run's result document."""
-    resumable(run)  # says now where no checkpoint of the run is good any more
+    saved = resumable(run)  # says now where no checkpoint of the run is good any more
     run.delete("stopped.json")
     with tracked(recipe, run, plan) as tracking, shown_progress(plan.total_samples) as progress:
         job = Job(recipe.model_dump(mode="json"), plan, run, tracking.worker(), progress)
-        _finish(_trainer(recipe, plan, run, job))
+        if saved is None or saved.step < plan.total_steps:
+            _finish(_trainer(recipe, plan, run, job))
         stopped = run.read("stopped.json")
         if stopped is not None:
             raise Failed(f"run {run.name} stopped at step {stopped['step']}: {stopped['reason']}")
@@ -80,12 +94,18 @@ def _finish(trainer: TorchTrainer) -> None:
         trainer.fit()
     except SystemExit:
         raise KeyboardInterrupt from None
-    except WorkerGroupError as error:
-        causes = [getattr(one, "_base_exc", one) for one in error.worker_failures.values()]  # Ray wraps what was raised
-        told = [one for one in causes if isinstance(one, Failed | Damaged | StorageError)]
+    except (WorkerGroupError, ControllerError) as error:
+        told = [one for one in _causes(error) if isinstance(one, FOR_THE_USER)]
         raise told[0] if told else error from None
     finally:
         signal.signal(signal.SIGINT, handler)
+
+
+def _causes(error: WorkerGroupError | ControllerError) -> list[Exception]:
+    """What was raised in the workers or in the controller, without what Ray wraps it in."""
+    if isinstance(error, ControllerError):
+        return [error.controller_failure]
+    return [getattr(one, "_base_exc", one) for one in error.worker_failures.values()]
 
 
 def _trainer(recipe: Recipe, plan: TrainingPlan, run: Run, job: Job) -> TorchTrainer:
@@ -106,7 +126,9 @@ def _trainer(recipe: Recipe, plan: TrainingPlan, run: Run, job: Job) -> TorchTra
         run_config=RunConfig(
             name=run.name,
             storage_path=run.store.ray_url("runs"),
-            failure_config=FailureConfig(max_failures=compute.max_failures),
+            failure_config=FailureConfig(
+                max_failures=compute.max_failures, controller_failure_limit=compute.max_failures
+            ),
             checkpoint_config=keep,
         ),
         datasets={"train": lane_dataset(plan.lanes(), plan.epochs, StartStep(run), readers)},

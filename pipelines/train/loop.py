@@ -6,10 +6,10 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NoBatch
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Thread
 from typing import Any
 
 import ray.train
@@ -22,9 +22,9 @@ from pipelines.errors import Failed, NonFinite
 from pipelines.recipe import Recipe
 from pipelines.train.descent import Descent
 from pipelines.train.lanes import batches
-from pipelines.train.plan import TrainingPlan, build_model
+from pipelines.train.plan import TrainingPlan, build_model, warm_start
 from pipelines.train.queue_health import queue_health
-from pipelines.train.runs import Run, newest, opened
+from pipelines.train.runs import Run, newest
 from pipelines.train.validate import Validation
 from xmodal import checkpoint, distributed
 from xmodal.batch import Batch
@@ -88,10 +88,7 @@ class Worker:
     def _start(self) -> None:
         """What a fresh run begins with: statistics of the data, then the weights of `init_from`."""
         self.job.plan.initialise(self.model)
-        source = self.recipe.train.init_from
-        if source is not None:
-            with opened(self.job.run.store, source) as directory:
-                checkpoint.load_weights(directory, self.model)
+        warm_start(self.model, self.recipe, self.job.run.store)
 
     def batches(self) -> Iterator[Batch]:
         """This worker's batches; the first must come within the recipe's timeout."""
@@ -100,15 +97,21 @@ class Worker:
         blocks = iter(shard.iter_batches(**options))  # pyright: ignore[reportOptionalMemberAccess]
         plan = self.job.plan
         stream = batches(blocks, plan.order, plan.reader, self.rank, self.size)
-        timeout = self.recipe.compute.first_batch_timeout
-        with ThreadPoolExecutor(1) as pool:
-            try:
-                first = pool.submit(next, stream, None).result(timeout)
-            except NoBatch:
-                raise Failed(_no_batch(timeout)) from None
+        first = self._first(stream)
         if first is not None:
             yield first
             yield from stream
+
+    def _first(self, stream: Iterator[Batch]) -> Batch | None:
+        """The first batch; None where the plan was done already. Raises Failed, on every worker alike, where it does
+        not come to one of them: that wait cannot be ended, so its thread is left to end with the process."""
+        first: Future[Batch | None] = Future()
+        Thread(target=_settle, args=(first, stream), daemon=True).start()
+        timeout = self.recipe.compute.first_batch_timeout
+        late = torch.tensor(float(first in wait([first], timeout).not_done), device=self.device)
+        if distributed.sum_across(late) > 0:
+            raise Failed(_no_batch(timeout))
+        return first.result()
 
     def train(self, batch: Batch) -> dict[str, float]:
         """One optimizer step on this worker's share of global batch `batch.step`; returns the losses' global means."""
@@ -189,6 +192,14 @@ class Worker:
         return self.job.plan.provenance()
 
 
+def _settle(first: Future[Batch | None], stream: Iterator[Batch]) -> None:
+    """Asks for the first batch; whatever comes of it is for the one who waits."""
+    try:
+        first.set_result(next(stream, None))
+    except BaseException as error:
+        first.set_exception(error)
+
+
 def _no_batch(seconds: float) -> str:
     cluster, free = ray.cluster_resources().get("CPU", 0), ray.available_resources().get("CPU", 0)
     return (
@@ -216,6 +227,8 @@ def work(config: dict[str, Job]) -> None:
             if worker.step % every == 0 or worker.step == job.plan.total_steps:
                 worker.checkpoint(batch)
             asked = time.monotonic()
+        if worker.step != job.plan.total_steps:
+            raise RuntimeError(f"the data ended at step {worker.step} of {job.plan.total_steps}")
     except (NonFinite, Failed) as error:
         if worker.rank == 0:
             job.run.write("stopped.json", {"reason": str(error), "step": worker.step})

@@ -15,7 +15,9 @@ from pipelines.taxa import species_facts
 from pipelines.train.caption_words import CaptionWords, NoWords
 from pipelines.train.lanes import LaneSource, training_rows
 from pipelines.train.order import LaneOrder
+from pipelines.train.runs import opened
 from pipelines.train.samples import FeatureImages, FeatureTexts, PixelImages, SampleReader, TokenTexts, VariedTexts
+from xmodal import checkpoint
 from xmodal.corruption import Corruption, Pieces
 from xmodal.model import CrossModalModel
 from xmodal.settings import SettingsError
@@ -121,3 +123,11 @@ def token_texts(recipe: Recipe, wordpiece: WordPiece) -> TokenTexts:
 def build_model(recipe: Recipe, dataset: Dataset) -> CrossModalModel:
     """An untrained model of the recipe's shape with the dataset's vocabulary."""
     return CrossModalModel(recipe.model, dataset.wordpiece(), len(dataset.attributes()), recipe.train.seed)
+
+
+def warm_start(model: CrossModalModel, recipe: Recipe, root: Store) -> None:
+    """Gives `model` the weights of the recipe's `init_from`, where it names any. Raises NotFound, Damaged."""
+    source = recipe.train.init_from
+    if source is not None:
+        with opened(root, source) as directory:
+            checkpoint.load_weights(directory, model)

@@ -15,7 +15,7 @@ from typing import Any
 
 from infra.storage import NotFound as MissingObject
 from infra.storage import Store, open_store
-from pipelines.errors import NotFound
+from pipelines.errors import Failed, NotFound
 from xmodal import checkpoint
 
 SNAPSHOT = "checkpoint_manager_snapshot.json"
@@ -82,7 +82,8 @@ def fetched(store: Store, prefix: str) -> Iterator[Path]:
 def newest(run: Run) -> Iterator[tuple[Saved, Path] | None]:
     """The newest checkpoint of `run` that verifies, and where it lies; None where the run has none yet.
 
-    Raises checkpoint.Damaged where the run has checkpoints and none of them verifies.
+    Raises checkpoint.Damaged where the run has checkpoints and none of them verifies, Failed where one of them was
+    made by a run of another name: of another recipe, dataset version or attempt.
     """
     problems = []
     with ExitStack() as stack:
@@ -92,6 +93,12 @@ def newest(run: Run) -> Iterator[tuple[Saved, Path] | None]:
             except checkpoint.Damaged as error:
                 problems.append(f"{saved.directory}: {error}")
                 continue
+            maker = checkpoint.read_state(directory)["run"]
+            if maker != run.name:
+                raise Failed(
+                    f"{run.prefix}/{saved.directory} is a checkpoint of the run {maker}, of another recipe or dataset; "
+                    "move it away, or name it in train.init_from to begin with its weights"
+                )
             yield saved, directory
             return
     if problems:

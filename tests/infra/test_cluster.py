@@ -32,6 +32,13 @@ def test_too_many_workers_are_refused_in_one_line(ray_cluster, tmp_path):
         raise AssertionError("the block must not run")
 
 
+def test_more_gpus_than_there_are_are_refused_in_one_line(ray_cluster, tmp_path):
+    there = int(ray.cluster_resources().get("GPU", 0))
+    message = f"hold {there + 1} GPUs, but the Ray cluster has {there}; .* compute.gpu=false"
+    with pytest.raises(ClusterTooSmall, match=message), local_ray(1, tmp_path, gpus=there + 1):
+        raise AssertionError("the block must not run")
+
+
 def test_workers_have_the_environment_and_reach_the_bucket(ray_cluster, bucket_url):
     open_store(bucket_url).put("a", b"1")
     store = open_store(bucket_url)

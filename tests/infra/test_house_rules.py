@@ -10,12 +10,12 @@ import pytest
 REPOSITORY = Path(__file__).parent.parent.parent
 
 
-def run(folder: Path, test: str, **environment: str) -> tuple[int, str]:
+def run(folder: Path, test: str, *options: str, **environment: str) -> tuple[int, str]:
     (folder / "test_small.py").write_text(test)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "-c", "pyproject.toml", "--rootdir=."]
-    inherited = {name: value for name, value in os.environ.items() if name not in ("CI", "PYTEST_CURRENT_TEST")}
+    inherited = {name: value for name, value in os.environ.items() if name != "CI" and not name.startswith("PYTEST_")}
     done = subprocess.run(
-        [*command, str(folder)], cwd=REPOSITORY, env=inherited | environment, capture_output=True, text=True
+        [*command, *options, str(folder)], cwd=REPOSITORY, env=inherited | environment, capture_output=True, text=True
     )
     return done.returncode, done.stdout + done.stderr
 
@@ -34,14 +34,14 @@ def test_skips(tmp_path, mark, environment, code):
     assert ("counts as failed in CI" in output) == bool(code)
 
 
-def test_a_process_left_behind_fails_the_suite(tmp_path):
+@pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["one process", "shared by two"])
+def test_a_process_left_behind_fails_the_suite(tmp_path, options):
     test = """
         import subprocess, sys
-        import tests.conftest
-        tests.conftest.LEFTOVER_SECONDS = 0.1
         def test_it(): subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     """
-    got, output = run(tmp_path, test.replace("\n        ", "\n"))
+    (tmp_path / "conftest.py").write_text("import tests.conftest\ntests.conftest.LEFTOVER_SECONDS = 0.1\n")
+    got, output = run(tmp_path, test.replace("\n        ", "\n"), *options)
     assert got == 1 and "left run" in output and "time.sleep(600)" in output, output
 
 

@@ -111,6 +111,12 @@ def test_species_rows_are_the_measures(asked: tuple[Subject, Recipe]) -> None:
     assert 0 < knn.chance == probe.chance <= 50 and knn.n == probe.n > 0
 
 
+def test_the_interval_of_a_correlation_is_one_of_correlations(asked: tuple[Subject, Recipe]) -> None:
+    (found,) = answered(asked[0], "C5")
+    assert found.low is not None and found.high is not None
+    assert -1 < found.low < found.value < found.high < 1
+
+
 def test_the_cycle_is_counted_image_by_image(asked: tuple[Subject, Recipe]) -> None:
     subject = asked[0]
     rows, texts = subject.written
@@ -153,6 +159,10 @@ def _without_ranks(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_page_and_table_hold_rows_and_reasons(asked: tuple[Subject, Recipe]) -> None:
-    page = render(report_content(asked[0], asked[1]))
+    content = report_content(asked[0], asked[1])
+    for group in content.measures.groups:
+        titles = [figure.title for figure in group.figures]
+        assert len(titles) == len(set(titles)), titles
+    page = render(content)
     assert "Claims C1 to C8" in page and "C8: species right by linear probe" in page
     assert "Not measurable here: C1: " in page

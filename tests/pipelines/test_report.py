@@ -119,7 +119,13 @@ def survey(species: str = "Vulpes vulpes") -> ReportContent:
         confusion=sections.Confusion(classes, counts),
         captions=sections.Captions([rows.CaptionExample(picture(3, species), species, [species])]),
         attention=sections.Attention([heat(species)]),
-        curves=sections.Curves({f"train/{species}": [(0, 2.0), (10, 1.0)], "val/loss": [(0, 2.0), (5, float("nan"))]}),
+        curves=sections.Curves(
+            {
+                species: {"train": [(0, 2.0), (10, 1.0)], "val": [(0, 2.0), (5, float("nan"))]},
+                "Queue": {"": [(0, 0.0), (5, 0.0)]},
+                "nothing": {"val": []},
+            }
+        ),
         map=sections.Map(points, labels),
         about=sections.About([species], [species], f"name: {species}", {species: species}),
     )
@@ -206,6 +212,11 @@ def test_each_figure_stands_beside_interval_and_chance(page):
     assert text.count("51.6–64.4 %") >= 4
     assert "chance 24.0 %" in text and "place only 31.4 %" in text
     assert "What became of 60 files" in text and "not image" in text
+
+
+def test_what_is_zero_all_along_is_said_and_not_drawn(page):
+    training = page.partition('id="training"')[2].partition("</section>")[0]
+    assert "Zero all along: Queue." in training and training.count("<figcaption>") == 1
 
 
 def test_generated_data_say_so():

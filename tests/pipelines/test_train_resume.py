@@ -14,11 +14,19 @@ from typing import Any
 
 import psutil
 import pytest
+import ray
+import safetensors.torch
+import torch
 
 from infra.storage import Store, open_store
+from infra.tracking import NullTracker
+from pipelines.dataset import Dataset
+from pipelines.recipe import load_recipe
+from pipelines.train import flow
+from pipelines.train.plan import TrainingPlan
 from pipelines.train.runs import Run, resumable, run_names
 from tests.conftest import BUCKET, REPOSITORY
-from tests.pipelines.road import copy, flip, history, prepared, tensors, trained_run, write_recipe, xmodal
+from tests.pipelines.road import contents, copy, flip, history, prepared, tensors, trained_run, write_recipe, xmodal
 from xmodal import checkpoint
 
 pytestmark = [pytest.mark.ray, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -184,6 +192,58 @@ def test_a_damaged_checkpoint_is_passed_over(train: Callable[..., Run], undistur
     assert_same_end(run, undisturbed)
 
 
+def test_another_number_of_workers_goes_on_alike(train: Callable[..., Run], undisturbed: Run) -> None:
+    store = open_store(f"{undisturbed.store.url}-fewer")
+    copy(undisturbed.store, store)
+    run = Run(store, undisturbed.name)
+    flip(store, f"{run.prefix}/{run.saved()[0].directory}/model.safetensors")
+    run.delete("result.json")
+    train("fewer", root=store, workers=1)
+    for curve in ("train/itc", "train/itm", "train/lm", "train/grad_norm", "queue/fill"):
+        ours, theirs = (history(one.store, last(one), curve) for one in (run, undisturbed))
+        assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-3), curve
+    assert queue_ids(run) == queue_ids(undisturbed)
+
+
+def queue_ids(run: Run) -> Any:
+    return safetensors.torch.load(run.store.read(f"{last(run)}/queue.safetensors"))["sample_id"].tolist()
+
+
+def test_a_run_that_only_lacks_its_result_gets_one(train: Callable[..., Run], undisturbed: Run) -> None:
+    store = open_store(f"{undisturbed.store.url}-told")
+    copy(undisturbed.store, store)
+    run = Run(store, undisturbed.name)
+    result = run.read("result.json")
+    run.delete("result.json")
+    before = run.saved()
+    assert train("told", root=store).read("result.json") == result and run.saved() == before
+
+
+def test_a_group_restarted_behind_its_last_step_ends_well(undisturbed: Run, dataset: Store, tmp_path: Path) -> None:
+    """As after a worker that dies when all is done."""
+    recipe = load_recipe((str(recipe_of(tmp_path / "recipe.yaml", dataset, undisturbed.store, 2, LONG)),))
+    plan = TrainingPlan.of(recipe, Dataset.open(undisturbed.store, recipe.data.name))
+    with flow.shown_progress(plan.total_samples) as progress:
+        job = flow.Job(recipe.model_dump(mode="json"), plan, undisturbed, NullTracker(), progress)
+        before = undisturbed.saved()
+        flow._finish(flow._trainer(recipe, plan, undisturbed, job))
+    assert undisturbed.saved() == before and undisturbed.read("stopped.json") is None
+
+
+def test_a_checkpoint_of_another_run_is_not_gone_on_from(undisturbed: Run, dataset: Store, tmp_path: Path) -> None:
+    store = fresh_root(dataset, "foreign")
+    recipe = recipe_of(tmp_path / "recipe.yaml", dataset, store, 2, LONG | {"seed": 7})
+    loaded = load_recipe((str(recipe),))
+    digest = Dataset.open(store, loaded.data.name).digest
+    run = flow.choose_run(store, loaded, digest, False)
+    copy(undisturbed.store.child(undisturbed.prefix), store.child(run.prefix))
+    run.delete("result.json")
+    before = contents(store)
+    ended = xmodal("train", recipe)
+    assert ended.code == 1 and f"is a checkpoint of the run {undisturbed.name}" in ended.line
+    assert contents(store) == before
+
+
 def test_no_good_checkpoint_is_said_and_not_trained_over(undisturbed: Run, dataset: Store, tmp_path: Path) -> None:
     store = open_store(f"{undisturbed.store.url}-lost")
     copy(undisturbed.store, store)
@@ -225,6 +285,23 @@ def test_a_loss_that_is_not_finite_ends_the_run_in_one_line(dataset: Store, ray_
 
 
 def test_a_first_batch_that_does_not_come_is_said_in_one_line(dataset: Store, ray_cluster: str, tmp_path: Path) -> None:
+    """Something else holds the CPUs that reading would need."""
     recipe = recipe_of(tmp_path / "recipe.yaml", dataset, fresh_root(dataset, "nothing"), 2, LONG)
-    ended = xmodal("train", recipe, "compute.first_batch_timeout=0.001", "compute.max_failures=0")
-    assert ended.code == 1 and "no first batch within 0 s" in ended.line and "logical CPUs" in ended.line
+    spare = int(ray.cluster_resources()["CPU"]) - 2
+    other = ray.remote(num_cpus=spare)(time.sleep).remote(DEADLINE)
+    try:
+        ended = xmodal("train", recipe, "compute.first_batch_timeout=8", "compute.max_failures=0")
+    finally:
+        ray.cancel(other, force=True)
+    assert ended.code == 1 and "no first batch within 8 s" in ended.line and "0 are free" in ended.line
+
+
+def test_what_a_worker_would_refuse_is_refused_before_any_starts(dataset: Store, tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path / "recipe.yaml", dataset, fresh_root(dataset, "early"), 2, LONG)
+    ended = xmodal("train", recipe, "train.init_from=nobody")
+    assert ended.code == 10 and "nobody: no checkpoint there" in ended.line
+    ended = xmodal("train", recipe, f"model.image={{kind: hugging_face, path: {tmp_path}}}")
+    assert ended.code == 2 and str(tmp_path) in ended.line
+    if not torch.cuda.is_available():
+        ended = xmodal("train", recipe, "compute.gpu=true")
+        assert ended.code == 1 and "the workers hold 2 GPUs, but the Ray cluster has 0" in ended.line

@@ -69,9 +69,9 @@ def precision(prefix: str, direction: str, found: Precisions, groups: Groups) ->
     """MAP@R and R-precision of one direction."""
     words = DIRECTIONS[direction]
     note = "R = right answers of the query in the gallery; mean over queries"
-    mapped = share(f"{prefix}/{direction}/map_at_r", f"{words}: MAP@R", found.map_at_r, found.chance_map_at_r(), groups,
-                   note=note)  # fmt: skip
-    shares = share(f"{prefix}/{direction}/r_precision", f"{words}: R-precision", found.r_precision,
+    mapped = share(f"{prefix}/{direction}/map_at_r", f"{words} (MAP@R)", found.map_at_r, found.chance_map_at_r(),
+                   groups, note=note)  # fmt: skip
+    shares = share(f"{prefix}/{direction}/r_precision", f"{words} (R-precision)", found.r_precision,
                    found.chance_r_precision(), groups, note=note)  # fmt: skip
     return [mapped, shares]
 
