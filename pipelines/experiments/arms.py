@@ -19,7 +19,13 @@ FLICKR8K = Table(
     arms=(
         Arm("baseline", asks="ITC in the batch of 256, keys of the momentum encoder (m = 0.99)"),
         Arm("+ queue", (QUEUE,), asks="are 2,048 stored keys better than the batch alone"),
-        Arm("batch of 1,024", ("train.global_batch=1024",), asks="the queue's control: more fresh negatives instead"),
+        Arm("batch of 1,024", ("train.global_batch=1024",), asks="more fresh negatives, in a quarter of the steps"),
+        Arm(
+            "queue of 768",
+            ("model.queue.size=768",),
+            "batch of 1,024",
+            "the queue's control: as many candidates, stored ones instead of fresh ones",
+        ),
         Arm("L_cons", (QUEUE, "model.tasks.cons={}"), "+ queue", "does agreement with the key encoder help"),
         Arm("RAN B", (QUEUE, "model.queue.refresh={every: 2}"), "+ queue", "do refreshed keys"),
         Arm(
@@ -27,6 +33,7 @@ FLICKR8K = Table(
             (QUEUE, "model.tasks.itc=null", "model.tasks.uto={fn_policy: mask}", "model.temperature.learnable=false"),
             "+ queue",
             "USER's objective for ITC",
+            last=("train.optimizer.learning_rate=1e-3", "model.tasks.uto.mu=30"),
         ),
         Arm("residual MLP", (f"model.image_enhance=[{NARROW}, {{kind: residual_mlp}}]",), asks="more weights alone"),
         Arm(

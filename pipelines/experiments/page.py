@@ -13,8 +13,9 @@ table: its arms share encoders, data order and the list of trials. The text enco
 Flickr30k captions, which hold these images. `p` is of a sign-flip test over images of the outcomes averaged over
 seeds, adjusted for all arms of the table (Holm): it says how sure the difference is for these seeds, not for new ones.
 
-Cut, for want of hours on two cores, in this order: development trials to four at one seed, seeds to three, the
-constraints on the fusion encoder. Not built: captioning on shuffled captions as the control of the bridge term.
+Cut, for want of hours on two cores: the constraints on the fusion encoder, the residual attention of a trained
+transformer over 7 x 7 tokens, a run from pixels. Not built: captioning on shuffled captions as the control of the
+bridge term.
 """
 HEAD = "| arm | {unit} | over seeds | beside | difference | p (Holm) | what it asks |\n|---|---|---|---|---|---|---|"
 
@@ -47,9 +48,11 @@ def _told(rows: Rows, measured: dict[str, list[Row]]) -> str:
     hours = sum(row.seconds for row in every) / 3600
     machines = ", ".join(sorted({row.machine for row in every})) or "none yet"
     trials = "; ".join(" ".join(one) or "none" for one in rows.table.trials)
+    clusters = len(set(every[0].outcome.clusters)) if every else 0
+    few = f" {clusters} clusters: no p below {2 / 2**clusters:.2g} is possible." if 0 < clusters < 10 else ""
     return (
         f"{images} test images, dataset digest `{rows.dataset.digest[:12]}`, {len(every)} test runs ({hours:.1f} h on "
-        f"{machines}). Trials of every arm, chosen by validation at seed 0: {trials}."
+        f"{machines}). Trials of every arm, chosen by validation at seed 0: {trials}.{few}"
     )
 
 

@@ -1,6 +1,7 @@
 """Stored rows: one a run and split, by the run's identity."""
 
 import json
+import os
 import platform
 import time
 from dataclasses import asdict, dataclass
@@ -64,7 +65,7 @@ class Rows:
         with progress(f"{arm.name} {split} trial {trial} seed {seed}", total=images, unit="samples") as shown:
             model = fit(recipe, self.dataset, self.device, shown.update)
         outcome = self.table.measure(self._subject(recipe, model, split))
-        row = Row(outcome, time.monotonic() - begun, platform.processor() or platform.machine(), git_commit())
+        row = Row(outcome, time.monotonic() - begun, _machine(self.device), git_commit())
         own = {"arm": arm.name, "settings": arm.settings, "trial": trial, "seed": seed}
         self.store.put(self.key(arm, trial, seed, split), json.dumps(own | asdict(row)).encode())
         return row
@@ -85,3 +86,9 @@ class Rows:
         trial = self.chosen(arm)
         found = [] if trial is None else [self.found(arm, trial, seed, "test") for seed in range(self.table.seeds)]
         return [row for row in found if row is not None]
+
+
+def _machine(device: str) -> str:
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"{os.cpu_count()} x {platform.processor() or platform.machine()}"

@@ -37,6 +37,8 @@ class Arm:
     """The arm that it differs from in one thing."""
     asks: str = ""
     """The question that the difference answers, in a few words."""
+    last: tuple[str, ...] | None = None
+    """What is tried in place of the table's last trial, where that one changes nothing of this arm."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Table:
     arms: tuple[Arm, ...]
     """The baseline first."""
     trials: tuple[tuple[str, ...], ...]
-    """Overrides tried for every arm alike."""
+    """Overrides tried for every arm alike, but for its `last`."""
     seeds: int
     """Runs of each arm whose outcomes are averaged image by image."""
     measure: Callable[[Subject], Outcome]
@@ -59,7 +61,8 @@ class Table:
 
     def run(self, arm: Arm, trial: int, seed: int) -> Recipe:
         """The recipe of one run. Raises SettingsError."""
-        return load_recipe([*self.recipe, *arm.settings, *self.trials[trial], f"train.seed={seed}"])
+        tried = (*self.trials[:-1], arm.last or self.trials[-1])[trial]
+        return load_recipe([*self.recipe, *arm.settings, *tried, f"train.seed={seed}"])
 
     def arm(self, name: str) -> Arm:
         return next(one for one in self.arms if one.name == name)

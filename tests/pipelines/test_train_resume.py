@@ -286,9 +286,13 @@ def test_a_loss_that_is_not_finite_ends_the_run_in_one_line(dataset: Store, ray_
 
 def test_a_first_batch_that_does_not_come_is_said_in_one_line(dataset: Store, ray_cluster: str, tmp_path: Path) -> None:
     """Something else holds the CPUs that reading would need."""
+
+    @ray.remote(num_cpus=int(ray.cluster_resources()["CPU"]) - 2)
+    def something_else() -> None:
+        time.sleep(DEADLINE)
+
     recipe = recipe_of(tmp_path / "recipe.yaml", dataset, fresh_root(dataset, "nothing"), 2, LONG)
-    spare = int(ray.cluster_resources()["CPU"]) - 2
-    other = ray.remote(num_cpus=spare)(time.sleep).remote(DEADLINE)
+    other = something_else.remote()
     try:
         ended = xmodal("train", recipe, "compute.first_batch_timeout=8", "compute.max_failures=0")
     finally:
