@@ -49,10 +49,10 @@ class Shot:
         return self.event != 4
 
 
-def shots() -> list[Shot]:
+def shots(places: int = PLACES) -> list[Shot]:
     """Of each place six events of two frames, on days of their own; the last event of a place is blank."""
     found = []
-    for place in range(PLACES):
+    for place in range(places):
         for event in range(EVENTS):
             known = list(SPECIES)[(place + event) % 4] if event < EVENTS - 1 else None
             species = NEW if known and place < TEST_PLACES and event == 1 else known
@@ -80,13 +80,13 @@ def survey(archive: str) -> dict[str, Any]:
     return {"name": "protocol", "archive": archive, "source": {"kind": "camtrap_dp"}, "overlays": overlays}
 
 
-def write(store: Store) -> list[Shot]:
+def write(store: Store, places: int = PLACES) -> list[Shot]:
     """The whole archive."""
-    taken = shots()
+    taken = shots(places)
     for shot in taken:
         store.put(shot.key, picture(shot))
     store.put("datapackage.json", json.dumps(_package()).encode())
-    store.put("deployments.csv", _table({"deploymentID": f"d{n}", "locationID": f"p{n:02d}"} for n in range(PLACES)))
+    store.put("deployments.csv", _table({"deploymentID": f"d{n}", "locationID": f"p{n:02d}"} for n in range(places)))
     store.put("media.csv", _table(map(_medium, taken)))
     store.put("observations.csv", _table(_observation(shot) for shot in taken if shot.seen_by_people))
     store.put(SPECIESNET, json.dumps({"predictions": [_prediction(shot) for shot in taken]}).encode())
