@@ -127,10 +127,9 @@ class CrossModalModel(nn.Module):
         self.key = settings.momentum.build(self.query)
         self.refresh = refresh.build(settings.queue.refresh, self.key)
         self.temperature = settings.temperature.build()
-        lengths = (len(wordpiece), settings.caption_length)
-        sizes = Sizes(
-            self.query.image.width, self.query.text.width, *lengths, seed, attributes, settings.momentum, wordpiece
-        )
+        widths, lengths = (self.query.image.width, self.query.text.width), (len(wordpiece), settings.caption_length)
+        patches = settings.image.kind != "precomputed"
+        sizes = Sizes(*widths, *lengths, seed, attributes, settings.momentum, wordpiece, patches)
         self.tasks = settings.tasks.build(sizes)
         self.host = settings.matcher.build(sizes, self.tasks) if settings.matcher else no_host
         self.queue = settings.queue.build(settings.embed_dim, attributes)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.evaluate.looks import Asked, Look, asked_of, looks, side_of
+from pipelines.evaluate.looks import Asked, Look, asked_of, looks
 from pipelines.evaluate.subject import Subject
 from pipelines.evaluate.thumbnails import picture
 from pipelines.gallery import Split
@@ -19,6 +19,7 @@ from xmodal.metrics import tables
 from xmodal.metrics.attention import ABOVE_UNIFORM, SWEEP, Cut, cut, normalised_entropy, word_scores
 from xmodal.metrics.figure import Figure
 from xmodal.metrics.intervals import mean
+from xmodal.patches import side_of
 
 TITLE = "Attention to boxes"
 SHOWN = 12

@@ -10,7 +10,7 @@ import torch
 
 from pipelines.evaluate.attention import attention
 from pipelines.evaluate.flow import examined
-from pipelines.evaluate.looks import animals, asked_of, side_of
+from pipelines.evaluate.looks import animals, asked_of
 from pipelines.evaluate.subject import Subject, event_of
 from tests.pipelines.road import prepared, untrained_run, xmodal
 from xmodal.metrics.attention import average_precision
@@ -170,10 +170,6 @@ def test_the_page_and_the_table_hold_them(subjects: dict[str, Subject], tmp_path
     ended = xmodal("evaluate", RUN, "--root", root, "--report", page)
     assert ended.code == 0 and "test/attention/f1" in ended.out
     assert "Where words look" in page.read_text() and "of the attention is in the boxes" in page.read_text()
-
-
-def test_sides_of_grids() -> None:
-    assert [side_of(count) for count in (49, 50, 196, 197, 2, 1, 51, 0)] == [7, 7, 14, 14, 0, 0, 0, 0]
 
 
 def test_boxes_of_people_and_unsure_ones_are_no_animals() -> None:

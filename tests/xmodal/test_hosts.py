@@ -134,6 +134,30 @@ def test_recomputed_weights_give_the_layers_context() -> None:
     assert torch.equal(record.weight, looked_at) and torch.allclose(record.weight.sum(-1), torch.ones(3, 8))
 
 
+def test_the_class_token_is_no_key_of_the_fusion_host() -> None:
+    """Dropped as its measures drop it, and the patches' weights sum to 1; of regions nothing is dropped."""
+    vit = {"model_type": "vit", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vit |= {"intermediate_size": 16, "image_size": 32, "patch_size": 16}
+    image = {"kind": "hugging_face", "config": vit, "frozen": False}
+    built, given = tiny.model(**HOSTS["fusion"] | {"image": image}).eval(), batch(3)
+    seen = tiny.encodings(built, given)
+    (record,) = seen.hosted.records
+    other = seen.hosted.other(record, torch.tensor([1, 2, 0]))
+    whole = built.host.attention(seen.image_tokens, seen.text_tokens, given.text_mask)  # pyright: ignore
+    assert whole.shape == (3, 8, 5) and whole[..., 0].min() > 0.01
+    for row, word in np.ndindex(3, 8):
+        kept = whole[row, word].tolist()[1:]
+        wanted = torch.tensor([one / sum(kept) for one in kept])
+        assert torch.allclose(record.weight[row, word], wanted, atol=1e-6)
+    keys = built.query.image.head.of_vectors(seen.image_tokens)[:, 1:]
+    assert torch.allclose(record.gram, keys @ keys.transpose(1, 2), atol=1e-6)
+    assert record.sim.shape == other.weight.shape == (3, 8, 4) and record.key_mask.shape == (3, 4)
+    assert torch.allclose(other.weight.sum(-1), torch.ones(3, 8))
+    regions = tiny.model(**HOSTS["fusion"] | {"image": {"kind": "precomputed", "regions": 5, "width": 8}})
+    given = tiny.batch(3, image=torch.randn(3, 5, 8))
+    assert tiny.encodings(regions, given).hosted.records[0].weight.shape == (3, 8, 5)
+
+
 def test_words_that_say_nothing_are_no_queries() -> None:
     words = torch.tensor([[-1, 5, 6, -1, -1, -1, -1, -1]] * 2)
     given = batch(2, words=words)
