@@ -105,6 +105,48 @@ def test_constraints_work_on_every_host_and_change_no_other_loss(host: str, sour
     assert all(torch.isfinite(one).all() for one in found.values())
 
 
+def figures_of(found: list[tuple[float, float, float]], name: str) -> float:
+    column = {"active": [float(loss > 0) for loss, _, _ in found], "r_pos": [one[1] for one in found]}
+    return float(np.mean((column | {"r_neg": [one[2] for one in found]})[name]))
+
+
+@pytest.mark.parametrize("host", ["scan", "bfan", "fusion"])
+def test_what_the_constraints_tell_is_their_loop(host: str) -> None:
+    """Means over the fragments of the valid pairs."""
+    settings = HOSTS[host]
+    built = model(**settings | {"tasks": settings["tasks"] | {"ccr": {}, "ccs": {}}})
+    given = batch(4, valid=torch.tensor([True, True, False, True]))
+    built(given)
+    records = tiny.encodings(built, given).hosted.records
+    ccr, ccs, spread = [], [], []
+    for record in records:
+        sim, weight, gram = (one.detach().double().numpy() for one in (record.sim, record.weight, record.gram))
+        norm, keys = record.query_norm.detach().double().numpy(), record.key_mask.numpy()
+        for pair, i in np.ndindex(*record.query_mask.shape):
+            words = np.flatnonzero(record.query_mask[pair].numpy())
+            if pair == 2 or i not in words:
+                continue
+
+            def r(w: np.ndarray, pair: int = pair, i: int = i, parts: Any = (sim, gram, norm)) -> float:
+                return float(w @ parts[0][pair, i] / parts[2][pair, i] / np.sqrt(w @ parts[1][pair] @ w))
+
+            w, m = weight[pair, i], keys[pair].sum()
+            back = np.where(keys[pair], (1 - w) / (m - 1), 0)
+            ccr.append((max(0.0, 0.2 - r(w) + r(back)), r(w), r(back)))
+            spread.append(-sum(one * np.log(one) for one in w[keys[pair]] if one > 0) / np.log(m))
+            others = [r(weight[pair, j]) for j in words if j != i and _may_swap(record.query_group, pair, i, j)]
+            if others:
+                ccs.append((max(0.0, 0.2 - r(w) + max(others)), r(w), max(others)))
+    for name in ("active", "r_pos", "r_neg"):
+        assert built.figures[f"ccr/{name}"].item() == pytest.approx(figures_of(ccr, name), abs=1e-4)
+        assert built.figures[f"ccs/{name}"].item() == pytest.approx(figures_of(ccs, name), abs=1e-4)
+    assert built.figures["ccr/entropy"].item() == pytest.approx(float(np.mean(spread)), abs=1e-4)
+
+
+def _may_swap(groups: Tensor | None, pair: int, i: int, j: int) -> bool:
+    return groups is None or (int(groups[pair, j]) >= 0 and int(groups[pair, i]) != int(groups[pair, j]))
+
+
 def test_constraints_reach_the_layer_looked_at_and_the_heads() -> None:
     settings = HOSTS["fusion"]
     built = model(**settings | {"tasks": settings["tasks"] | {"ccr": {}}})

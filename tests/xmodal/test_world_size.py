@@ -101,7 +101,8 @@ def run(split: list[list[int]], settings: dict[str, Any], rate: float = 0.05) ->
         losses = wrapped(tiny.rows_of(global_batch(step, built.settings.image.image_size), mine))  # pyright: ignore
         optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
-        means = {name: distributed.sum_across(loss) / distributed.world_size() for name, loss in losses.items()}
+        told = {name: one.detach() for name, one in (losses | built.figures).items()}
+        means = {name: distributed.sum_across(one) / distributed.world_size() for name, one in told.items()}
         gradient = torch.cat([one.grad.flatten() for one in built.parameters() if one.grad is not None])
         optimizer.step()
         built.after_step(step)
