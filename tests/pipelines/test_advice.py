@@ -69,7 +69,8 @@ def test_the_parity_recipes_of_captioned_sets_get_their_line(name: str) -> None:
     f30k = load_recipe([name])
     (line,) = [line for line in told(f30k, rows=29_000) if line.startswith("false negatives of uto: ")]
     size, batch = f30k.model.queue.size, f30k.train.global_batch
-    wanted = f"{size * (size + 1) / 2 / 29_000**2:.2g} of {size + batch - 1} candidates show a query's own image in an earlier pass"
+    own = size * (size + 1) / 2 / 29_000**2
+    wanted = f"{own:.2g} of {size + batch - 1} candidates show a query's own image in an earlier pass"
     assert wanted in line and not warnings(told(f30k, rows=29_000))
     assert "uto.fn_policy none: 1.5 related" in warnings(told(f30k, rows=size // 2))[-1]
 
