@@ -1,6 +1,6 @@
 """Every host against slow loops over single pairs, and what must not change a score: padding, order, blocks."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -136,6 +136,39 @@ def test_sgraf_is_its_loop(module: str, norm: str) -> None:
     found, images, captions = pairs(host)
     state = {name: one.detach().numpy() for name, one in host.state_dict().items()}
     assert_loops(found, [[loops.sgraf(v, t, state, 3 if module == "sgr" else 0) for t in captions] for v in images])
+
+
+def test_statistics_of_saf_in_training_are_of_real_nodes_alone() -> None:
+    """Mean and variance over the global node and the words of all pairs, however wide the captions are padded."""
+    host = built(kind="sgraf", module="saf", similarity_width=6, norm="batch", regions=REGIONS)
+    _, images, captions = pairs(host)
+    state = {name: one.detach().numpy().copy() for name, one in host.state_dict().items()}
+    logits = [
+        loops.linear(node, state, "vector.weigh")[0]
+        for image in images
+        for caption in captions
+        for node in loops.sgraf_nodes(image, caption, state)
+    ]
+    mean, var = np.mean(logits), np.var(logits)
+    state |= {"vector.norm.running_mean": np.array([mean]), "vector.norm.running_var": np.array([var])}
+    wanted = [[loops.sgraf(v, t, state, 0) for t in captions] for v in images]
+    cast(Any, host).vector.train()
+    for extra in (0, 5):
+        norm = cast(Any, host).vector.norm
+        norm.reset_running_stats()
+        found = scores(host, *tokens(extra=extra))
+        assert_loops(found, wanted)
+        assert norm.running_mean.item() == pytest.approx(0.1 * mean)
+        gradient = torch.autograd.grad(found.square().sum(), list(host.parameters()), allow_unused=True)
+        assert all(one.isfinite().all() for one in gradient if one is not None)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "saf, batch"])
+def test_a_wider_bucket_changes_no_score_in_training(kind: str) -> None:
+    batch = {"kind": "sgraf", "module": "saf", "similarity_width": 6, "norm": "batch", "regions": REGIONS}
+    host = built(**(KINDS | {"saf, batch": batch})[kind]).train()
+    narrow, wide = (scores(host, *tokens(extra=extra)) for extra in (0, 5))
+    assert torch.allclose(narrow, wide, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS)

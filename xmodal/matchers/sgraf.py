@@ -19,7 +19,7 @@ from xmodal.matchers.crossing import TextToImage
 from xmodal.matchers.matcher import Matcher, xavier
 from xmodal.matchers.settings import HostSettings
 from xmodal.matchers.sides import Side, dots, l2norm
-from xmodal.matchers.similarity import Filtration, GlobalVector, Reasoning
+from xmodal.matchers.similarity import Filtration, GlobalVector, NoNorm, Reasoning, ScalarBatchNorm
 from xmodal.sizes import Sizes
 
 
@@ -47,11 +47,11 @@ class SGRAF(HostSettings):
         return Sgraf(self, sizes.image_width, sizes.text_width)
 
 
-def norms(settings: SGRAF) -> tuple[nn.Module, nn.Module, nn.Module]:
-    """Of regions, of an image's mean, of SAF's scalar (which a layer norm would make constant)."""
+def norms(settings: SGRAF) -> tuple[nn.Module, nn.Module, ScalarBatchNorm | NoNorm]:
+    """Of regions, of an image's mean, of SAF's scalar."""
     if settings.norm == "batch":
-        return nn.BatchNorm1d(settings.regions), nn.BatchNorm1d(settings.width), nn.BatchNorm1d(1)
-    return nn.LayerNorm(settings.width), nn.LayerNorm(settings.width), nn.Identity()
+        return nn.BatchNorm1d(settings.regions), nn.BatchNorm1d(settings.width), ScalarBatchNorm()
+    return nn.LayerNorm(settings.width), nn.LayerNorm(settings.width), NoNorm()
 
 
 class Sgraf(Matcher):

@@ -1,7 +1,8 @@
 """The parts of SGRAF (Diao et al., AAAI 2021): global vectors by self-attention, and reasoning over similarity vectors.
 
-Padding is masked everywhere. `batch` norms are the released ones; a batch norm takes its statistics from one worker's
-rows, so with it a run depends on the number of workers, and `layer` norms are the default.
+Padding is masked everywhere, in the statistics of SAF's batch norm too. `batch` norms are the released ones; a batch
+norm takes its statistics from one worker's rows, and of pairs from one block of them (`max_entries`), so with it a run
+depends on the number of workers, and `layer` norms are the default.
 """
 
 import torch
@@ -54,14 +55,32 @@ class Reasoning(nn.Module):
         return nodes[:, 0]
 
 
+class ScalarBatchNorm(nn.BatchNorm1d):
+    """Batch norm of one number a node, over the valid nodes of all pairs: how wide a bucket is padded changes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """(P, T), (P, T) bool -> (P, T), 0 at what the mask leaves out."""
+        return torch.zeros_like(x).masked_scatter(mask, super().forward(x[mask][:, None]))
+
+
+class NoNorm(nn.Module):
+    """A node's number as it is: over a single one a layer norm would be constant."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return x
+
+
 class Filtration(nn.Module):
     """SAF: beta = l1norm(sigmoid(norm(w . E_i + b))), vector = l2norm(sum beta_i E_i)"""
 
-    def __init__(self, width: int, norm: nn.Module):
+    def __init__(self, width: int, norm: ScalarBatchNorm | NoNorm):
         super().__init__()
         self.weigh, self.norm = nn.Linear(width, 1), norm
 
     def forward(self, nodes: Tensor, mask: Tensor) -> Tensor:
         """(P, 1 + L, width), node 0 the global one -> (P, width)."""
-        share = torch.sigmoid(self.norm(self.weigh(nodes).transpose(1, 2))).squeeze(1).masked_fill(~mask, 0)
+        share = torch.sigmoid(self.norm(self.weigh(nodes).squeeze(-1), mask)).masked_fill(~mask, 0)
         return l2norm((over_l1(share, -1)[..., None] * nodes).sum(1))
