@@ -1,8 +1,8 @@
 """The parts of SGRAF (Diao et al., AAAI 2021): global vectors by self-attention, and reasoning over similarity vectors.
 
 Padding is masked everywhere, in the statistics of SAF's batch norm too. `batch` norms are the released ones; a batch
-norm takes its statistics from one worker's rows, and of pairs from one block of them (`max_entries`), so with it a run
-depends on the number of workers, and `layer` norms are the default.
+norm takes its statistics from one worker's rows, and SAF's from those of one block (`max_entries`), so with it a run
+depends on the number of workers, and `layer` norms are the default. Pairs are I images and C captions.
 """
 
 import torch
@@ -36,8 +36,8 @@ class Graph(nn.Module):
         self.query, self.key, self.out = (nn.Linear(width, width) for _ in range(3))
 
     def forward(self, nodes: Tensor, mask: Tensor) -> Tensor:
-        """(P, T, width), (P, T) -> the same shape."""
-        edges = masked_softmax(self.query(nodes) @ self.key(nodes).transpose(1, 2), mask[:, None], -1)
+        """(I, C, T, width), (C, T) -> the same shape."""
+        edges = masked_softmax(self.query(nodes) @ self.key(nodes).transpose(-1, -2), mask[:, None], -1)
         return self.out(edges @ nodes).relu()
 
 
@@ -49,21 +49,36 @@ class Reasoning(nn.Module):
         self.steps = nn.ModuleList(Graph(width) for _ in range(steps))
 
     def forward(self, nodes: Tensor, mask: Tensor) -> Tensor:
-        """(P, 1 + L, width), node 0 the global one -> (P, width)."""
+        """(I, C, 1 + L, width), node 0 the global one, (C, 1 + L) -> (I, C, width)."""
         for step in self.steps:
             nodes = step(nodes, mask)
-        return nodes[:, 0]
+        return nodes[:, :, 0]
 
 
-class ScalarBatchNorm(nn.BatchNorm1d):
-    """Batch norm of one number a node, over the valid nodes of all pairs: how wide a bucket is padded changes nothing."""
+class CaptionBatchNorm(nn.BatchNorm1d):
+    """SAF's batch norm of one number a node. In training each caption has statistics of its own, over its real nodes
+    with all images, as the release scores one caption at a time: other captions and how wide they are padded change
+    nothing. The running ones follow the mean over a block's captions once."""
 
     def __init__(self) -> None:
         super().__init__(1)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """(P, T), (P, T) bool -> (P, T), 0 at what the mask leaves out."""
-        return torch.zeros_like(x).masked_scatter(mask, super().forward(x[mask][:, None]))
+        """(I, C, T), (C, T) bool -> (I, C, T); what the mask leaves out may be anything."""
+        if not self.training:
+            return super().forward(x.reshape(-1, 1)).view_as(x)
+        count = (mask.sum(1) * len(x)).clamp(min=1)
+        mean = x.masked_fill(~mask, 0).sum((0, 2)) / count
+        apart = (x - mean[:, None]).masked_fill(~mask, 0)
+        variance = apart.square().sum((0, 2)) / count
+        if x.numel():
+            self._follow(mean, variance * count / (count - 1).clamp(min=1))
+        return apart / (variance[:, None] + self.eps).sqrt() * self.weight + self.bias
+
+    @torch.no_grad()
+    def _follow(self, mean: Tensor, variance: Tensor) -> None:
+        for running, now in ((self.running_mean, mean), (self.running_var, variance)):
+            running.lerp_(now.mean().to(running.dtype), self.momentum)  # pyright: ignore
 
 
 class NoNorm(nn.Module):
@@ -76,11 +91,11 @@ class NoNorm(nn.Module):
 class Filtration(nn.Module):
     """SAF: beta = l1norm(sigmoid(norm(w . E_i + b))), vector = l2norm(sum beta_i E_i)"""
 
-    def __init__(self, width: int, norm: ScalarBatchNorm | NoNorm):
+    def __init__(self, width: int, norm: CaptionBatchNorm | NoNorm):
         super().__init__()
         self.weigh, self.norm = nn.Linear(width, 1), norm
 
     def forward(self, nodes: Tensor, mask: Tensor) -> Tensor:
-        """(P, 1 + L, width), node 0 the global one -> (P, width)."""
+        """(I, C, 1 + L, width), node 0 the global one, (C, 1 + L) -> (I, C, width)."""
         share = torch.sigmoid(self.norm(self.weigh(nodes).squeeze(-1), mask)).masked_fill(~mask, 0)
-        return l2norm((over_l1(share, -1)[..., None] * nodes).sum(1))
+        return l2norm((over_l1(share, -1)[..., None] * nodes).sum(2))
