@@ -261,8 +261,11 @@ def test_one_row_one_word_and_one_species_have_a_loss_without_nan(host: str) -> 
     settings = HOSTS[host]
     built = model(**settings | {"tasks": settings["tasks"] | {"ccr": {}, "ccs": {"source": "inter"}}})
     one = torch.arange(8)[None] < 1
-    batches = [batch(1), batch(2, text_mask=one.expand(2, -1))]
-    for given in batches:
+    same = torch.ones(3, tiny.ATTRIBUTES, dtype=torch.int32)
+    one_species = batch(3, image_codes=same, text_codes=same)
+    for given in [batch(1), batch(2, text_mask=one.expand(2, -1)), one_species]:
+        built.zero_grad()
         losses, found = gradients(built, given)
         assert all(torch.isfinite(loss) for loss in losses.values())
         assert all(torch.isfinite(gradient).all() for gradient in found.values())
+    assert losses["ccs"] == 0 and losses.get("triplet", losses.get("itm")) == 0 and losses["ccr"] > 0

@@ -13,6 +13,7 @@ from tests.xmodal import tiny
 from xmodal.matchers import Matcher, MatcherSettings
 from xmodal.matchers.sides import Side
 from xmodal.positions import GRID, OUTSIDE, block_overlaps, patch_boxes
+from xmodal.relevance import attends
 from xmodal.settings import SettingsError
 
 WIDTH, LENGTHS = 10, torch.tensor([3, 1, 6, 4, 6])
@@ -169,6 +170,27 @@ def test_a_wider_bucket_changes_no_score_in_training(kind: str) -> None:
     host = built(**(KINDS | {"saf, batch": batch})[kind]).train()
     narrow, wide = (scores(host, *tokens(extra=extra)) for extra in (0, 5))
     assert torch.allclose(narrow, wide, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_image_without_regions_has_a_finite_score_and_changes_no_other(kind: str) -> None:
+    """Nothing is attended to, so every cosine is 0; records have no fragment that counts."""
+    host = built(**KINDS[kind])
+    image, text, mask = tokens()
+    regions = torch.ones(IMAGES, REGIONS, dtype=torch.bool).index_fill(0, torch.tensor([1]), False)
+    bare = host.image_side(image, regions)
+    found, whole = host.score_all_pairs(bare, host.text_side(text, mask)), scores(host, image, text, mask)
+    assert found.isfinite().all() and torch.allclose(found[[0, 2, 3]], whole[[0, 2, 3]], atol=1e-12)
+    if kind in MEANS:
+        assert (found[1] == 0).all()
+    found.sum().backward()
+    assert all(one.grad is None or one.grad.isfinite().all() for one in host.parameters())
+    for record in host.records(bare, host.text_side(text[:IMAGES], mask[:IMAGES]), {}):
+        assert record.weight.isfinite().all() and not attends(record)[1].any() and attends(record)[0].any()
+
+
+MEANS = ("scan t2i", "bfan equal", "bfan prob")
+"""Hosts whose score is a mean of cosines and nothing else."""
 
 
 @pytest.mark.parametrize("kind", KINDS)
