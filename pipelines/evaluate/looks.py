@@ -44,6 +44,11 @@ class Asked:
     """(n, 4) x, y, width, height of the animals; None where no detector ran."""
 
     @property
+    def animals(self) -> int | None:
+        """Boxes of animals; None where no detector ran."""
+        return None if self.boxes is None else len(self.boxes)
+
+    @property
     def named(self) -> bool:
         """Whether a text of it names its animal."""
         return any(self.words)
@@ -71,11 +76,6 @@ class Look:
     """(m,) patches in a box."""
     side: int
     """Patches of a row."""
-
-    @property
-    def judged(self) -> bool:
-        """Whether there is a word and a patch that it should look at."""
-        return bool(self.relevant.any() and len(self.weights))
 
 
 def asked_of(rows: Split, split: str) -> list[Asked]:
