@@ -4,7 +4,9 @@ compute is spent.
     staleness          S = 1 - m^(K / B), how far the key encoder moves while a key is stored
     age                K / B steps
     half-life          ln 2 / -ln m steps, and (1 - m) * steps: below about 5 the key encoder never arrives
-    false negatives    (K + B - 1) * sum_s p_s^2 related candidates a query, p_s the species' shares of what is drawn
+    false negatives    C * sum_s p_s^2 related candidates a query, p_s the species' shares of what is drawn and C the
+                       candidates of a task: K + B - 1 with the queue, B - 1 within the batch; where no species is
+                       known, the earlier keys of the query's own image (`own_image`)
 """
 
 import math
@@ -20,6 +22,11 @@ OLDEST = 0.7
 """Staleness beyond that of every published setting (LAVIS, COCO retrieval: 0.68)."""
 WINDOWS = 4
 """Windows of a refresh that a queue should at least be long (docs/shortcut.md)."""
+LESSONS = {
+    True: "when a key was made instead of what it shows (docs/shortcut.md)",
+    False: "to part images that one text is true of",
+}
+"""What false negatives teach, with stored keys and without."""
 CROWDED = 1.0
 """False negatives a query, from which `fn_policy: none` is warned of."""
 
@@ -33,10 +40,18 @@ def simpson(species: Iterable[str | None], power: float = 1.0) -> float:
     return sum((number / total) ** 2 for name, number in draws.items() if name is not None)
 
 
+def own_image(size: int, rows: int) -> float:
+    """Keys of a query's own image among the newest `size` drawn before its batch, on average, where an epoch draws each
+    of `rows` images once in a new order: K (K + 1) / 2n^2 up to K = n, then K / n - 1/2 + 1/2n."""
+    n = max(rows, 1)
+    return size * (size + 1) / 2 / n**2 if size <= n else size / n - (1 - 1 / n) / 2
+
+
 def told(recipe: Recipe, steps: int | None = None, rows: int | None = None, share: float | None = None) -> list[str]:
     """Notes, then warnings. `steps` of the run, `rows` of its training split and `share` (see `simpson`) are known once
     there is a dataset."""
-    parts = [_queue(recipe), _refresh(recipe), _run(recipe, steps), _size(recipe, rows), _negatives(recipe, share)]
+    parts = [_queue(recipe), _refresh(recipe), _run(recipe, steps), _size(recipe, rows)]
+    parts += _negatives(recipe, rows, share)
     notes = [note for note, _ in parts if note]
     return [*notes, *(f"WARNING: {warning}" for _, warning in parts if warning)]
 
@@ -89,16 +104,28 @@ def _size(recipe: Recipe, rows: int | None) -> Told:
     return "", f"model.queue.size {size}: the train split has {rows} images, so a key's own image is stored beside it"
 
 
-def _negatives(recipe: Recipe, share: float | None) -> Told:
-    itc = recipe.model.tasks.itc
-    if share is None or itc is None:
+def _negatives(recipe: Recipe, rows: int | None, share: float | None) -> list[Told]:
+    """One of each task that tells pairs from negatives."""
+    stored, tasks = recipe.model.queue.size, recipe.model.tasks.present
+    queue = {"itc": stored, "uto": stored if recipe.model.tasks.uto and recipe.model.tasks.uto.queue_weight else 0}
+    return [
+        _false(recipe, name, queue.get(name, 0), rows, share) for name in ("itc", "uto", "triplet") if name in tasks
+    ]
+
+
+def _false(recipe: Recipe, task: str, stored: int, rows: int | None, share: float | None) -> Told:
+    candidates, policy = stored + recipe.train.global_batch - 1, recipe.model.tasks.present[task].fn_policy
+    if share is not None:
+        expected, whose = candidates * share, "are of a query's species"
+    elif rows is not None and stored:
+        expected, whose = own_image(stored, rows), "show a query's own image in an earlier pass"
+    else:
         return "", ""
-    candidates = recipe.model.queue.size + recipe.train.global_batch - 1
-    expected = candidates * share
-    note = f"false negatives: {expected:.1f} of {candidates} candidates are of a query's species, on average"
-    if itc.fn_policy != "none" or expected < CROWDED:
-        return note, ""
+    number = f"{expected:.2g}" if expected < 1 else f"{expected:.1f}"
+    note = f"false negatives of {task}: {number} of {candidates} candidates {whose}, on average"
+    if policy != "none" or expected < CROWDED:
+        return f"{note} (fn_policy {policy})", ""
     return note, (
-        f"model.tasks.itc.fn_policy none: {expected:.1f} related candidates a query count as negatives, which teaches "
-        "when a key was made instead of what it shows (docs/shortcut.md); mask takes them out"
+        f"model.tasks.{task}.fn_policy none: {number} related candidates a query count as negatives, which teaches "
+        f"{LESSONS[stored > 0]}; mask takes them out"
     )

@@ -115,6 +115,21 @@ def load_weights(directory: str | Path, model: CrossModalModel) -> None:
     model.restart_momentum()
 
 
+def check_vocabulary(directory: str | Path, model: CrossModalModel) -> None:
+    """Raises Damaged where weights of words in the checkpoint are of other words than the model's: two vocabularies of
+    one size have tensors of one shape. Asked before `load_weights` of a warm start."""
+    saved = read_wordpiece(directory)
+    theirs, ours = model.vocabularies(saved), model.vocabularies(model.wordpiece)
+    for name, pieces in ours.items():
+        if pieces != theirs[name]:
+            moved = sum(one != other for one, other in zip(pieces, theirs[name], strict=False))
+            raise Damaged(
+                f"{Path(directory) / 'wordpiece.json'}: its {len(theirs[name])} pieces, whose weights {name} has, are "
+                f"not the {len(pieces)} of this dataset ({moved} of the same id differ); take a version of the dataset "
+                "it was trained on, or a later one (a child keeps the vocabulary)"
+            )
+
+
 def load_momentum(directory: str | Path, model: CrossModalModel) -> None:
     """Key encoders and queue as they were saved, after `load_weights`: for what is measured of them. Raises Damaged."""
     folder = Path(directory)

@@ -38,10 +38,9 @@ class Losses(NamedTuple):
         return self.loss.masked_fill(~self.valid, 0).sum(1) / counted.clamp(min=1), counted > 0
 
     def measures(self) -> dict[str, Tensor]:
-        """Share of fragments with a loss, and mean relevances before and after; scalars over the valid fragments."""
-        counted = self.valid.sum().clamp(min=1)
+        """(P, n) of every fragment, without gradient: whether it has a loss (0 or 1), relevances before and after."""
         named = {"active": (self.loss > 0).to(self.loss), "r_pos": self.positive, "r_neg": self.negative}
-        return {name: one.detach().masked_fill(~self.valid, 0).sum() / counted for name, one in named.items()}
+        return {name: one.detach() for name, one in named.items()}
 
 
 Reverse = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]

@@ -99,6 +99,13 @@ class Encodings:
         """`host` makes `hosted`: what a cross-attention host sees in this batch."""
         self.batch, self.query, self.key, self.queue, self.temperature = batch, query, key, queue, temperature
         self.host = host
+        self.made: dict[Any, Any] = {}
+
+    def once(self, asker: Any, make: Callable[[], Any]) -> Any:
+        """What `make` gives, computed when `asker` first asks: for a task whose figures need what its loss made."""
+        if asker not in self.made:
+            self.made[asker] = make()
+        return self.made[asker]
 
     @cached_property
     def hosted(self) -> Any:

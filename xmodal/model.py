@@ -117,7 +117,7 @@ class CrossModalModel(nn.Module):
     def __init__(self, settings: ModelSettings, wordpiece: WordPiece, attributes: int, seed: int = 0):
         """`attributes` is A, `seed` keys the draw of hard negatives. Weights come from torch's global generator."""
         super().__init__()
-        self.settings, self.weights = settings, settings.tasks.weights
+        self.settings, self.weights, self.wordpiece = settings, settings.tasks.weights, wordpiece
         image, text = settings.image.build(), settings.text.build(wordpiece)
         text_head, pooling = settings.text_head or settings.head, settings.pooling
         self.query = Towers(
@@ -127,10 +127,9 @@ class CrossModalModel(nn.Module):
         self.key = settings.momentum.build(self.query)
         self.refresh = refresh.build(settings.queue.refresh, self.key)
         self.temperature = settings.temperature.build()
-        lengths = (len(wordpiece), settings.caption_length)
-        sizes = Sizes(
-            self.query.image.width, self.query.text.width, *lengths, seed, attributes, settings.momentum, wordpiece
-        )
+        widths, lengths = (self.query.image.width, self.query.text.width), (len(wordpiece), settings.caption_length)
+        patches = settings.image.kind != "precomputed"
+        sizes = Sizes(*widths, *lengths, seed, attributes, settings.momentum, wordpiece, patches)
         self.tasks = settings.tasks.build(sizes)
         self.host = settings.matcher.build(sizes, self.tasks) if settings.matcher else no_host
         self.queue = settings.queue.build(settings.embed_dim, attributes)
@@ -221,6 +220,11 @@ class CrossModalModel(nn.Module):
     def teachers(self) -> dict[str, str]:
         """Identity of the teacher that the model started from; a resume needs the same, inference needs none."""
         return {f"{name} teacher": one.identity() for name, one in self.tasks.items() if isinstance(one, Distilling)}
+
+    def vocabularies(self, wordpiece: WordPiece) -> dict[str, tuple[str, ...]]:
+        """The pieces, by id, that each part with weights of them would have with the caption vocabulary `wordpiece`."""
+        text = {"text": self.settings.text.pieces(wordpiece)} if not self.settings.text.frozen else {}
+        return text | ({"lm": wordpiece.tokens} if "lm" in self.weights else {})
 
     @torch.no_grad()
     def encode_image(self, x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ of the weights and the key encoder would stand still. Buffers (batch-norm statis
 """
 
 import copy
+import math
 from typing import Generic, Self, TypeVar
 
 import torch
@@ -26,13 +27,18 @@ class MomentumSettings(Settings):
     warmup: int = Field(default=1, ge=1)
     """How long the first steps follow faster: m_t = min(m, (1 + t) / (warmup + t)) at optimizer step t; 1 = never. A
     warm-up makes what the queue has stored stale (see docs/method.md)."""
+    cosine: int = Field(default=0, ge=0)
+    """T, optimizer steps over which m rises from the coefficient to 1 along half a cosine (MoCo v3, Chen et al., ICCV
+    2021): m_t = 1 - (1 - m) (1 + cos(pi t / T)) / 2; 0 = m stays."""
     key_dropout: bool = False
     """Whether the key encoder keeps its dropout while training, as ALBEF and USER do; without it keys are
     deterministic."""
 
     def at(self, step: int) -> float:
         """m_t at optimizer step `step` (0-based)."""
-        return min(self.coefficient, (1 + step) / (self.warmup + step))
+        done = min(step, self.cosine) / max(1, self.cosine)
+        risen = self.coefficient + (1 - self.coefficient) * (1 - math.cos(math.pi * done)) / 2
+        return min(risen, (1 + step) / (self.warmup + step))
 
     def build(self, query: Query) -> "KeyEncoder[Query]":
         return KeyEncoder(query, self)

@@ -26,3 +26,5 @@ class Sizes:
     """How a task's own average, where it has one, follows."""
     wordpiece: WordPiece
     """The caption vocabulary."""
+    patches: bool = True
+    """Whether image tokens are of pixels: then one may stand before a square of them, for the whole image."""

@@ -10,8 +10,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from xmodal.encoders import hub
+from xmodal.encoders import hub, own
 from xmodal.encoders.hugging_face import HuggingFaceVision
+from xmodal.encoders.hugging_face_text import HuggingFaceText, check_length
+from xmodal.encoders.text_backbone import Masked, Padded
 from xmodal.encoders.tokenizing import HubTokenizer
 from xmodal.encoders.towers import Frozen
 from xmodal.encoders.vision_backbone import VisionBackbone
@@ -31,13 +33,17 @@ class HuggingFaceTeacher(Settings):
         return Teacher(self.load)
 
     def load(self) -> "HubTeacher":
-        """Raises SettingsError where the model cannot be had or has no common space of images and texts."""
+        """Raises SettingsError where the model cannot be had, has no common space of images and texts, or takes fewer
+        than `length` tokens."""
         vision = HuggingFaceVision(kind="hugging_face", path=self.path)
         model, _ = hub.load_weights(vision.source)
         if not hasattr(model, "get_image_features") or not hasattr(model, "get_text_features"):
             raise SettingsError(f"teacher.path: {self.path!r} is no CLIP-like model")
         enter = VisionBackbone(nn.Identity(), vision.image_size()[0], *vision.mean_and_deviation(), vision.pool)
-        return HubTeacher(model, enter, HubTokenizer(vision.source, self.length))
+        text = HuggingFaceText(kind="hugging_face", path=self.path, length=self.length)
+        config = hub.part_config(text.whole_config(), "text")
+        check_length(config, self.length)
+        return HubTeacher(model, enter, HubTokenizer(text.source, self.length), text.reading(config))
 
 
 class CheckpointTeacher(Settings):
@@ -80,11 +86,12 @@ class Teacher(Frozen):
 
 
 class HubTeacher(nn.Module):
-    """A Hugging Face model with `get_image_features` and `get_text_features`."""
+    """A Hugging Face model with `get_image_features` and `get_text_features`. Padding is given to it as `reading` says,
+    so that a text's vector does not depend on the texts beside it."""
 
-    def __init__(self, model: nn.Module, enter: VisionBackbone, tokenizer: HubTokenizer):
+    def __init__(self, model: nn.Module, enter: VisionBackbone, tokenizer: HubTokenizer, reading: Masked | Padded):
         super().__init__()
-        self.model, self.enter, self.tokenizer = model, enter, tokenizer
+        self.model, self.enter, self.tokenizer, self.reading = model, enter, tokenizer, reading
 
     def image(self, pixels: Tensor, encoder: Any) -> Tensor:
         if pixels.dtype != torch.uint8:
@@ -92,13 +99,11 @@ class HubTeacher(nn.Module):
                 "tasks.distil.teacher: a Hugging Face teacher sees pixels, and model.image is frozen: batches hold its "
                 "cached features"
             )
-        found = self.model.get_image_features(pixel_values=self.enter.values(pixels))  # pyright: ignore
-        return getattr(found, "pooler_output", found)
+        return own.embedding(self.model, "vision", pixel_values=self.enter.values(pixels))
 
     def text(self, texts: list[str], device: torch.device) -> Tensor:
         ids, mask = (one.to(device) for one in self.tokenizer(texts))
-        found = self.model.get_text_features(input_ids=ids, attention_mask=mask.long())  # pyright: ignore
-        return getattr(found, "pooler_output", found)
+        return own.embedding(self.model, "text", **self.reading(ids, mask))
 
 
 class OurTeacher(nn.Module):

@@ -9,16 +9,17 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.evaluate.looks import Asked, Look, asked_of, looks, side_of
+from pipelines.evaluate.looks import Asked, Look, asked_of, looks
 from pipelines.evaluate.subject import Subject
 from pipelines.evaluate.thumbnails import picture
 from pipelines.gallery import Split
 from pipelines.report.content import Attention, FigureGroup, Heat
 from xmodal.matchers import Host
 from xmodal.metrics import tables
-from xmodal.metrics.attention import ABOVE_UNIFORM, SWEEP, Cut, cut, normalised_entropy, word_scores
-from xmodal.metrics.figure import Figure
+from xmodal.metrics.attention import ABOVE_UNIFORM, SWEEP, Cut, Tally, cut, image_tally, normalised_entropy
+from xmodal.metrics.figure import Figure, figure
 from xmodal.metrics.intervals import mean
+from xmodal.patches import side_of
 
 TITLE = "Attention to boxes"
 SHOWN = 12
@@ -48,13 +49,14 @@ def attention(subject: Subject) -> tuple[list[FigureGroup], Attention]:
         return _missing(reason), Attention()
     asked = asked_of(subject.rows, subject.split)
     seen = looks(subject.model, subject.rows, asked)
-    judged = [one for one in seen if one.judged]
+    judged, counts = _judged(seen), _counts(asked, seen)
     if not judged:
-        return _missing(f"there is no image to ask it of ({_counts(asked)})"), Attention()
-    rows = [*_figures(subject, judged), *_tuned(subject, judged), *_beside(subject, judged), *_spread(subject, seen)]
+        return _missing(f"there is no image to ask it of ({counts})"), Attention()
+    rows = [*_figures(subject, judged), *_curve(subject, judged), *_tuned(subject, judged)]
+    rows += [*_beside(subject, judged), *_spread(subject, seen)]
     note = (
-        f"Looked at is a patch with its even share of a word's attention or more. {_counts(asked)}. Words count alike "
-        "within their image, images within their event."
+        f"Looked at is a patch with its even share of a word's attention or more. {counts}. Words count alike within "
+        "their image, images within their event."
     )
     drawn = np.random.default_rng(0).permutation(len(judged))[:SHOWN]
     return [FigureGroup(TITLE, rows, note)], Attention([_heat(subject, judged[n]) for n in drawn])
@@ -73,22 +75,37 @@ def _why_not(subject: Subject, host: Host) -> str | None:
     return None if side_of(count) else f"{count} tokens an image are no square of patches"
 
 
-def _counts(asked: Sequence[Asked]) -> str:
-    """What could be asked and what not."""
-    unknown = sum(one.boxes is None for one in asked)
-    empty = sum(one.boxes is not None and not len(one.boxes) for one in asked)
-    nameless = sum(one.boxes is not None and len(one.boxes) > 0 and not one.named for one in asked)
-    return (
-        f"Of {len(asked)} images {unknown} were seen by no detector, in {empty} it found no animal, and in {nameless} "
-        "it found one that no text names"
-    )
+def tallied(weights: Array, one: Look, at: Cut = ABOVE_UNIFORM) -> tuple[Tally, dict[str, float]]:
+    """What (Q, m) weights, a row a word, count of one image, and the means over its words of every measure."""
+    relevant, valid = np.broadcast_to(one.relevant, weights.shape), np.ones(one.relevant.shape, bool)
+    return image_tally(weights, relevant, valid, one.asked.animals, at)
 
 
 def measured(weights: Array, one: Look, at: Cut = ABOVE_UNIFORM) -> dict[str, float]:
-    """The mean over words (Q, m) of every measure of one image."""
-    relevant = np.broadcast_to(one.relevant, weights.shape)
-    scores = word_scores(weights, relevant, np.ones(one.relevant.shape, bool), at)
-    return {name: mean(values) for name, values in scores.items()}
+    """The means alone."""
+    return tallied(weights, one, at)[1]
+
+
+def _judged(seen: Sequence[Look]) -> list[Look]:
+    """Those with a word that can be judged."""
+    return [one for one in seen if tallied(one.weights, one)[0].images]
+
+
+def _total(seen: Sequence[Look]) -> Tally:
+    return sum((tallied(one.weights, one)[0] for one in seen), Tally())
+
+
+def _counts(asked: Sequence[Asked], seen: Sequence[Look]) -> str:
+    """What could be asked and what not."""
+    nothing = np.zeros((0, 0))
+    mute = [image_tally(nothing, nothing > 0, nothing.any(0), one.animals)[0] for one in asked if not one.asked]
+    total, left = sum(mute, _total(seen)), len(asked) - len(mute) - len(seen)
+    return (
+        f"Of {len(asked)} images {total.unknown} were seen by no detector, in {total.no_box} it found no animal, and "
+        f"in {total.no_word} it found one that no text names"
+        + (f"; of the others {left} were left out, evenly spread" if left else "")
+        + (f"; {total.skipped} words have no patch to look at" if total.skipped else "")
+    )
 
 
 def _row(subject: Subject, seen: Sequence[Look], name: str, label: str, values: Sequence[float],
@@ -107,20 +124,38 @@ def _figures(subject: Subject, seen: Sequence[Look]) -> list[Figure]:
              everything.get(name, share))
         for name, label in MEASURES.items()
     ]  # fmt: skip
+    total, label = _total(seen), "Words for the animal: F1 of mean precision and mean recall"
+    note = f"means over images; {total.queries} words"
+    both = figure(f"{subject.split}/attention/f1_of_means", total.means()["f1_of_means"], None, None, total.images, "%",
+                  note, label)  # fmt: skip
+    rows.append(both)
     lost = [float(one.class_share.mean()) for one in seen]
     label = "Attention to the token of the whole image, left out above"
     return [*rows, *([_row(subject, seen, "cls_mass", label, lost, None)] if any(lost) else [])]
 
 
+def _curve(subject: Subject, seen: Sequence[Look]) -> list[Figure]:
+    """F1 at each of the cuts. A word that looks at nothing there counts 0, and how many do is told."""
+    events, rows = [subject.events[one.asked.image] for one in seen], []
+    for t in SWEEP:
+        found = [measured(one.weights, one, cut("uniform", t)) for one in seen]
+        said = {name: 100 * mean([one[name] for one in found], events) for name in ("precision", "recall", "empty")}
+        note = f"precision {said['precision']:.1f} %, recall {said['recall']:.1f} %"
+        note += f"; {said['empty']:.1f} % of the words look at nothing" if said["empty"] else ""
+        label = f"Words for the animal: F1 at {t:g} times the even share"
+        rows.append(_row(subject, seen, f"f1_at/{t:g}", label, [one["f1"] for one in found], None, note))
+    return rows
+
+
 def _tuned(subject: Subject, seen: Sequence[Look]) -> list[Figure]:
     """F1 at the cut that is best on validation images, where these can be asked."""
     rows = Split.of(subject.dataset, subject.rows.reader, ("val",))
-    known = [one for one in looks(subject.model, rows, asked_of(rows, "val")) if one.judged]
+    known = _judged(looks(subject.model, rows, asked_of(rows, "val")))
     if not known:
         return []
     best = max(SWEEP, key=lambda t: mean([measured(one.weights, one, cut("uniform", t))["f1"] for one in known]))
     values = [measured(one.weights, one, cut("uniform", best))["f1"] for one in seen]
-    label = f"Words for the animal: F1 at {best:g} times the even share"
+    label = f"Words for the animal: F1 at the tuned cut, {best:g} times the even share"
     note = f"the best of {len(SWEEP)} cuts on {len(known)} validation images"
     return [_row(subject, seen, "f1_tuned", label, values, None, note)]
 

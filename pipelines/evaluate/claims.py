@@ -19,7 +19,7 @@ from pipelines.evaluate.subject import Subject
 from pipelines.gallery import Embedded, Split, embed
 from pipelines.report.content import FigureGroup
 from xmodal.metrics import space, structure, tables
-from xmodal.metrics.classification import hits
+from xmodal.metrics.classification import Lineages, hits
 from xmodal.metrics.figure import Figure, figure
 from xmodal.metrics.intervals import Interval, jackknife_interval, mean, mean_interval
 from xmodal.metrics.versions import probe_auc
@@ -140,13 +140,12 @@ def distribution(asked: Asked) -> Answer:
 
 def similarity_relations(asked: Asked) -> Answer:
     """C5: are related species near each other?"""
-    found = asked.named
     points, labels, _ = asked.species
-    if found is None or not labels:
+    if asked.named is None or not labels:
         return "no species are recorded"
-    centres, names = structure.prototypes(points, labels)
-    kept = structure.complete(names, found.lineages)
-    distances = structure.taxonomic_distances([names[n] for n in kept], found.lineages)
+    lineages, (centres, names) = asked.named.lineages, structure.prototypes(points, labels)
+    kept = structure.complete(names, lineages)
+    distances = structure.taxonomic_distances([names[n] for n in kept], lineages)
     value = structure.rsa(centres[kept], distances)
     if np.isnan(value):
         return f"{len(kept)} test species have a whole lineage: too few, or all equally far apart"
@@ -159,7 +158,27 @@ def similarity_relations(asked: Asked) -> Answer:
     bounds = Interval(np.tanh(z.low), np.tanh(z.high)) if z and np.isfinite([z.low, z.high]).all() else None
     note = "Spearman correlation over pairs of species; interval by jackknife over species (Fisher's z)"
     label = "C5: image distances follow the taxonomy"
-    return [figure(f"{asked.prefix}/c5_rsa", value, 0.0, bounds, len(kept), "", note, label)]
+    found = figure(f"{asked.prefix}/c5_rsa", value, 0.0, bounds, len(kept), "", note, label)
+    return [found, *_of_relatives(asked, lineages)]
+
+
+def _of_relatives(asked: Asked, lineages: Lineages) -> list[Figure]:
+    """MAP@R from image to image, right are those of the same taxon at a rank: above the species it is the relatives
+    that count, at the species itself plain retrieval."""
+    points, labels, groups = asked.species
+    rows = []
+    for rank in ("genus", "family", "order"):
+        taxa = [lineages.get(one, {}).get(rank) for one in labels]
+        kept = [n for n, taxon in enumerate(taxa) if taxon is not None]
+        found = structure.image_map([taxa[n] for n in kept], points[kept])
+        if len({taxa[n] for n in kept}) < 2 or np.isnan(found.map_at_r).all():
+            continue
+        note = f"R = the other images of its {rank}; {len(set(taxa) - {None})} of them; mean over images"
+        label = f"C5: images of the same {rank} found by an image (MAP@R)"
+        where = [groups[n] for n in kept]
+        rows.append(tables.share(f"{asked.prefix}/c5_map_{rank}", label, found.map_at_r, found.chance_map_at_r(), where,
+                                 note=note))  # fmt: skip
+    return rows
 
 
 def ambiguity(asked: Asked) -> Answer:
@@ -172,7 +191,9 @@ def ambiguity(asked: Asked) -> Answer:
         return "no test image has two texts"
     spread = structure.paraphrase_variance(texts, owner)
     chance = structure.chance_paraphrase_variance(texts, owner)
-    note = "0 = all texts of an image are one vector; chance: texts dealt at random. Held-out wordings: not in this set"
+    note = (
+        "0 = all texts of an image are one vector; chance: texts dealt at random. No wording was held out of training"
+    )
     label = "C6: variance over the texts of an image"
     return [figure(f"{asked.prefix}/c6_paraphrase_variance", mean(spread), chance, mean_interval(spread, groups),
                    len(spread), "", note, label)]  # fmt: skip

@@ -5,7 +5,6 @@ detector gave at least the dataset's threshold. One kind of word for all boxes: 
 """
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +21,7 @@ from xmodal.inference import Inference
 from xmodal.matchers import Host
 from xmodal.metrics.attention import word_attention
 from xmodal.metrics.attention_boxes import centre_gaussian, corners, feature_norm, grid, patches_in
+from xmodal.patches import class_tokens, side_of
 from xmodal.words import runs
 
 Array = NDArray[np.float64]
@@ -42,6 +42,11 @@ class Asked:
     """For each of its texts, the tokens of each word for the animal."""
     boxes: Array | None
     """(n, 4) x, y, width, height of the animals; None where no detector ran."""
+
+    @property
+    def animals(self) -> int | None:
+        """Boxes of animals; None where no detector ran."""
+        return None if self.boxes is None else len(self.boxes)
 
     @property
     def named(self) -> bool:
@@ -72,11 +77,6 @@ class Look:
     side: int
     """Patches of a row."""
 
-    @property
-    def judged(self) -> bool:
-        """Whether there is a word and a patch that it should look at."""
-        return bool(self.relevant.any() and len(self.weights))
-
 
 def asked_of(rows: Split, split: str) -> list[Asked]:
     """Every image of `rows`, which are of `split`."""
@@ -100,15 +100,6 @@ def animals(record: dict[str, Any], threshold: float) -> Array | None:
     return boxes[sure & (np.frombuffer(record["box_class"], "<i4") == BOX_CLASSES.index("animal"))]
 
 
-def side_of(count: int) -> int:
-    """Patches of a row where an image has `count` tokens: a square, with or without one more token before it; 0 where
-    there are no patches."""
-    for patches in (count, count - 1):
-        if patches > 1 and math.isqrt(patches) ** 2 == patches:
-            return math.isqrt(patches)
-    return 0
-
-
 def looks(model: Inference, rows: Split, every: Sequence[Asked]) -> list[Look]:
     """Of the images of `rows` that can be asked, at most `MOST`, evenly spread."""
     asked = [one for one in every if one.asked]
@@ -123,7 +114,7 @@ def looks(model: Inference, rows: Split, every: Sequence[Asked]) -> list[Look]:
 
 def _looks(host: Host, read: Tokens, kept: Sequence[Asked]) -> Iterator[Look]:
     side, first = side_of(read.image.shape[1]), 0
-    before = read.image.shape[1] - side**2
+    before = class_tokens(read.image.shape[1])
     patches = grid(side, side)
     for position, one in enumerate(kept):
         found = weights(host, read, position, range(first, first + len(one.words)))

@@ -54,8 +54,10 @@ carry no codes that could be compared, refresh or consistency do it without labe
 part of its lower leak is its own doing: uniformity and accuracy are independent of that. Its window must be short
 beside the age of the queue (here 16 steps), because rows of the current window are not refreshed: with `every: 8`
 (measured apart, seed 0) the leak was 0.44 to 0.55 right after a refresh and up to 0.74 six steps later. `xmodal train`
-logs `queue/leak_image`, `queue/leak_text` and `queue/drift` at every checkpoint, and `xmodal show` warns of
-`fn_policy: none` where false negatives are expected.
+logs `queue/leak_image` and `queue/leak_text` at every checkpoint, beside them `queue/drift`, which is the drift of the
+step's own keys: how far the key encoder moves in one step, and no age of a queue. The drift that is meant above, of
+older keys, is row C1 of `xmodal evaluate`, which reads their images again. `xmodal show` warns of `fn_policy: none`
+where false negatives are expected.
 """
 
 

@@ -126,8 +126,10 @@ def build_model(recipe: Recipe, dataset: Dataset) -> CrossModalModel:
 
 
 def warm_start(model: CrossModalModel, recipe: Recipe, root: Store) -> None:
-    """Gives `model` the weights of the recipe's `init_from`, where it names any. Raises NotFound, Damaged."""
+    """Gives `model` the weights of the recipe's `init_from`, where it names any; key encoders start equal to them, the
+    queue empty. Raises NotFound, and Damaged also where the weights are of other words."""
     source = recipe.train.init_from
     if source is not None:
         with opened(root, source) as directory:
+            checkpoint.check_vocabulary(directory, model)
             checkpoint.load_weights(directory, model)

@@ -1,4 +1,10 @@
-"""What training logs of its queue at each checkpoint: whether stored keys tell when they were made."""
+"""What training logs of its queue at each checkpoint: whether stored keys tell when they were made, and how far the key
+encoder moves in a step.
+
+`queue/drift` is of the newest keys alone, those that the checkpoint's own step stored: one movement of the key encoder
+lies between them and the same images encoded now. The drift of older keys needs their images; `xmodal evaluate` reads
+and encodes these again (C1).
+"""
 
 import math
 
@@ -16,7 +22,8 @@ MOST = 8192
 
 @torch.no_grad()
 def queue_health(model: CrossModalModel, batch: Batch) -> dict[str, float]:
-    """After the step of `batch`: drift of its own keys, and the version leak of stored ones; the same on every worker.
+    """After the step of `batch`: one step's drift of its own keys, and the version leak of all stored ones; the same on
+    every worker.
 
     What the queue cannot tell (it is empty, or all of one step) is left out. Nothing of the model changes.
     """
@@ -26,11 +33,11 @@ def queue_health(model: CrossModalModel, batch: Batch) -> dict[str, float]:
         f"queue/leak_{side}": version_leak(getattr(rows, side)[some].cpu(), steps[some].cpu())
         for side in ("image", "text")
     }
-    found = {"queue/drift": _newest_drift(model, batch), **leaks}
+    found = {"queue/drift": _drift_of_a_step(model, batch), **leaks}
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-def _newest_drift(model: CrossModalModel, batch: Batch) -> float:
+def _drift_of_a_step(model: CrossModalModel, batch: Batch) -> float:
     """Mean 1 - cos of the image keys that this step stored and the same images by the key encoder now; NaN where none
     of them was stored."""
     stored, here = _stored(model, batch)

@@ -2,9 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from pipelines.advice import simpson, told
+from pipelines.advice import own_image, simpson, told
 from pipelines.recipe import Recipe, load_recipe
 from tests.pipelines.road import xmodal
 
@@ -30,7 +31,48 @@ def test_a_run_that_is_long_enough_is_told_and_not_warned_of() -> None:
     assert "queue of 1024 keys: 32 steps old at most, staleness 0.28 (0 none, 1 all)" in lines
     half = math.log(0.5) / math.log(0.99)
     assert f"key encoder: half-life {half:.0f} of 1000 steps, (1 - m) * steps = 10.0" in lines
-    assert f"false negatives: {0.04 * (1024 + 31):.1f} of 1055 candidates are of a query's species, on average" in lines
+    wanted = f"{0.04 * (1024 + 31):.1f} of 1055 candidates are of a query's species, on average (fn_policy mask)"
+    assert f"false negatives of itc: {wanted}" in lines
+
+
+UTO = ["model.tasks.itc=null", "model.tasks.uto={fn_policy: none}"]
+TRIPLET = ["model.tasks={itc: null, triplet: {fn_policy: none}}", "model.matcher={kind: scan, width: 8}"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "candidates"),
+    [(UTO, 1055), ([*UTO, "model.tasks.uto.queue_weight=0"], 31), (TRIPLET, 31)],
+)
+def test_every_task_with_negatives_is_told_of_and_warned_of(overrides: list[str], candidates: int) -> None:
+    """UTO asks the queue too, a triplet the batch alone."""
+    name = "uto" if overrides[1].startswith("model.tasks.uto") else "triplet"
+    lines = told(recipe(*overrides), share=0.04)
+    (note,) = [line for line in lines if line.startswith(f"false negatives of {name}: ")]
+    assert f": {0.04 * candidates:.1f} of {candidates} candidates are of a query's species" in note
+    (line,) = warnings(lines)
+    assert line.startswith(f"WARNING: model.tasks.{name}.fn_policy none: {0.04 * candidates:.1f} related candidates")
+
+
+def test_keys_of_the_own_image_are_a_count_over_orders() -> None:
+    """A captioned set names no species: what a queue repeats is the image, from the epoch before."""
+    generator = np.random.default_rng(0)
+    for size, n in ((6, 20), (20, 20), (30, 20), (47, 20)):
+        found = []
+        for _ in range(400):
+            drawn = np.concatenate([generator.permutation(n) for _ in range(5)])
+            found += [(drawn[place - size : place] == drawn[place]).sum() for place in range(4 * n, 5 * n)]
+        assert own_image(size, n) == pytest.approx(np.mean(found), abs=0.02)
+
+
+@pytest.mark.parametrize("name", ["user-f30k", "user-coco"])
+def test_the_parity_recipes_of_captioned_sets_get_their_line(name: str) -> None:
+    f30k = load_recipe([name])
+    (line,) = [line for line in told(f30k, rows=29_000) if line.startswith("false negatives of uto: ")]
+    size, batch = f30k.model.queue.size, f30k.train.global_batch
+    own = size * (size + 1) / 2 / 29_000**2
+    wanted = f"{own:.2g} of {size + batch - 1} candidates show a query's own image in an earlier pass"
+    assert wanted in line and not warnings(told(f30k, rows=29_000))
+    assert "uto.fn_policy none: 1.5 related" in warnings(told(f30k, rows=size // 2))[-1]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +96,10 @@ def test_each_mistake_is_one_line(overrides: list[str], facts: dict[str, float],
 
 
 def test_what_is_not_known_yet_is_not_said() -> None:
-    assert len(told(recipe())) == 1
+    assert len(told(recipe())) == len(told(recipe(*UTO))) == len(told(recipe(*TRIPLET), rows=5000)) == 1
+
+
+def test_a_model_without_negatives_has_no_false_ones() -> None:
     assert len(told(recipe("model.tasks.itc=null", "model.tasks.cons={}"), share=0.5)) == 1
 
 

@@ -8,12 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from torch import Tensor
 
 from infra.storage import open_store
 from pipelines.evaluate.claims import CLAIMS, Asked, claims
 from pipelines.evaluate.flow import report_content
 from pipelines.evaluate.stored import stored
 from pipelines.evaluate.subject import Subject
+from pipelines.gallery import gallery
 from pipelines.prepare import flow
 from pipelines.prepare.workers import InProcess
 from pipelines.recipe import Recipe
@@ -47,6 +49,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Subject, Recipe]:
     recipe = parse(Recipe, made)
     store = recipe.compute.store()
     dataset = flow.prepare(recipe.data, store, recipe.model.image, recipe.model.text, workers=InProcess())
+    torch.manual_seed(0)
     with opened(store, untrained_run(recipe).name) as directory:
         model = Inference.load(directory)
     return Subject.of(model, dataset, sample_reader(recipe, dataset), "test"), recipe
@@ -112,9 +115,84 @@ def test_species_rows_are_the_measures(asked: tuple[Subject, Recipe]) -> None:
 
 
 def test_the_interval_of_a_correlation_is_one_of_correlations(asked: tuple[Subject, Recipe]) -> None:
-    (found,) = answered(asked[0], "C5")
+    found = answered(asked[0], "C5")[0]
     assert found.low is not None and found.high is not None
     assert -1 < found.low < found.value < found.high < 1
+
+
+def test_relatives_are_found_rank_by_rank(asked: tuple[Subject, Recipe]) -> None:
+    """MAP@R of images by images, a loop over their lineages; chance is a draw at random."""
+    subject = asked[0]
+    points, labels, _ = Asked(subject).species
+    named = Asked(subject).named
+    assert named is not None
+    similar = points.numpy() @ points.numpy().T
+    rows = {row.name.rpartition("_")[2]: row for row in answered(subject, "C5")[1:]}
+    for rank, row in rows.items():
+        taxa, values = [named.lineages.get(one, {}).get(rank) for one in labels], []
+        for n, taxon in enumerate(taxa):
+            order = sorted((m for m in range(len(taxa)) if m != n), key=lambda m, n=n: -float(similar[n, m]))
+            right = [taxa[m] == taxon for m in order if taxa[m] is not None]
+            if taxon is not None and any(right):
+                precise = [sum(right[: k + 1]) / (k + 1) for k in range(sum(right)) if right[k]]
+                values.append(sum(precise) / sum(right))
+        assert row.value == pytest.approx(100 * np.mean(values), abs=0.5) and row.n == len(values)
+        assert row.chance is not None and 0 < row.chance <= 100
+    assert "genus" in rows or "family" in rows or "order" in rows
+
+
+def repeated(subject: Subject, count: int) -> Subject:
+    """The subject with its images again and again, up to `count`, each and its texts a little moved."""
+    images, texts = torch.cat(subject.embedded.images), torch.cat(subject.embedded.texts)
+    owners = [len(one) for one in subject.embedded.captions]
+    starts = np.concatenate([[0], np.cumsum(owners)])
+    pick = [n % len(images) for n in range(count)]
+    rows = torch.cat([torch.arange(starts[n], starts[n + 1]) for n in pick])
+    near, far = (_moved(one, number) for number, one in enumerate((images[pick], texts[rows])))
+    records = [subject.embedded.records[n] for n in pick]
+    captions = [
+        [one | {"text": f"{one['text']} {place}"} for one in subject.embedded.captions[n]]
+        for place, n in enumerate(pick)
+    ]
+    embedded = dataclasses.replace(subject.embedded, images=[near], texts=[far], records=records, captions=captions)
+    return dataclasses.replace(subject, embedded=embedded, gallery=gallery(embedded, subject.rows.reader.attributes))
+
+
+def _moved(points: Tensor, seed: int) -> Tensor:
+    noise = torch.randn(points.shape, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.normalize(points + 0.3 * noise / points.shape[1] ** 0.5, dim=1)
+
+
+def test_the_bound_at_1024_pairs_is_its_formula(asked: tuple[Subject, Recipe]) -> None:
+    """One set of 1,024: log N + log softmax of the own text, at the temperature that validation fits; chance is 0."""
+    subject = repeated(asked[0], 1024)
+    images, texts, _ = (one for one in Asked(subject).pairs)
+    assert len(images) == 1024
+    (row,) = [row for row in answered(subject, "C3") if row.name.endswith("c3_i_nce_1024")]
+    logits = images.double().numpy() @ texts.double().numpy().T / subject.temperature
+    top = logits.max(1, keepdims=True)
+    own = np.diag(logits) - (top[:, 0] + np.log(np.exp(logits - top).sum(1)))
+    assert row.value == pytest.approx(np.log(1024) + own.mean(), abs=1e-4) and row.n == 1024
+    assert row.chance == 0 and row.value <= np.log(1024) and "at most 6.93" in row.note
+
+
+def test_modalities_are_told_apart_by_a_linear_probe(asked: tuple[Subject, Recipe]) -> None:
+    """C4: ridge regression onto the label, each half scored by the other; pairs in the right order are counted."""
+    images, texts, _ = Asked(asked[0]).pairs
+    points, label = torch.cat([images, texts]).double().numpy(), np.arange(2 * len(images)) < len(images)
+    found = []
+    for fold in (0, 1):
+        held = np.arange(len(points)) % 2 == fold
+        x, y = points[~held], label[~held].astype(float)
+        centred = x - x.mean(0)
+        covariance = centred.T @ centred / len(x)
+        strength = 1e-2 * np.diag(covariance).mean() + 1e-12
+        weights = np.linalg.solve(covariance + strength * np.eye(x.shape[1]), centred.T @ (y - y.mean()) / len(x))
+        scores = points[held] @ weights
+        better = [float(a > b) + 0.5 * float(a == b) for a in scores[label[held]] for b in scores[~label[held]]]
+        found.append(np.mean(better))
+    (row,) = answered(asked[0], "C4")
+    assert row.value == pytest.approx(np.mean(found), abs=1e-6) and row.chance == 0.5 and row.value > 0.6
 
 
 def test_the_cycle_is_counted_image_by_image(asked: tuple[Subject, Recipe]) -> None:

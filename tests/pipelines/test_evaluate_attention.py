@@ -10,10 +10,10 @@ import torch
 
 from pipelines.evaluate.attention import attention
 from pipelines.evaluate.flow import examined
-from pipelines.evaluate.looks import animals, asked_of, side_of
+from pipelines.evaluate.looks import animals, asked_of
 from pipelines.evaluate.subject import Subject, event_of
 from tests.pipelines.road import prepared, untrained_run, xmodal
-from xmodal.metrics.attention import average_precision
+from xmodal.metrics.attention import SWEEP, average_precision
 from xmodal.metrics.figure import Figure
 from xmodal.words import WordTable, animal_id, runs, word_id
 
@@ -40,7 +40,10 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Subject]:
     return {name: subject_of(tmp_path_factory.mktemp(name), model) for name, model in models.items()}
 
 
-def slow(subject: Subject) -> dict[str, list[tuple[str, float]]]:
+SCORED = ("f1", "precision", "recall", "mass", "ap")
+
+
+def slow(subject: Subject, t: float = 1) -> dict[str, list[tuple[str, float]]]:
     """Measure -> (event, value of each image), by loops."""
     network, found = subject.model.network, {}
     host, boxes = network.host, subject.dataset.records(["n_boxes", "boxes", "box_conf", "box_class"], split="test")
@@ -53,7 +56,7 @@ def slow(subject: Subject) -> dict[str, list[tuple[str, float]]]:
             continue
         record = subject.records[image]
         event = event_of(record) or record["sample_id"]
-        for name, values in measures(np.array(words), covered).items():
+        for name, values in measures(np.array(words), covered, t).items():
             found.setdefault(name, []).append((event, float(np.mean(values))))
     return found
 
@@ -94,10 +97,10 @@ def seen(subject: Subject, host: Any, image: int, text: str) -> list[np.ndarray]
     return found
 
 
-def measures(weights: np.ndarray, covered: np.ndarray) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {name: [] for name in ("f1", "precision", "recall", "mass", "ap", "chance")}
+def measures(weights: np.ndarray, covered: np.ndarray, t: float) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {name: [] for name in (*SCORED, "chance", "empty")}
     for row in weights:
-        looked = {n for n, w in enumerate(row) if w >= 1 / len(row) - 1e-12}
+        looked = {n for n, w in enumerate(row) if w >= t / len(row) - 1e-12}
         right = set(np.flatnonzero(covered).tolist())
         precision, recall = len(looked & right) / max(len(looked), 1), len(looked & right) / len(right)
         found["precision"].append(precision)
@@ -106,6 +109,7 @@ def measures(weights: np.ndarray, covered: np.ndarray) -> dict[str, list[float]]
         found["mass"].append(sum(row[n] for n in right) / row.sum())
         found["ap"].append(average_precision(row, covered))
         found["chance"].append(len(right) / len(row))
+        found["empty"].append(float(not looked))
     return found
 
 
@@ -124,13 +128,32 @@ def test_figures_are_their_loops(subjects: dict[str, Subject], name: str) -> Non
     subject = subjects[name]
     told, wanted = figures(subject), slow(subject)
     assert len(wanted["f1"]) > 5
-    for measure in ("f1", "precision", "recall", "mass", "ap"):
+    for measure in SCORED:
         assert told[measure].value == pytest.approx(by_event(wanted[measure]), abs=1e-3)
         assert told[measure].n == len(wanted[measure])
     for measure in ("precision", "mass", "ap"):
         assert told[measure].chance == pytest.approx(by_event(wanted["chance"]))
     assert told["recall"].chance == 100
     assert {"centre/f1", "centre/mass", "norm/ap", "entropy", "f1_tuned"} <= told.keys()
+
+
+@pytest.mark.parametrize("name", ["scan", "fusion"])
+def test_the_curve_over_cuts_and_f1_of_the_means_are_their_loops(subjects: dict[str, Subject], name: str) -> None:
+    subject = subjects[name]
+    told = figures(subject)
+    assert [row.removeprefix("f1_at/") for row in told if row.startswith("f1_at/")] == [f"{t:g}" for t in SWEEP]
+    for t in SWEEP:
+        wanted, row = slow(subject, t), told[f"f1_at/{t:g}"]
+        assert row.value == pytest.approx(by_event(wanted["f1"]), abs=1e-3)
+        for measure in ("precision", "recall"):
+            assert f"{measure} {by_event(wanted[measure]):.1f} %" in row.note
+        empty = by_event(wanted["empty"])
+        assert (f"{empty:.1f} % of the words look at nothing" in row.note) == (empty > 0)
+    assert by_event(slow(subject, SWEEP[-1])["empty"]) > 0
+    p, r = (np.mean([value for _, value in slow(subject)[one]]) for one in ("precision", "recall"))
+    assert told["f1_of_means"].value == pytest.approx(100 * 2 * p * r / (p + r), abs=1e-3)
+    best = max(told[f"f1_at/{t:g}"].value for t in SWEEP)
+    assert told["f1_tuned"].value <= best + 1e-9
 
 
 def test_what_cannot_be_asked_is_counted(subjects: dict[str, Subject]) -> None:
@@ -170,10 +193,6 @@ def test_the_page_and_the_table_hold_them(subjects: dict[str, Subject], tmp_path
     ended = xmodal("evaluate", RUN, "--root", root, "--report", page)
     assert ended.code == 0 and "test/attention/f1" in ended.out
     assert "Where words look" in page.read_text() and "of the attention is in the boxes" in page.read_text()
-
-
-def test_sides_of_grids() -> None:
-    assert [side_of(count) for count in (49, 50, 196, 197, 2, 1, 51, 0)] == [7, 7, 14, 14, 0, 0, 0, 0]
 
 
 def test_boxes_of_people_and_unsure_ones_are_no_animals() -> None:

@@ -28,7 +28,8 @@ def trained(steps: int = 4, rows: list[int] | None = None, size: int = 20) -> tu
     return built, given
 
 
-def test_drift_is_of_the_stored_keys_and_the_key_encoder_now() -> None:
+def test_drift_is_of_the_keys_that_the_step_stored_and_the_key_encoder_now() -> None:
+    """And so one movement of the key encoder: older keys, which drifted further, do not count."""
     built, given = trained()
     rows, steps = built.queue.ordered()
     towers = built.key.encoder
@@ -36,6 +37,9 @@ def test_drift_is_of_the_stored_keys_and_the_key_encoder_now() -> None:
     wanted = (1 - (rows.image[steps == 3].double() * now.double()).sum(1)).mean()
     assert wanted > 1e-5
     assert queue_health(built, given)["queue/drift"] == pytest.approx(float(wanted), rel=1e-2)
+    first = tiny.batch(6, step=0)
+    older = 1 - (rows.image[steps == 0] * towers.image_vectors(towers.image(first.image))[-2:]).sum(1)
+    assert older.min() > 1.5 * wanted
 
 
 def test_nothing_of_the_model_changes() -> None:

@@ -115,14 +115,19 @@ def global_vector(x: Array, state: dict[str, Array], name: str) -> Array:
     return unit(np.sum([share * row for share, row in zip(shares, x, strict=True)], axis=0))
 
 
-def sgraf(image: Array, caption: Array, state: dict[str, Array], steps: int) -> float:
-    """SGR where `steps` > 0, SAF where it is 0."""
+def sgraf_nodes(image: Array, caption: Array, state: dict[str, Array]) -> Array:
+    """(1 + words, width) similarity vectors, the global one first."""
     w = weights(caption, image, 9.0)
     attended = unit(w @ image)
     v, t = global_vector(image, state, "image_global"), global_vector(caption, state, "text_global")
     nodes = [unit(linear((v - t) ** 2, state, "whole"))]
     nodes += [unit(linear((a - word) ** 2, state, "local")) for a, word in zip(attended, caption, strict=True)]
-    e = np.stack(nodes)
+    return np.stack(nodes)
+
+
+def sgraf(image: Array, caption: Array, state: dict[str, Array], steps: int) -> float:
+    """SGR where `steps` > 0, SAF where it is 0."""
+    e = sgraf_nodes(image, caption, state)
     for n in range(steps):
         query, key = linear(e, state, f"vector.steps.{n}.query"), linear(e, state, f"vector.steps.{n}.key")
         mixed = np.stack([softmax(row) @ e for row in query @ key.T])

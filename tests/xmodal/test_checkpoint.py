@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from torch import Tensor
 
 from tests.xmodal import tiny
 from xmodal import checkpoint, generators, tensor_file
+from xmodal.batch import Batch
 from xmodal.checkpoint import Damaged, Missing
 from xmodal.model import CrossModalModel
 from xmodal.queue import FeatureQueue
+from xmodal.wordpiece import WordPiece
 
 STEPS, CUT = 6, 3
 DROPOUT: dict[str, Any] = {
@@ -225,6 +228,48 @@ def test_another_architecture_is_refused_by_name(saved: Any) -> None:
     longer = tiny.model(queue={"size": 11}, **DROPOUT)
     with pytest.raises(Damaged, match=r"queue\.safetensors.*sample_id"):
         checkpoint.restore(saved[0], model=longer, optimizer=torch.optim.AdamW(longer.parameters()))
+
+
+def test_other_words_of_the_same_number_are_refused_in_one_line(saved: Any) -> None:
+    """Their tensors have one shape, so nothing else would tell; the words that the model has are fine."""
+    folder = saved[0]
+    other = WordPiece([*tiny.wordpiece().tokens[:-2], "w24", "w23"])
+
+    def built(wordpiece: WordPiece, **changes: Any) -> CrossModalModel:
+        return CrossModalModel(tiny.settings(**DROPOUT | changes), wordpiece, tiny.ATTRIBUTES)
+
+    checkpoint.check_vocabulary(folder, built(tiny.wordpiece()))
+    with pytest.raises(
+        Damaged, match=r"wordpiece\.json: its 30 pieces, whose weights text has, .*2 of the same id"
+    ) as told:
+        checkpoint.check_vocabulary(folder, built(other))
+    assert "\n" not in str(told.value)
+    config = {"model_type": "bert", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    frozen = {"kind": "hugging_face", "config": config | {"intermediate_size": 16}, "length": 8}
+    with pytest.raises(Damaged, match="whose weights lm has"):
+        checkpoint.check_vocabulary(folder, built(other, text=frozen))
+    checkpoint.check_vocabulary(folder, built(other, text=frozen, tasks={"itc": {}}))  # its identity is compared
+
+
+def test_a_warm_start_drops_the_queue_and_starts_the_key_encoder_anew(saved: Any) -> None:
+    """Ids of stored keys are of the checkpoint's attributes: a warm start may have others, so no row comes along, and
+    the key encoder that made them does not either."""
+    folder, held, _ = saved
+    assert (held["queue step_written"] >= 0).any()
+    warm = CrossModalModel(tiny.settings(**DROPOUT), tiny.wordpiece(), tiny.ATTRIBUTES + 2)
+    warm.queue.push(tiny.encodings(warm, more_attributes(tiny.batch(3))).gathered, 0)
+    assert len(warm.queue) == 3
+    checkpoint.load_weights(folder, warm)
+    assert len(warm.queue) == 0 and not warm.queue.valid.any()
+    followed = dict(warm.key.encoder.named_parameters())
+    assert all(torch.equal(one, followed[name]) for name, one in warm.query.named_parameters())
+    with pytest.raises(Damaged, match=r"queue\.safetensors"):
+        checkpoint.load_momentum(folder, warm)
+
+
+def more_attributes(given: Batch) -> Batch:
+    codes = {name: torch.nn.functional.pad(getattr(given, name), [0, 2]) for name in ("image_codes", "text_codes")}
+    return replace(given, **codes)
 
 
 def test_averages_are_no_part_of_the_weights(saved: Any) -> None:

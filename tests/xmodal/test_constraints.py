@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from xmodal import constraints
+from xmodal.constraint_figures import figures
 from xmodal.constraints import REVERSES, SWAPS, Losses
 from xmodal.matchers.record import AttentionRecord
 from xmodal.relevance import Cosine, Explicit, attends, cosine, entropy
@@ -256,17 +257,21 @@ def test_gradients_are_finite_at_the_edges(dtype: torch.dtype) -> None:
     assert all(one.grad is not None and torch.isfinite(one.grad).all() for one in leaves)
 
 
-def test_measures_are_means_over_the_valid_fragments() -> None:
+def test_figures_are_means_over_the_fragments_that_count() -> None:
+    """Two directions of different sizes count fragment by fragment; what is not valid, or of a padded row, nowhere."""
     loss, positive, negative = (torch.tensor([row]) for row in ([0.5, 0.0, 9.0], [0.2, 0.8, 9.0], [0.4, 0.1, 9.0]))
-    found = Losses(loss, positive, negative, torch.tensor([[True, True, False]]))
-    assert {name: one.item() for name, one in found.measures().items()} == pytest.approx(
-        {"active": 0.5, "r_pos": 0.5, "r_neg": 0.25}
-    )
-    weight = torch.full((1, 2, 4), 0.25)
+    first = Losses(loss, positive, negative, torch.tensor([[True, True, False]]))
+    second = Losses(torch.tensor([[1.0]]), torch.tensor([[-0.7]]), torch.tensor([[0.1]]), torch.tensor([[True]]))
+    weight = torch.full((1, 3, 4), 0.25)
     weight[0, 1] = torch.tensor([1.0, 0, 0, 0])
     everyone = torch.ones(1, 4, dtype=torch.bool)
-    record = AttentionRecord(weight, weight, weight, weight[..., 0], everyone[:, :2], everyone, None, "t2i")
-    assert entropy(record).tolist() == [[1.0, 0.0]]
+    record = AttentionRecord(weight, weight, weight, weight[..., 0], everyone[:, :3], everyone, None, "t2i")
+    assert entropy(record).tolist() == [[1.0, 0.0, 1.0]]
+    back = replace(record, weight=weight[:, :1], direction="i2t")
+    told = figures([first, second], [record, back], torch.tensor([True]))
+    wanted = {"active": 2 / 3, "r_pos": 0.1, "r_neg": 0.2, "entropy": 2 / 3}
+    assert {name: one.item() for name, one in told.items()} == pytest.approx(wanted)
+    assert not any(figures([first, second], [record, back], torch.tensor([False])).values())
 
 
 @pytest.mark.parametrize("name", ["ccr", "content", "query"])

@@ -229,3 +229,42 @@ def test_it_is_albef_step_by_step(policy: str, alpha: float) -> None:
         assert tiny.step(built, ours, given)["itc"] == pytest.approx(expected, abs=1e-5)
     for mine, other in zip(built.query.parameters(), reference.query.parameters(), strict=True):
         assert torch.allclose(mine, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mask", "soft", "none"])
+def test_a_queue_larger_than_the_dataset_holds_every_image_more_than_once(policy: str) -> None:
+    """Four images that come again and again: earlier keys of the own image are no negatives, except by `none`."""
+    built = tiny.model(tasks={"itc": {"fn_policy": policy}}, queue={"size": 10})
+    nothing = torch.full((4, tiny.ATTRIBUTES), -1, dtype=torch.int32)
+    for step in range(4):
+        given = tiny.batch(4, seed=0, step=0, image_codes=nothing, text_codes=nothing)
+        given = replace(given, image=(given.image + step).to(torch.uint8), step=step)
+        seen = tiny.encodings(built, given)
+        loss = built(given)["itc"]
+        texts, images = (torch.cat([own, stored]) for own, stored in (
+            (seen.keys.text, built.queue.keys.text), (seen.keys.image, built.queue.keys.image)))  # fmt: skip
+        wanted = [
+            _own_image_left_out(query, keys, seen.candidates.sample_id, seen.candidates.valid, given.sample_id, policy)
+            for query, keys in ((seen.image, texts), (seen.text, images))
+        ]
+        assert loss.item() == pytest.approx(np.mean(wanted), rel=1e-5)
+        loss.backward()
+        built.after_step(step)
+    assert len(built.queue) == 10 and built.queue.keys.sample_id.bincount()[given.sample_id].tolist() == [2, 2, 3, 3]
+    assert all(one.grad is None or one.grad.isfinite().all() for one in built.parameters())
+
+
+def _own_image_left_out(query: Tensor, keys: Tensor, names: Tensor, valid: Tensor, own: Tensor, policy: str) -> float:
+    losses = []
+    for i, name in enumerate(own.tolist()):
+        same = [j for j in range(len(keys)) if j != i and valid[j] and int(names[j]) == name]
+        left_out = same if policy == "mask" else []
+        scores = {
+            j: (query[i].double() @ keys[j].double()).item() / 0.07
+            for j in range(len(keys))
+            if (j == i or valid[j]) and j not in left_out
+        }
+        total = math.log(sum(math.exp(score) for score in scores.values()))
+        positives = [i, *(same if policy == "soft" else [])]
+        losses.append(np.mean([total - scores[j] for j in positives]))
+    return float(np.mean(losses))

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import BertTokenizerFast, CLIPConfig, CLIPModel  # pyright: ignore
+from transformers import (
+    AutoModel,
+    BertTokenizerFast,  # pyright: ignore
+    CLIPConfig,
+    CLIPModel,
+    SiglipConfig,
+    SiglipModel,
+)
 
 from tests.xmodal import tiny
 from tests.xmodal.test_checkpoint import Run, differing
@@ -18,9 +25,31 @@ from xmodal.checkpoint import Damaged
 from xmodal.model import CrossModalModel
 from xmodal.settings import SettingsError
 from xmodal.tasks.distil import Distilling
+from xmodal.teacher import HuggingFaceTeacher
 
 SMALL: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 TAU = 0.1
+
+
+PLACES = 12
+"""Texts that the small SigLIP takes are padded to."""
+
+
+def save_tokeniser(folder: Path) -> str:
+    (folder / "vocab.txt").write_text("\n".join(tiny.wordpiece().tokens))
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def siglip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A small SigLIP, whose text tower reads its padding and pools the last place."""
+    folder = tmp_path_factory.mktemp("siglip")
+    torch.manual_seed(6)
+    text = SMALL | {"vocab_size": tiny.VOCABULARY, "max_position_embeddings": PLACES, "pad_token_id": 0}
+    vision = SMALL | {"image_size": 16, "patch_size": 8}
+    SiglipModel(SiglipConfig(text_config=text, vision_config=vision)).save_pretrained(folder)
+    return save_tokeniser(folder)
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +60,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
     text = SMALL | {"vocab_size": tiny.VOCABULARY, "eos_token_id": 3, "bos_token_id": 2, "pad_token_id": 0}
     vision = SMALL | {"image_size": 16, "patch_size": 8}
     CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)).save_pretrained(folder)
-    (folder / "vocab.txt").write_text("\n".join(tiny.wordpiece().tokens))
-    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
-    return str(folder)
+    return save_tokeniser(folder)
 
 
 def task(path: str, kind: str = "hugging_face", **changes: Any) -> dict[str, Any]:
@@ -72,12 +99,37 @@ def test_the_loss_is_the_formula(clip: str, cosine: float) -> None:
 def test_the_teacher_sees_what_its_own_model_sees(clip: str) -> None:
     built = tiny.model(tasks={"distil": task(clip)})
     given, model = tiny.batch(3), CLIPModel.from_pretrained(clip).eval()
-    image, text = distilling(built).teacher.vectors(given.image, built.query.image.encoder, ["w1 w2", "w3", "w4 w5 w6"])
+    image, _ = distilling(built).teacher.vectors(given.image, built.query.image.encoder, ["w1 w2", "w3", "w4 w5 w6"])
     mean, deviation = (torch.tensor(one).view(3, 1, 1) for one in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     with torch.no_grad():
         wanted: Any = model.get_image_features(pixel_values=(given.image / 255 - mean) / deviation)
     assert torch.allclose(image, torch.nn.functional.normalize(wanted.pooler_output), atol=1e-5)
-    assert text.shape == (3, 8) and torch.allclose(text.norm(dim=1), torch.ones(3))
+
+
+TEXTS = ["w1 w2", "w3", "w4 w5 w6 w7 w8"]
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip"])
+def test_a_text_is_what_the_teachers_own_model_makes_of_it_alone(name: str, request: pytest.FixtureRequest) -> None:
+    """CLIP takes the end token of the text, SigLIP the last place of a text padded to its whole length."""
+    path = request.getfixturevalue(name)
+    model: Any = AutoModel.from_pretrained(path).eval()
+    teacher = HuggingFaceTeacher(kind="hugging_face", path=path, length=PLACES).load().eval()
+    with torch.no_grad():
+        together = teacher.text(TEXTS, torch.device("cpu"))
+        for number, text in enumerate(TEXTS):
+            ids = [2, *(int(word[1:]) + 5 for word in text.split()), 3]
+            if name == "siglip":
+                ids += [0] * (PLACES - len(ids))
+            wanted = model.get_text_features(input_ids=torch.tensor([ids])).pooler_output[0]
+            alone = teacher.text([text], torch.device("cpu"))[0]
+            assert torch.allclose(alone, wanted, atol=1e-5) and torch.allclose(together[number], wanted, atol=1e-5)
+    assert (together[0] - together[2]).norm() > 1e-3
+
+
+def test_a_teacher_of_fewer_places_is_one_line(siglip: str) -> None:
+    with pytest.raises(SettingsError, match="takes at most 12 tokens, not 13"):
+        HuggingFaceTeacher(kind="hugging_face", path=siglip, length=PLACES + 1).load()
 
 
 def test_it_ends_after_its_samples(clip: str) -> None:

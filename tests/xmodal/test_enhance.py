@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.xmodal import tiny
-from xmodal.enhance import Project, ResidualAttention, ResidualMask, ResidualMLP
+from xmodal.enhance import Project, ResidualAttention, ResidualMask, ResidualMLP, SelfGuided
 from xmodal.enhance.gate import Gate
 from xmodal.model import ModelSettings
 from xmodal.settings import SettingsError, differences, dump_yaml, fingerprint, flatten, load, parse
@@ -121,6 +121,20 @@ def test_the_control_is_of_equal_size() -> None:
         return sum(one.numel() for one in settings.build(W).parameters() if one.ndim == 2)
 
     assert matrices(KINDS["residual_attention"]) == matrices(KINDS["residual_mlp"]) == 2 * 12 * W * W
+
+
+def test_the_control_of_sge_is_of_equal_size() -> None:
+    """Two matrices of W^2 each; biases, norms and scoring vectors are a few W beside them."""
+
+    def numbers_of(settings: Any, squares: bool) -> int:
+        return sum(one.numel() for one in settings.build(64).parameters() if not squares or one.numel() == 64 * 64)
+
+    sge, control = SelfGuided(kind="self_guided"), ResidualMLP(kind="residual_mlp", wider=1)
+    assert numbers_of(sge, True) == numbers_of(control, True) == 2 * 64 * 64
+    assert numbers_of(control, False) == pytest.approx(numbers_of(sge, False), rel=0.03)
+    assert differences(ResidualMLP(kind="residual_mlp")) == differences(ResidualMLP(kind="residual_mlp", wider=6))
+    x = torch.randn(2, 3, 64)
+    assert torch.equal(control.build(64)(x, torch.ones(2, 3, dtype=torch.bool)), x)
 
 
 def test_a_model_with_enhancers_starts_as_the_one_without() -> None:

@@ -105,6 +105,48 @@ def test_constraints_work_on_every_host_and_change_no_other_loss(host: str, sour
     assert all(torch.isfinite(one).all() for one in found.values())
 
 
+def figures_of(found: list[tuple[float, float, float]], name: str) -> float:
+    column = {"active": [float(loss > 0) for loss, _, _ in found], "r_pos": [one[1] for one in found]}
+    return float(np.mean((column | {"r_neg": [one[2] for one in found]})[name]))
+
+
+@pytest.mark.parametrize("host", ["scan", "bfan", "fusion"])
+def test_what_the_constraints_tell_is_their_loop(host: str) -> None:
+    """Means over the fragments of the valid pairs."""
+    settings = HOSTS[host]
+    built = model(**settings | {"tasks": settings["tasks"] | {"ccr": {}, "ccs": {}}})
+    given = batch(4, valid=torch.tensor([True, True, False, True]))
+    built(given)
+    records = tiny.encodings(built, given).hosted.records
+    ccr, ccs, spread = [], [], []
+    for record in records:
+        sim, weight, gram = (one.detach().double().numpy() for one in (record.sim, record.weight, record.gram))
+        norm, keys = record.query_norm.detach().double().numpy(), record.key_mask.numpy()
+        for pair, i in np.ndindex(*record.query_mask.shape):
+            words = np.flatnonzero(record.query_mask[pair].numpy())
+            if pair == 2 or i not in words:
+                continue
+
+            def r(w: np.ndarray, pair: int = pair, i: int = i, parts: Any = (sim, gram, norm)) -> float:
+                return float(w @ parts[0][pair, i] / parts[2][pair, i] / np.sqrt(w @ parts[1][pair] @ w))
+
+            w, m = weight[pair, i], keys[pair].sum()
+            back = np.where(keys[pair], (1 - w) / (m - 1), 0)
+            ccr.append((max(0.0, 0.2 - r(w) + r(back)), r(w), r(back)))
+            spread.append(-sum(one * np.log(one) for one in w[keys[pair]] if one > 0) / np.log(m))
+            others = [r(weight[pair, j]) for j in words if j != i and _may_swap(record.query_group, pair, i, j)]
+            if others:
+                ccs.append((max(0.0, 0.2 - r(w) + max(others)), r(w), max(others)))
+    for name in ("active", "r_pos", "r_neg"):
+        assert built.figures[f"ccr/{name}"].item() == pytest.approx(figures_of(ccr, name), abs=1e-4)
+        assert built.figures[f"ccs/{name}"].item() == pytest.approx(figures_of(ccs, name), abs=1e-4)
+    assert built.figures["ccr/entropy"].item() == pytest.approx(float(np.mean(spread)), abs=1e-4)
+
+
+def _may_swap(groups: Tensor | None, pair: int, i: int, j: int) -> bool:
+    return groups is None or (int(groups[pair, j]) >= 0 and int(groups[pair, i]) != int(groups[pair, j]))
+
+
 def test_constraints_reach_the_layer_looked_at_and_the_heads() -> None:
     settings = HOSTS["fusion"]
     built = model(**settings | {"tasks": settings["tasks"] | {"ccr": {}}})
@@ -132,6 +174,30 @@ def test_recomputed_weights_give_the_layers_context() -> None:
     assert torch.allclose(looked_at, weights.mean(1), atol=1e-6)
     (record,) = seen.hosted.records
     assert torch.equal(record.weight, looked_at) and torch.allclose(record.weight.sum(-1), torch.ones(3, 8))
+
+
+def test_the_class_token_is_no_key_of_the_fusion_host() -> None:
+    """Dropped as its measures drop it, and the patches' weights sum to 1; of regions nothing is dropped."""
+    vit = {"model_type": "vit", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vit |= {"intermediate_size": 16, "image_size": 32, "patch_size": 16}
+    image = {"kind": "hugging_face", "config": vit, "frozen": False}
+    built, given = tiny.model(**HOSTS["fusion"] | {"image": image}).eval(), batch(3)
+    seen = tiny.encodings(built, given)
+    (record,) = seen.hosted.records
+    other = seen.hosted.other(record, torch.tensor([1, 2, 0]))
+    whole = built.host.attention(seen.image_tokens, seen.text_tokens, given.text_mask)  # pyright: ignore
+    assert whole.shape == (3, 8, 5) and whole[..., 0].min() > 0.01
+    for row, word in np.ndindex(3, 8):
+        kept = whole[row, word].tolist()[1:]
+        wanted = torch.tensor([one / sum(kept) for one in kept])
+        assert torch.allclose(record.weight[row, word], wanted, atol=1e-6)
+    keys = built.query.image.head.of_vectors(seen.image_tokens)[:, 1:]
+    assert torch.allclose(record.gram, keys @ keys.transpose(1, 2), atol=1e-6)
+    assert record.sim.shape == other.weight.shape == (3, 8, 4) and record.key_mask.shape == (3, 4)
+    assert torch.allclose(other.weight.sum(-1), torch.ones(3, 8))
+    regions = tiny.model(**HOSTS["fusion"] | {"image": {"kind": "precomputed", "regions": 5, "width": 8}})
+    given = tiny.batch(3, image=torch.randn(3, 5, 8))
+    assert tiny.encodings(regions, given).hosted.records[0].weight.shape == (3, 8, 5)
 
 
 def test_words_that_say_nothing_are_no_queries() -> None:
@@ -195,8 +261,11 @@ def test_one_row_one_word_and_one_species_have_a_loss_without_nan(host: str) -> 
     settings = HOSTS[host]
     built = model(**settings | {"tasks": settings["tasks"] | {"ccr": {}, "ccs": {"source": "inter"}}})
     one = torch.arange(8)[None] < 1
-    batches = [batch(1), batch(2, text_mask=one.expand(2, -1))]
-    for given in batches:
+    same = torch.ones(3, tiny.ATTRIBUTES, dtype=torch.int32)
+    one_species = batch(3, image_codes=same, text_codes=same)
+    for given in [batch(1), batch(2, text_mask=one.expand(2, -1)), one_species]:
+        built.zero_grad()
         losses, found = gradients(built, given)
         assert all(torch.isfinite(loss) for loss in losses.values())
         assert all(torch.isfinite(gradient).all() for gradient in found.values())
+    assert losses["ccs"] == 0 and losses.get("triplet", losses.get("itm")) == 0 and losses["ccr"] > 0

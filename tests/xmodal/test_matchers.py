@@ -1,6 +1,6 @@
 """Every host against slow loops over single pairs, and what must not change a score: padding, order, blocks."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from tests.xmodal import tiny
 from xmodal.matchers import Matcher, MatcherSettings
 from xmodal.matchers.sides import Side
 from xmodal.positions import GRID, OUTSIDE, block_overlaps, patch_boxes
+from xmodal.relevance import attends
 from xmodal.settings import SettingsError
 
 WIDTH, LENGTHS = 10, torch.tensor([3, 1, 6, 4, 6])
@@ -136,6 +137,60 @@ def test_sgraf_is_its_loop(module: str, norm: str) -> None:
     found, images, captions = pairs(host)
     state = {name: one.detach().numpy() for name, one in host.state_dict().items()}
     assert_loops(found, [[loops.sgraf(v, t, state, 3 if module == "sgr" else 0) for t in captions] for v in images])
+
+
+def test_statistics_of_saf_in_training_are_a_captions_own_over_real_nodes() -> None:
+    """Mean and variance over the global node and the words of a caption, with all images, however wide it is padded."""
+    host = built(kind="sgraf", module="saf", similarity_width=6, norm="batch", regions=REGIONS)
+    _, images, captions = pairs(host)
+    state = {name: one.detach().numpy().copy() for name, one in host.state_dict().items()}
+    wanted, means = np.zeros((len(images), len(captions))), []
+    for column, caption in enumerate(captions):
+        nodes = np.concatenate([loops.sgraf_nodes(image, caption, state) for image in images])
+        logits = [loops.linear(node, state, "vector.weigh")[0] for node in nodes]
+        own = {"running_mean": np.array([np.mean(logits)]), "running_var": np.array([np.var(logits)])}
+        own = state | {f"vector.norm.{name}": value for name, value in own.items()}
+        wanted[:, column] = [loops.sgraf(image, caption, own, 0) for image in images]
+        means.append(np.mean(logits))
+    cast(Any, host).vector.train()
+    for extra in (0, 5):
+        found = scores(host, *tokens(extra=extra))
+        assert_loops(found, wanted.tolist())
+        gradient = torch.autograd.grad(found.square().sum(), list(host.parameters()), allow_unused=True)
+        assert all(one.isfinite().all() for one in gradient if one is not None)
+    norm = cast(Any, host).vector.norm
+    norm.reset_running_stats()
+    host.block(host.image_side(tokens()[0]), host.text_side(*tokens()[1:]))
+    assert norm.running_mean.item() == pytest.approx(0.1 * np.mean(means))
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "saf, batch"])
+def test_a_wider_bucket_changes_no_score_in_training(kind: str) -> None:
+    batch = {"kind": "sgraf", "module": "saf", "similarity_width": 6, "norm": "batch", "regions": REGIONS}
+    host = built(**(KINDS | {"saf, batch": batch})[kind]).train()
+    narrow, wide = (scores(host, *tokens(extra=extra)) for extra in (0, 5))
+    assert torch.allclose(narrow, wide, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_image_without_regions_has_a_finite_score_and_changes_no_other(kind: str) -> None:
+    """Nothing is attended to, so every cosine is 0; records have no fragment that counts."""
+    host = built(**KINDS[kind])
+    image, text, mask = tokens()
+    regions = torch.ones(IMAGES, REGIONS, dtype=torch.bool).index_fill(0, torch.tensor([1]), False)
+    bare = host.image_side(image, regions)
+    found, whole = host.score_all_pairs(bare, host.text_side(text, mask)), scores(host, image, text, mask)
+    assert found.isfinite().all() and torch.allclose(found[[0, 2, 3]], whole[[0, 2, 3]], atol=1e-12)
+    if kind in MEANS:
+        assert (found[1] == 0).all()
+    found.sum().backward()
+    assert all(one.grad is None or one.grad.isfinite().all() for one in host.parameters())
+    for record in host.records(bare, host.text_side(text[:IMAGES], mask[:IMAGES]), {}):
+        assert record.weight.isfinite().all() and not attends(record)[1].any() and attends(record)[0].any()
+
+
+MEANS = ("scan t2i", "bfan equal", "bfan prob")
+"""Hosts whose score is a mean of cosines and nothing else."""
 
 
 @pytest.mark.parametrize("kind", KINDS)

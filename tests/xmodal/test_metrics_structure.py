@@ -43,6 +43,21 @@ def test_prototypes_are_mean_directions() -> None:
         assert torch.allclose(found[n], mean / mean.norm())
 
 
+def test_images_find_those_of_their_taxon_among_all_others() -> None:
+    points, taxa = unit(24), [f"g{n % 5 if n else 9}" for n in range(24)]
+    found, similar = structure.image_map(taxa, points), (points @ points.T).numpy()
+    for n in range(24):
+        order = [m for m in np.argsort(-similar[n], kind="stable") if m != n]
+        right = [taxa[m] == taxa[n] for m in order]
+        r = sum(right)
+        wanted = [sum(right[: k + 1]) / (k + 1) for k in range(r) if right[k]]
+        assert math.isnan(found.map_at_r[n]) if r == 0 else found.map_at_r[n] == pytest.approx(sum(wanted) / r)
+    assert math.isnan(found.map_at_r[0]) and found.gallery == 23
+    dealt = [structure.image_map(np.random.default_rng(n).permutation(taxa), points) for n in range(300)]
+    chance = np.nanmean([one.chance_map_at_r() for one in dealt])
+    assert np.nanmean([one.map_at_r for one in dealt]) == pytest.approx(chance, abs=0.01)
+
+
 def test_nothing_is_no_distance() -> None:
     assert structure.taxonomic_distances([], {}).shape == (0, 0)
     assert math.isnan(structure.rsa(unit(0), np.zeros((0, 0))))

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from xmodal.momentum import MomentumSettings, staleness
+from xmodal.settings import differences
 from xmodal.temperature import TemperatureSettings
 
 
@@ -60,6 +61,18 @@ def test_warm_up_ends_at_the_coefficient() -> None:
     settings = MomentumSettings(coefficient=0.99, warmup=10)
     assert [settings.at(step) for step in (0, 8, 90)] == [0.1, 0.5, 0.91]
     assert settings.at(10_000) == 0.99 and MomentumSettings(coefficient=0.99).at(0) == 0.99
+
+
+def test_along_the_cosine_it_rises_to_1() -> None:
+    """MoCo v3: m_t = 1 - 0.5 (1 + cos(pi t / T)) (1 - m0); off it is the coefficient itself, bit for bit."""
+    settings = MomentumSettings(coefficient=0.99, cosine=200)
+    for step in (0, 1, 50, 100, 199, 200):
+        wanted = 1 - 0.5 * (1 + math.cos(math.pi * step / 200)) * (1 - 0.99)
+        assert settings.at(step) == pytest.approx(wanted, abs=1e-12)
+    assert settings.at(100) == pytest.approx(0.995) and settings.at(1000) == 1
+    for coefficient in (0.99, 0.995, 0.999, 1 / 3):
+        assert {MomentumSettings(coefficient=coefficient).at(step) for step in range(50)} == {coefficient}
+    assert differences(MomentumSettings(cosine=0)) == {}
 
 
 @pytest.mark.parametrize("coefficient", [0.99, 0.999, 0.9999])

@@ -1,5 +1,6 @@
 """The same global batches give the same losses, gradients and queue on one, two and three workers."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tests.xmodal import tiny
 from tests.xmodal.world import World
-from xmodal import distributed
+from xmodal import checkpoint, distributed
 from xmodal.batch import Batch
 from xmodal.matchers import Matcher
 
@@ -101,7 +102,8 @@ def run(split: list[list[int]], settings: dict[str, Any], rate: float = 0.05) ->
         losses = wrapped(tiny.rows_of(global_batch(step, built.settings.image.image_size), mine))  # pyright: ignore
         optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
-        means = {name: distributed.sum_across(loss) / distributed.world_size() for name, loss in losses.items()}
+        told = {name: one.detach() for name, one in (losses | built.figures).items()}
+        means = {name: distributed.sum_across(one) / distributed.world_size() for name, one in told.items()}
         gradient = torch.cat([one.grad.flatten() for one in built.parameters() if one.grad is not None])
         optimizer.step()
         built.after_step(step)
@@ -127,6 +129,46 @@ def test_workers_change_nothing(world: World, name: str, kind: str) -> None:
                 bound *= max(1.0, wanted[column].double().norm().item())
                 assert (found[column].double() - wanted[column].double()).norm() <= bound, (step, column)
             assert all(torch.equal(found[n], ranks[0][step][n]) for n in wanted if n.startswith("queue/")), step
+
+
+def part(split: list[list[int]], settings: dict[str, Any], folder: str, begin: int, end: int) -> dict[str, Tensor]:
+    """Steps `begin` to `end` on these workers, from the checkpoint in `folder` and into it; weights and queue then."""
+    built = tiny.model(**settings)
+    optimizer = torch.optim.SGD(built.parameters(), 0.05, momentum=0.9)
+    if begin:
+        assert checkpoint.restore(folder, model=built, optimizer=optimizer)["step"] == begin
+        checkpoint.restore_rng(folder, distributed.rank(), distributed.world_size())
+    wrapped = DistributedDataParallel(built, forward_sync_buffers=False) if dist.is_initialized() else built
+    mine = torch.tensor(split[distributed.rank()], dtype=torch.int64)
+    for step in range(begin, end):
+        losses = wrapped(tiny.rows_of(global_batch(step), mine))
+        optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(losses.values())).sum().backward()
+        optimizer.step()
+        built.after_step(step)
+    rng = distributed.gather_objects([checkpoint.rng_state()])
+    if distributed.rank() == 0:
+        texts = {"recipe_yaml": "", "attributes_json": "{}", "wordpiece": tiny.wordpiece()}
+        states = [state for one in rng for state in one]
+        checkpoint.save(folder, model=built, optimizer=optimizer, state={"step": end}, rng=states, **texts)  # pyright: ignore
+    queue = {f"queue/{name}": column for name, column in built.queue.state().items()}
+    return {name: one.detach().clone() for name, one in (built.state_dict() | queue).items()}
+
+
+@pytest.mark.parametrize("kind", ["mask", "recap"])
+def test_a_run_resumed_on_more_workers_is_the_run_that_never_stopped(world: World, kind: str, tmp_path: Path) -> None:
+    """Two workers, a checkpoint within a window of the refresh, three workers: queue rows, averages and weights."""
+    alone = part(SPLITS["one"], MODELS[kind], str(tmp_path / "alone"), 0, STEPS)
+    folder = str(tmp_path / "resumed")
+    world.run(2, part, SPLITS["two"], MODELS[kind], folder, 0, 1)
+    ranks = world.run(3, part, SPLITS["three"], MODELS[kind], folder, 1, STEPS)
+    for found in ranks:
+        for name, wanted in alone.items():
+            bound = 1e-5 * max(1.0, wanted.double().norm().item())
+            assert (found[name].double() - wanted.double()).norm() <= bound, name
+    exact = [name for name in alone if name.startswith("queue/") and not alone[name].is_floating_point()]
+    assert len(exact) >= 7 and all(torch.equal(found[name], alone[name]) for found in ranks for name in exact)
+    assert all(torch.equal(found[name], ranks[0][name]) for found in ranks for name in alone)
 
 
 def test_the_batches_above_exercise_what_they_should() -> None:

@@ -19,7 +19,7 @@ from xmodal.matchers.crossing import TextToImage
 from xmodal.matchers.matcher import Matcher, xavier
 from xmodal.matchers.settings import HostSettings
 from xmodal.matchers.sides import Side, dots, l2norm
-from xmodal.matchers.similarity import Filtration, GlobalVector, Reasoning
+from xmodal.matchers.similarity import CaptionBatchNorm, Filtration, GlobalVector, NoNorm, Reasoning
 from xmodal.sizes import Sizes
 
 
@@ -47,11 +47,11 @@ class SGRAF(HostSettings):
         return Sgraf(self, sizes.image_width, sizes.text_width)
 
 
-def norms(settings: SGRAF) -> tuple[nn.Module, nn.Module, nn.Module]:
-    """Of regions, of an image's mean, of SAF's scalar (which a layer norm would make constant)."""
+def norms(settings: SGRAF) -> tuple[nn.Module, nn.Module, CaptionBatchNorm | NoNorm]:
+    """Of regions, of an image's mean, of SAF's scalar."""
     if settings.norm == "batch":
-        return nn.BatchNorm1d(settings.regions), nn.BatchNorm1d(settings.width), nn.BatchNorm1d(1)
-    return nn.LayerNorm(settings.width), nn.LayerNorm(settings.width), nn.Identity()
+        return nn.BatchNorm1d(settings.regions), nn.BatchNorm1d(settings.width), CaptionBatchNorm()
+    return nn.LayerNorm(settings.width), nn.LayerNorm(settings.width), NoNorm()
 
 
 class Sgraf(Matcher):
@@ -75,9 +75,7 @@ class Sgraf(Matcher):
     def block(self, image: Side, text: Side) -> Tensor:
         nodes = torch.cat([self._global_node(image, text), self._word_nodes(image, text)], dim=2)
         mask = torch.cat([text.mask.new_ones(len(text), 1), text.mask], dim=1)
-        mask = mask.expand(len(image), -1, -1).flatten(0, 1)
-        vectors = self.vector(nodes.flatten(0, 1), mask)
-        return torch.sigmoid(self.score(vectors)).view(len(image), len(text))
+        return torch.sigmoid(self.score(self.vector(nodes, mask))).squeeze(-1)
 
     def _global_node(self, image: Side, text: Side) -> Tensor:
         """(I, C, 1, inner)"""

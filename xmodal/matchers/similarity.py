@@ -1,7 +1,8 @@
 """The parts of SGRAF (Diao et al., AAAI 2021): global vectors by self-attention, and reasoning over similarity vectors.
 
-Padding is masked everywhere. `batch` norms are the released ones; a batch norm takes its statistics from one worker's
-rows, so with it a run depends on the number of workers, and `layer` norms are the default.
+Padding is masked everywhere, in the statistics of SAF's batch norm too. `batch` norms are the released ones; a batch
+norm takes its statistics from one worker's rows, and SAF's from those of one block (`max_entries`), so with it a run
+depends on the number of workers, and `layer` norms are the default. Pairs are I images and C captions.
 """
 
 import torch
@@ -35,8 +36,8 @@ class Graph(nn.Module):
         self.query, self.key, self.out = (nn.Linear(width, width) for _ in range(3))
 
     def forward(self, nodes: Tensor, mask: Tensor) -> Tensor:
-        """(P, T, width), (P, T) -> the same shape."""
-        edges = masked_softmax(self.query(nodes) @ self.key(nodes).transpose(1, 2), mask[:, None], -1)
+        """(I, C, T, width), (C, T) -> the same shape."""
+        edges = masked_softmax(self.query(nodes) @ self.key(nodes).transpose(-1, -2), mask[:, None], -1)
         return self.out(edges @ nodes).relu()
 
 
@@ -48,20 +49,53 @@ class Reasoning(nn.Module):
         self.steps = nn.ModuleList(Graph(width) for _ in range(steps))
 
     def forward(self, nodes: Tensor, mask: Tensor) -> Tensor:
-        """(P, 1 + L, width), node 0 the global one -> (P, width)."""
+        """(I, C, 1 + L, width), node 0 the global one, (C, 1 + L) -> (I, C, width)."""
         for step in self.steps:
             nodes = step(nodes, mask)
-        return nodes[:, 0]
+        return nodes[:, :, 0]
+
+
+class CaptionBatchNorm(nn.BatchNorm1d):
+    """SAF's batch norm of one number a node. In training each caption has statistics of its own, over its real nodes
+    with all images, as the release scores one caption at a time: other captions and how wide they are padded change
+    nothing. The running ones follow the mean over a block's captions once."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """(I, C, T), (C, T) bool -> (I, C, T); what the mask leaves out may be anything."""
+        if not self.training:
+            return super().forward(x.reshape(-1, 1)).view_as(x)
+        count = (mask.sum(1) * len(x)).clamp(min=1)
+        mean = x.masked_fill(~mask, 0).sum((0, 2)) / count
+        apart = (x - mean[:, None]).masked_fill(~mask, 0)
+        variance = apart.square().sum((0, 2)) / count
+        if x.numel():
+            self._follow(mean, variance * count / (count - 1).clamp(min=1))
+        return apart / (variance[:, None] + self.eps).sqrt() * self.weight + self.bias
+
+    @torch.no_grad()
+    def _follow(self, mean: Tensor, variance: Tensor) -> None:
+        for running, now in ((self.running_mean, mean), (self.running_var, variance)):
+            running.lerp_(now.mean().to(running.dtype), self.momentum)  # pyright: ignore
+
+
+class NoNorm(nn.Module):
+    """A node's number as it is: over a single one a layer norm would be constant."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return x
 
 
 class Filtration(nn.Module):
     """SAF: beta = l1norm(sigmoid(norm(w . E_i + b))), vector = l2norm(sum beta_i E_i)"""
 
-    def __init__(self, width: int, norm: nn.Module):
+    def __init__(self, width: int, norm: CaptionBatchNorm | NoNorm):
         super().__init__()
         self.weigh, self.norm = nn.Linear(width, 1), norm
 
     def forward(self, nodes: Tensor, mask: Tensor) -> Tensor:
-        """(P, 1 + L, width), node 0 the global one -> (P, width)."""
-        share = torch.sigmoid(self.norm(self.weigh(nodes).transpose(1, 2))).squeeze(1).masked_fill(~mask, 0)
-        return l2norm((over_l1(share, -1)[..., None] * nodes).sum(1))
+        """(I, C, 1 + L, width), node 0 the global one, (C, 1 + L) -> (I, C, width)."""
+        share = torch.sigmoid(self.norm(self.weigh(nodes).squeeze(-1), mask)).masked_fill(~mask, 0)
+        return l2norm((over_l1(share, -1)[..., None] * nodes).sum(2))

@@ -11,7 +11,7 @@ ran, no box, no word) is counted and never scored 0: blank frames would dominate
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +79,7 @@ def average_precision(weights: Array, relevant: Mask) -> float:
 
 @dataclass(frozen=True)
 class Tally:
-    """Sums over images and counts of everything: two of them add up to that of all their images, whoever holds them."""
+    """Sums over images and counts of everything: two of them add up to that of all their images."""
 
     sums: dict[str, float] = field(default_factory=lambda: dict.fromkeys(MEASURES, 0.0))
     """Of image means."""
@@ -100,18 +100,6 @@ class Tally:
         sums = {name: self.sums[name] + other.sums[name] for name in MEASURES}
         counts = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self) if f.name != "sums"}
         return Tally(sums, **counts)
-
-    def vector(self) -> Array:
-        """All of it as float64 numbers, for one sum over workers."""
-        counts = [float(getattr(self, f.name)) for f in fields(self) if f.name != "sums"]
-        return np.array([*(self.sums[name] for name in MEASURES), *counts])
-
-    @classmethod
-    def of_vector(cls, numbers: Array) -> Self:
-        names = [f.name for f in fields(cls) if f.name != "sums"]
-        sums = dict(zip(MEASURES, numbers.tolist(), strict=False))
-        counts = {name: round(n) for name, n in zip(names, numbers[len(MEASURES) :], strict=True)}
-        return cls(sums, **counts)
 
     def means(self) -> dict[str, float]:
         """Macro means over images, and F1 of the mean precision and recall; NaN where no image was judged."""

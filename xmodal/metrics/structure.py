@@ -5,6 +5,7 @@ Neurosci. 2008 (RSA); Vinh et al., JMLR 2010 (NMI); Wu et al., CVPR 2018, sectio
 """
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.nn.functional import normalize, one_hot
 
 from xmodal.metrics.classification import RANKS, Lineages
 from xmodal.metrics.intervals import number
+from xmodal.metrics.retrieval import Precisions, precisions
 from xmodal.metrics.taxonomy import steps_between
 from xmodal.metrics.versions import ridge
 
@@ -48,6 +50,20 @@ def rsa(points: Tensor, distances: Array) -> float:
     if len(wanted) < 3 or np.ptp(wanted) == 0 or np.ptp(apart) == 0:
         return np.nan
     return float(spearmanr(apart, wanted).statistic)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def image_map(taxa: Labels, points: Tensor) -> Precisions:
+    """MAP@R of each of (N, D) points among all others, right are those of the same taxon; NaN where there is none."""
+    numbers, vectors = torch.from_numpy(number(taxa)), points.float().cpu()
+
+    def others(rows: slice) -> Tensor:
+        return torch.arange(len(vectors))[rows, None] != torch.arange(len(vectors))
+
+    def scores(rows: slice) -> Tensor:
+        return (vectors[rows] @ vectors.T).masked_fill(~others(rows), -torch.inf)
+
+    found = precisions(scores, lambda rows: (numbers[rows, None] == numbers) & others(rows), len(vectors))
+    return replace(found, gallery=found.gallery - 1)  # the image itself, always last, is no candidate
 
 
 def complete(names: Sequence[str], lineages: Lineages) -> list[int]:

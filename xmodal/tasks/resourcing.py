@@ -12,7 +12,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from xmodal.constraints import REVERSES, Reverse, resourcing
+from xmodal.constraint_figures import figures
+from xmodal.constraints import REVERSES, Losses, Reverse, resourcing
 from xmodal.encodings import Encodings
 from xmodal.relevance import Cosine
 from xmodal.settings import Settings
@@ -42,8 +43,17 @@ class Resourcing(nn.Module):
 
     def forward(self, encodings: Encodings) -> Tensor:
         """This rank's share of the global loss, a scalar."""
-        losses = []
-        for record in encodings.hosted.records:
-            means, has = resourcing(record, Cosine(record), self.reverse, self.margin).of_pairs()
-            losses.append(encodings.hosted.reduce(means, has & encodings.batch.valid))
-        return torch.stack(losses).sum()
+        hosted, valid = encodings.hosted, encodings.batch.valid
+        pairs = [one.of_pairs() for one in self.losses(encodings)]
+        return torch.stack([hosted.reduce(means, has & valid) for means, has in pairs]).sum()
+
+    def losses(self, encodings: Encodings) -> list[Losses]:
+        """One entry a direction of the host."""
+        records = encodings.hosted.records
+        return encodings.once(
+            self, lambda: [resourcing(one, Cosine(one), self.reverse, self.margin) for one in records]
+        )
+
+    def figures(self, encodings: Encodings) -> dict[str, Tensor]:
+        """`xmodal.constraint_figures` of the batch."""
+        return figures(self.losses(encodings), encodings.hosted.records, encodings.batch.valid)

@@ -14,7 +14,18 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from xmodal import draws
-from xmodal.constraints import SWAPS, Mine, Swap, drawn, fragments_of_the_same_pair, hardest, other_fragments, swapping
+from xmodal.constraint_figures import figures
+from xmodal.constraints import (
+    SWAPS,
+    Losses,
+    Mine,
+    Swap,
+    drawn,
+    fragments_of_the_same_pair,
+    hardest,
+    other_fragments,
+    swapping,
+)
 from xmodal.encodings import Encodings
 from xmodal.matchers.record import AttentionRecord
 from xmodal.relevance import Cosine
@@ -107,11 +118,18 @@ class Swapping(nn.Module):
 
     def forward(self, encodings: Encodings) -> Tensor:
         """This rank's share of the global loss, a scalar."""
-        losses = []
-        for record in encodings.hosted.records:
-            other, allowed = self.source(encodings, record)
-            mine = self.mining(encodings, allowed)
-            found = swapping(record, other, Cosine(record), allowed, self.swap, mine, self.margin)
-            means, has = found.of_pairs()
-            losses.append(encodings.hosted.reduce(means, has & encodings.batch.valid))
-        return torch.stack(losses).sum()
+        hosted, valid = encodings.hosted, encodings.batch.valid
+        pairs = [one.of_pairs() for one in self.losses(encodings)]
+        return torch.stack([hosted.reduce(means, has & valid) for means, has in pairs]).sum()
+
+    def losses(self, encodings: Encodings) -> list[Losses]:
+        """One entry a direction of the host."""
+        return encodings.once(self, lambda: [self._swapped(encodings, one) for one in encodings.hosted.records])
+
+    def _swapped(self, encodings: Encodings, record: AttentionRecord) -> Losses:
+        other, allowed = self.source(encodings, record)
+        return swapping(record, other, Cosine(record), allowed, self.swap, self.mining(encodings, allowed), self.margin)
+
+    def figures(self, encodings: Encodings) -> dict[str, Tensor]:
+        """`xmodal.constraint_figures` of the batch."""
+        return figures(self.losses(encodings), encodings.hosted.records, encodings.batch.valid)
