@@ -30,7 +30,7 @@ CURVES = {
     "Image to text, R@1 in %": {"val": "val/i2t/r1"},
     "Text to image, R@1 in %": {"val": "val/t2i/r1"},
     "Queue, share filled": {"": "queue/fill"},
-    "Queue, drift of the keys": {"": "queue/drift"},
+    "Key encoder, movement in one step (1 − cos)": {"": "queue/drift"},
     "Queue, leak": {"images": "queue/leak_image", "texts": "queue/leak_text"},
     "Momentum coefficient": {"": "momentum/coefficient"},
     "Queue, staleness": {"": "momentum/staleness"},
