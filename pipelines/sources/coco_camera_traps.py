@@ -7,7 +7,7 @@ name used twice, width without height.
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from infra.storage import Store
@@ -17,7 +17,7 @@ from pipelines.sources.coco import licence, licences
 from pipelines.sources.labels import BAD, RANKS, observation_type, taxon
 from pipelines.sources.reading import BadPath, archive_key, read_json, read_list
 from pipelines.sources.rows import SurveyRows, flag, mappings, number, text, whole
-from pipelines.sources.schema import Refused, Survey
+from pipelines.sources.schema import PEOPLE, Refused, Survey
 from xmodal.settings import Settings
 
 
@@ -59,29 +59,37 @@ class _Images:
         self._licences = licences
         self._keys: set[str] = set()
         self.sizes: dict[str, tuple[float, float] | None] = {}
-        self.refused: set[str] = set()
+        self.taken: dict[str, str] = {}
+        """Key of each image."""
+        self.refused: dict[str, list[str]] = {}
+        """Keys that refused rows name: what is said of their images is said of these files."""
 
     def add(self, image: dict[str, Any]) -> None:
-        media_id, name = text(image.get("id")), image.get("file_name")
+        media_id, name, key = text(image.get("id")), image.get("file_name"), None
         try:
             key = archive_key(name.replace("\\", "/") if isinstance(name, str) else name, self._prefix)
             self._check_new(media_id, key)
         except BadPath as fault:
             self._rows.refused.add(fault.reason, f"{media_id}: {name!r:.80}")
-            self.refused.add(media_id or "")
+            self.refused.setdefault(media_id or "", []).extend([] if key is None else [key])
             return
         assert media_id is not None
         self._keys.add(key)
+        self.taken[media_id] = key
         self.sizes[media_id] = _size(image, media_id, self._rows.refused)
         self._add_row(media_id, key, image)
 
     def _check_new(self, media_id: str | None, key: str) -> None:
         if media_id is None:
             raise BadPath("no_id")
-        if media_id in self.sizes:
+        if media_id in self.taken:
             raise BadPath("duplicate_id")
         if key in self._keys:
             raise BadPath("duplicate_file")
+
+    def keys(self, media_id: str) -> list[str]:
+        """The files that rows of this id name, taken or refused."""
+        return [*([self.taken[media_id]] if media_id in self.taken else []), *self.refused.get(media_id, [])]
 
     def _add_row(self, media_id: str, key: str, image: dict[str, Any]) -> None:
         refused = self._rows.refused
@@ -123,6 +131,8 @@ class _Label:
 
     columns: dict[str, str | None]
     usable: bool
+    kinds: set[str] = field(default_factory=set)
+    """Of PEOPLE what this category, or another one of its id, is."""
 
 
 def _read_categories(categories: list[Any], refused: Refused) -> dict[str, _Label]:
@@ -130,10 +140,12 @@ def _read_categories(categories: list[Any], refused: Refused) -> dict[str, _Labe
     names: set[str | None] = set()
     for category in mappings(categories, refused, "categories"):
         identity = text(category.get("id"))
+        label = _read_category(category)
         if identity is None or identity in labels:
             refused.add("no_id" if identity is None else "duplicate_category", f"category {category.get('name')!r:.60}")
+            labels.get(identity or "", label).kinds.update(label.kinds)
             continue
-        labels[identity] = _read_category(category)
+        labels[identity] = label
         name = labels[identity].columns["label"]
         if name in names:
             refused.add("duplicate_category_name", f"category {identity}: {name!r:.60}")
@@ -155,7 +167,7 @@ def _read_category(category: dict[str, Any]) -> _Label:
         columns["lineage"] = json.dumps(lineage) if lineage else None
         vernacular = name and name.lower() not in ("animal", (scientific or "").lower())
         columns["names"] = json.dumps({"eng": name}, ensure_ascii=False) if vernacular else None
-    return _Label(columns, usable=(name or scientific or "#ref!").lower() not in BAD)
+    return _Label(columns, (name or scientific or "#ref!").lower() not in BAD, {kind} & {*PEOPLE})
 
 
 def _unique(annotations: Iterable[dict[str, Any]], refused: Refused) -> Iterator[dict[str, Any]]:
@@ -176,7 +188,9 @@ def _add_annotation(
     image_id, category_id = text(annotation.get("image_id")), text(annotation.get("category_id"))
     label = labels.get(category_id or "")
     example = f"annotation {annotation.get('id')!r:.40} of image {image_id!r:.60}"
-    if image_id not in images.sizes:
+    for kind in label.kinds if label else ():
+        rows.sign(images.keys(image_id or ""), kind)
+    if image_id not in images.taken:
         rows.refused.add("annotation_of_refused_image" if image_id in images.refused else "unknown_image", example)
     elif label is None or not label.usable:
         rows.refused.add("unknown_category" if label is None else "bad_label", example)
