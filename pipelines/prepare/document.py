@@ -65,7 +65,7 @@ def _survey(listing: SurveyListing, rows: pa.Table, records: list[Entry]) -> Ent
         "name": listing.name,
         "source": listing.settings.source.kind,
         "listing": listing.digest,
-        "files": int(listing.files.listed.sum()),
+        "files": listing.count,
         "samples": sum(part["rows"] for part in parts),
         "counts": ledger.counts(rows),
         "unused": unused(parts),

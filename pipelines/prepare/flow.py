@@ -101,6 +101,7 @@ def build(run: Run, image_encoder: ImageEncoderSettings, text_encoder: TextEncod
     whole = ledger.stamped(ledger.together(rows, gone), run.before, datetime.now(UTC), run.prepare_id)
     count_unmatched(run.listings, whole)
     entries = ledger.write(run.home, whole, run.inherited("ledger"))
+    ledger.check_complete(whole, entries, {listing.name: listing.count for listing in run.listings})
     parts = {"pixels": pixels, "records": records, "features": features, "ledger": entries}
     return {"format": versions.FORMAT} | describe(run, whole, splits, stored, parts)
 
@@ -132,7 +133,6 @@ def account(run: Run, items: list[Item], held: Held, clocks: ClockFlags) -> ledg
         own = ledger_rows(listing, planned, held, run.data, clocks[listing.name])
         ledger.check_quality(listing.name, own, run.data.max_bad_share)
         rows[listing.name] = own
-    ledger.check_complete(rows, {listing.name: int(listing.files.listed.sum()) for listing in run.listings})
     return rows
 
 

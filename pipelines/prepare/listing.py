@@ -41,6 +41,8 @@ class SurveyListing:
     settings: SurveySettings
     files: Catalogue
     known: Known
+    count: int
+    """Files as they were listed, one by one."""
     why: np.ndarray
     """str or None (files,): why a file is not read."""
     closed: np.ndarray
@@ -97,14 +99,24 @@ def list_survey(data: DataSettings, settings: SurveySettings) -> SurveyListing:
     down = _withdrawn(survey) & ~marked(survey, metadata.keys)
     linked = links.ask(store, filter(is_address, _keys(survey, ~hidden & ~down)))
     files = Catalogue.of(pa.concat_tables([entries, listed(linked.entries.values())]), survey)
-    unknown = np.full(len(files), None, object)
-    listing = SurveyListing(settings, files, Known(metadata, files), unknown, kinds(private, files.keys, files.media))
+    count = len(entries) + len(linked.entries)
+    _check_keys(f"survey {settings.name}: {store.url}", files, entries, count)
+    unknown, out = np.full(len(files), None, object), kinds(private, files.keys, files.media)
+    listing = SurveyListing(settings, files, Known(metadata, files), count, unknown, out)
     listing.metadata, listing.damaged = metadata.keys, dict(archive.refused.counts)
     _reject(listing, linked, data.pixels.max_megabytes)
     if not (listing.taken & files.listed).any():
         counts = "; ".join(sorted({f"{reason}" for reason in listing.why if reason}))
         raise DataRefused(f"survey {settings.name}: no image that may be taken under {store.url} ({counts})")
     return listing
+
+
+def _check_keys(name: str, files: Catalogue, entries: pa.Table, count: int) -> None:
+    """Raises DataRefused where two of the files listed have one key: the ledger could hold one of them alone."""
+    if files.listed.sum() < count:
+        counted = entries.group_by("key").aggregate([([], "count_all")])
+        (key, *_) = counted.filter(pc.field("count_all") > 1)["key"].to_pylist()
+        raise DataRefused(f"{name}: two files have the key {key!r}; rename the one that lies beside the container")
 
 
 def _keys(survey: Survey, among: np.ndarray) -> Iterator[str]:
