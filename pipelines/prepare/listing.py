@@ -132,6 +132,7 @@ def _reject(listing: SurveyListing, linked: links.Links, max_megabytes: float) -
     listing.closed[_copies(files, hidden, ~named & ~hidden)] = "copy"
     why[mask(pc.greater(table["size"], max_megabytes * 1e6))] = "too_large"  # for memory
     why[named & ~files.listed] = "missing"
+    why[files.listed & at(mask(listing.known.survey.media["corrupt"]), files.media, False)] = "corrupt"
     metadata = np.isin(np.arange(len(files)), files.positions(listing.metadata))
     why[~named & ~_matches(files, _IMAGE)] = "not_image"
     why[~named & metadata] = "metadata"

@@ -58,7 +58,7 @@ class _Images:
         self._prefix = prefix
         self._licences = licences
         self._keys: set[str] = set()
-        self.sizes: dict[str, tuple[float, float] | None] = {}
+        self.sizes: dict[str, tuple[float, float]] = {}
         self.taken: dict[str, str] = {}
         """Key of each image."""
         self.refused: dict[str, list[str]] = {}
@@ -76,8 +76,10 @@ class _Images:
         assert media_id is not None
         self._keys.add(key)
         self.taken[media_id] = key
-        self.sizes[media_id] = _size(image, media_id, self._rows.refused)
-        self._add_row(media_id, key, image)
+        size = _size(image, media_id, self._rows.refused)
+        if size is not None:
+            self.sizes[media_id] = size
+        self._add_row(media_id, key, image, size)
 
     def _check_new(self, media_id: str | None, key: str) -> None:
         if media_id is None:
@@ -91,7 +93,8 @@ class _Images:
         """The files that rows of this id name, taken or refused."""
         return [*([self.taken[media_id]] if media_id in self.taken else []), *self.refused.get(media_id, [])]
 
-    def _add_row(self, media_id: str, key: str, image: dict[str, Any]) -> None:
+    def _add_row(self, media_id: str, key: str, image: dict[str, Any], size: tuple[float, float] | None) -> None:
+        width, height = size or (None, None)
         refused = self._rows.refused
         if "sequence" in image or "sequence_id" in image:
             refused.add("illegal_sequence_field", media_id)
@@ -108,6 +111,8 @@ class _Images:
             corrupt=flag(image.get("corrupt")),
             licence=licence(image, self._licences),
             rights_holder=text(image.get("rights_holder")),
+            width=whole(width, least=1),
+            height=whole(height, least=1),
         )
 
 
@@ -199,7 +204,7 @@ def _add_annotation(
             media_id=image_id,
             level=_level(annotation, unsaid),
             count=whole(annotation.get("count"), least=1),
-            box=_box(annotation, images.sizes[image_id], rows.refused, example),
+            box=_box(annotation, images.sizes.get(image_id), rows.refused, example),
             origin="coco_camera_traps",
             **label.columns,
         )

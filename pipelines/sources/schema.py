@@ -28,6 +28,8 @@ MEDIA = pa.schema(
         ("rights_holder", pa.string()),
         ("time_fault", pa.string()),  # unreadable_time | year_out_of_range: why a written time is null above
         ("time_shown", pa.string()),  # the wall time whose year cannot be: it still orders a camera's frames
+        ("width", pa.int32()),  # pixels that the archive states, of which boxes in pixels are; null = not stated
+        ("height", pa.int32()),
     ]
 )
 
