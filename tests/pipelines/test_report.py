@@ -208,6 +208,15 @@ def test_each_figure_stands_beside_interval_and_chance(page):
     assert "What became of 60 files" in text and "not image" in text
 
 
+def test_licences_that_forbid_commercial_use_say_so():
+    licences = {"CC BY-NC 4.0": 30, "CC BY 4.0": 20, "none stated": 2, "Attribution-NonCommercial License": 5}
+    content = survey()
+    text = Page(render(replace(content, data=replace(content.data, licences=licences)))).text
+    assert "CC BY-NC 4.0 (non-commercial)" in text and "CC BY 4.0 (non-commercial)" not in text
+    assert "35 images may not be used commercially" in text
+    assert "commercially" not in Page(render(survey())).text
+
+
 def test_generated_data_say_so():
     assert "Generated images." in Page(render(replace(captioned(), generated=True))).text
 
