@@ -6,11 +6,11 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from pipelines.errors import DataRefused
 from pipelines.prepare.assigned import SPLITS, TEST, TRAIN, VAL
+from pipelines.prepare.cameras import pc
 from pipelines.prepare.cis import cis_cut
 from pipelines.prepare.days import DAY, WHOLE
 from pipelines.prepare.digests import share

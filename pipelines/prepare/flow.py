@@ -149,7 +149,7 @@ def read_pixels(run: Run, items: list[Item], held: Held) -> None:
     def task(item: Item) -> PixelTask:
         files = item.listing.files.entries(item.files)
         ids, sizes = item.listing.known.ids_of(item.files), item.listing.known.sizes(item.files)
-        own, labelled = (asked(item.listing, item.files, run.data) for asked in (boxes, of_labels))
+        own, labelled = boxes(item.listing, item.files, run.data), of_labels(item.listing, item.files, run.data)
         cuts = [(own.get(entry.key, ()), size, entry.key in labelled) for entry, size in zip(files, sizes, strict=True)]
         return PixelTask(
             item=item.identity,

@@ -47,7 +47,7 @@ def read_label(row: Row, refused: Refused) -> Columns | None:
 
 def shown(row: Row) -> set[str]:
     """Of PEOPLE all that a row names, also one that contradicts itself."""
-    return {_stated_type(row), _implied_type(row)} & {*PEOPLE}
+    return {kind for kind in (_stated_type(row), _implied_type(row)) if kind in PEOPLE}
 
 
 def _stated_type(row: Row) -> str | None:

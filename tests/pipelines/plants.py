@@ -134,7 +134,7 @@ def _without_exif(jpeg: bytes) -> bytes:
     return jpeg[:start] + jpeg[start + 2 + length :]
 
 
-def _with_columns(table: bytes, columns: Mapping[str, str]) -> bytes:
+def _with_columns(table: bytes, columns: dict[str, str]) -> bytes:
     rows = list(csv.DictReader(io.StringIO(table.decode())))
     stream = io.StringIO(newline="")
     writer = csv.DictWriter(stream, list(dict.fromkeys([*rows[0], *columns])), lineterminator="\n")
