@@ -124,8 +124,9 @@ class _Media:
         self._keys: set[str] = set()
         self.taken: dict[str, str] = {}
         """Key of each medium."""
-        self.refused: dict[str, list[str]] = {}
-        """Keys that refused rows name: what is said of their media is said of these files."""
+        self.refused: set[str] = set()
+        self.also: dict[str, list[str]] = {}
+        """Keys that refused rows of an id name: what is said of their medium is said of these files."""
         self.offsets: dict[str | None, tuple[int, int]] = {}
         """Seconds east of UTC of a deployment's first and last medium."""
 
@@ -144,13 +145,15 @@ class _Media:
 
     def keys(self, media_id: str) -> list[str]:
         """The files that rows of this id name, taken or refused."""
-        return [*([self.taken[media_id]] if media_id in self.taken else []), *self.refused.get(media_id, [])]
+        return [*([self.taken[media_id]] if media_id in self.taken else []), *self.also.get(media_id, [])]
 
     def _refuse(self, identity: str | None, key: str | None, row: dict[str, Any]) -> None:
         if identity is not None and identity not in self.taken and identity not in self.refused:
             self._add_event(identity, row, Refused())  # so that its event's labels are known to be about it
         if identity is not None:
-            self.refused.setdefault(identity, []).extend([] if key is None else [key])
+            self.refused.add(identity)
+        if identity is not None and key is not None:
+            self.also.setdefault(identity, []).append(key)
         if key is not None and flag(row["filePublic"]) is False:
             self._rows.signs.add(key=key, kind="not_public")
 

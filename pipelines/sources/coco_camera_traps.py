@@ -61,8 +61,9 @@ class _Images:
         self.sizes: dict[str, tuple[float, float]] = {}
         self.taken: dict[str, str] = {}
         """Key of each image."""
-        self.refused: dict[str, list[str]] = {}
-        """Keys that refused rows name: what is said of their images is said of these files."""
+        self.refused: set[str] = set()
+        self.also: dict[str, list[str]] = {}
+        """Keys that refused rows of an id name: what is said of their image is said of these files."""
 
     def add(self, image: dict[str, Any]) -> None:
         media_id, name, key = text(image.get("id")), image.get("file_name"), None
@@ -71,7 +72,9 @@ class _Images:
             self._check_new(media_id, key)
         except BadPath as fault:
             self._rows.refused.add(fault.reason, f"{media_id}: {name!r:.80}")
-            self.refused.setdefault(media_id or "", []).extend([] if key is None else [key])
+            self.refused.add(media_id or "")
+            if media_id is not None and key is not None:
+                self.also.setdefault(media_id, []).append(key)
             return
         assert media_id is not None
         self._keys.add(key)
@@ -91,7 +94,7 @@ class _Images:
 
     def keys(self, media_id: str) -> list[str]:
         """The files that rows of this id name, taken or refused."""
-        return [*([self.taken[media_id]] if media_id in self.taken else []), *self.refused.get(media_id, [])]
+        return [*([self.taken[media_id]] if media_id in self.taken else []), *self.also.get(media_id, [])]
 
     def _add_row(self, media_id: str, key: str, image: dict[str, Any], size: tuple[float, float] | None) -> None:
         width, height = size or (None, None)

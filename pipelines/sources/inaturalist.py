@@ -58,11 +58,12 @@ class INaturalist(Settings):
 
 
 class _Named:
-    """The images of one file by id: `taken` to the media id, and `refused` to the keys that refused rows name."""
+    """The images of one file by id: `taken` to the media id, `also` to the keys that refused rows of the id name."""
 
     def __init__(self) -> None:
         self.taken: dict[str, str] = {}
-        self.refused: dict[str, list[str]] = {}
+        self.refused: set[str | None] = set()
+        self.also: dict[str, list[str]] = {}
 
 
 def _add_images(
@@ -79,7 +80,9 @@ def _add_images(
                 raise BadPath("no_id" if identity is None else "duplicate_id" if known_id else "duplicate_file")
         except BadPath as fault:
             rows.refused.add(fault.reason, f"{split} {identity}: {image.get('file_name')!r:.80}")
-            named.refused.setdefault(identity or "", []).extend([] if key is None else [key])
+            named.refused.add(identity)
+            if identity is not None and key is not None:
+                named.also.setdefault(identity, []).append(key)
             continue
         keys.add(key)
         media_id = named.taken[identity] = f"{split}-{identity}"
@@ -94,10 +97,9 @@ def _add_annotations(rows: SurveyRows, annotations: list[Any], named: _Named, kn
         example = f"annotation {annotation.get('id')!r:.40} of image {image_id!r:.60}"
         media_id, label = named.taken.get(image_id or ""), known.get(category or "")
         if label is not None:
-            rows.sign(named.refused.get(image_id or "", []), str(label["type"]))
+            rows.sign(named.also.get(image_id or "", []), str(label["type"]))
         if media_id is None:
-            refused = image_id is not None and image_id in named.refused
-            rows.refused.add("annotation_of_refused_image" if refused else "unknown_image", example)
+            rows.refused.add("annotation_of_refused_image" if image_id in named.refused else "unknown_image", example)
         elif label is None:
             rows.refused.add("unknown_category", example)
         else:
