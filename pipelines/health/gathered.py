@@ -159,7 +159,7 @@ def _files(listing: SurveyListing, data: DataSettings, clocks: np.ndarray) -> It
             row = {"survey": listing.name, "key": key, "listed": there, "reason": reason}
             row |= {"size": entry["size"], "mark": f"{entry['etag']} {entry['size']}"} if there else {}
             if reason == "withheld":
-                row["withheld"] = _withheld(medium, data)
+                row["withheld"] = listing.closed[place]
             elif reason is None:
                 row |= _where(listing, medium, seen) | {"clock_flags": flags} | _subject(medium, data, flags)
             yield row, medium.media["media_id"] if medium.media else key
@@ -175,17 +175,6 @@ def _where(listing: SurveyListing, medium: Medium, camera: str | None) -> dict[s
         "month": time[:7] if time else None,
         "licence": known.get("licence"),
     }
-
-
-def _withheld(medium: Medium, data: DataSettings) -> str:
-    """Why a file is withheld; one that no metadata name is the copy of such a file."""
-    boxes = medium.detection or {"classes": [], "confidences": []}
-    pairs = zip(boxes["classes"] or [], boxes["confidences"] or [], strict=True)
-    shown = {row["type"] for row in medium.observations}
-    shown |= {name for name, confidence in pairs if confidence >= data.detector_threshold}
-    closed = {"human": not data.privacy.people, "vehicle": not data.privacy.vehicles}
-    kind = next((name for name, out in closed.items() if out and name in shown), None)
-    return kind or ("copy" if medium.media is None else "not_public")
 
 
 def _subject(medium: Medium, data: DataSettings, flags: str | None) -> dict[str, Any]:

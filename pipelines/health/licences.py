@@ -1,6 +1,5 @@
 """Under which licences the frames stand."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -9,9 +8,9 @@ import pyarrow as pa
 
 from pipelines.health.counting import by, some, taken
 from pipelines.health.section import HealthSection
+from pipelines.licences import is_non_commercial
 
 MOST = 40
-_NON_COMMERCIAL = re.compile(r"(^|[^a-z])nc([^a-z]|$)|non-? ?commercial", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -23,8 +22,7 @@ class Licence:
 
     @property
     def non_commercial(self) -> bool:
-        """Whether its name says so (`CC BY-NC`, `noncommercial`)."""
-        return self.name is not None and _NON_COMMERCIAL.search(self.name) is not None
+        return is_non_commercial(self.name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ REASONS = {
     "empty": Words("no bytes", _COPY_AGAIN),
     "truncated": Words("cut off: half an image", _COPY_AGAIN),
     "decode_error": Words("damaged: cannot be decoded", _COPY_AGAIN),
+    "corrupt": Words("damaged, as the archive itself says", _COPY_AGAIN),
     "too_large": Words("more bytes or pixels than are read", "Raise data.pixels.max_megabytes or max_megapixels."),
     "too_small": Words("smaller than any camera’s frame", "Lower data.pixels.min_side if they are frames after all."),
     "unsupported_mode": Words("pixels of a kind that no camera writes", "Save them again as JPEG."),

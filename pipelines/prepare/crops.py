@@ -28,8 +28,12 @@ def crop_boxes(medium: Medium, settings: CropSettings | None, threshold: float) 
     """The distinct boxes that a frame is cut around, none where it stays whole."""
     if settings is None:
         return ()
-    labelled = [_rounded(row["box"]) for row in medium.observations if row["type"] == "animal" and row["box"]]
-    return tuple(dict.fromkeys(labelled or _detected(medium.detection, threshold)))[: settings.most]
+    return tuple(dict.fromkeys(label_boxes(medium) or _detected(medium.detection, threshold)))[: settings.most]
+
+
+def label_boxes(medium: Medium) -> list[Box]:
+    """Of the animals that labels place."""
+    return [_rounded(row["box"]) for row in medium.observations if row["type"] == "animal" and row["box"]]
 
 
 def _detected(detection: dict[str, Any] | None, threshold: float) -> list[Box]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipelines.prepare.crops import crop_boxes
+from pipelines.prepare.crops import crop_boxes, label_boxes
 from pipelines.prepare.digests import digest, settings_digest
 from pipelines.prepare.listing import SurveyListing
 from pipelines.prepare.settings import DataSettings
@@ -15,6 +15,12 @@ def boxes(listing: SurveyListing, files: np.ndarray, data: DataSettings) -> dict
     media = listing.known.media(files) if data.crops else {}
     found = {key: crop_boxes(medium, data.crops, data.detector_threshold) for key, medium in media.items()}
     return {key: own for key, own in found.items() if own}
+
+
+def of_labels(listing: SurveyListing, files: np.ndarray, data: DataSettings) -> set[str]:
+    """Keys of those of the files that crops are cut out of around boxes of labels."""
+    media = listing.known.media(files) if data.crops else {}
+    return {key for key, medium in media.items() if label_boxes(medium)}
 
 
 def read_with(listing: SurveyListing, files: np.ndarray, data: DataSettings) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.prepare import ledger, withdrawal
+from pipelines.prepare.cameras import pc
 from pipelines.prepare.facts import FACTS_VERSION
 from pipelines.prepare.items import PIXELS_VERSION
 from pipelines.prepare.language import version
@@ -61,15 +62,16 @@ def _survey(listing: SurveyListing, rows: pa.Table, records: list[Entry]) -> Ent
     for one in rows["clock_flags"].drop_null().value_counts().to_pylist():
         flags.update(dict.fromkeys(one["values"].split("|"), one["counts"]))
     parts = [part for part in records if part["survey"] == listing.name]
+    other_size = pc.sum(rows["size_differs"]).as_py()
     return {
         "name": listing.name,
         "source": listing.settings.source.kind,
         "listing": listing.digest,
-        "files": int(listing.files.listed.sum()),
+        "files": listing.count,
         "samples": sum(part["rows"] for part in parts),
         "counts": ledger.counts(rows),
         "unused": unused(parts),
         "clock_flags": dict(sorted(flags.items())),
         "metadata_refused": dict(sorted(listing.known.survey.refused.counts.items())),
         "members_refused": dict(sorted(listing.damaged.items())),
-    }
+    } | ({"size_differs": other_size} if other_size else {})

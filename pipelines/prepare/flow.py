@@ -25,7 +25,7 @@ from pipelines.prepare import event_labels, ledger, versions, vocabularies
 from pipelines.prepare.attributes import Vocabulary
 from pipelines.prepare.clock_flags import ClockFlags, clock_flags
 from pipelines.prepare.columns import at
-from pipelines.prepare.cuts import boxes
+from pipelines.prepare.cuts import boxes, of_labels
 from pipelines.prepare.derived import derive
 from pipelines.prepare.document import describe, split_counts, unused
 from pipelines.prepare.images import File, PixelReceipt, PixelTask, ReadPixels
@@ -101,6 +101,7 @@ def build(run: Run, image_encoder: ImageEncoderSettings, text_encoder: TextEncod
     whole = ledger.stamped(ledger.together(rows, gone), run.before, datetime.now(UTC), run.prepare_id)
     count_unmatched(run.listings, whole)
     entries = ledger.write(run.home, whole, run.inherited("ledger"))
+    ledger.check_complete(whole, entries, {listing.name: listing.count for listing in run.listings})
     parts = {"pixels": pixels, "records": records, "features": features, "ledger": entries}
     return {"format": versions.FORMAT} | describe(run, whole, splits, stored, parts)
 
@@ -132,7 +133,6 @@ def account(run: Run, items: list[Item], held: Held, clocks: ClockFlags) -> ledg
         own = ledger_rows(listing, planned, held, run.data, clocks[listing.name])
         ledger.check_quality(listing.name, own, run.data.max_bad_share)
         rows[listing.name] = own
-    ledger.check_complete(rows, {listing.name: int(listing.files.listed.sum()) for listing in run.listings})
     return rows
 
 
@@ -148,16 +148,16 @@ def read_pixels(run: Run, items: list[Item], held: Held) -> None:
 
     def task(item: Item) -> PixelTask:
         files = item.listing.files.entries(item.files)
-        ids = item.listing.known.ids_of(item.files)
-        own = boxes(item.listing, item.files, run.data)
-        cuts = [own.get(entry.key, ()) for entry in files]
+        ids, sizes = item.listing.known.ids_of(item.files), item.listing.known.sizes(item.files)
+        own, labelled = boxes(item.listing, item.files, run.data), of_labels(item.listing, item.files, run.data)
+        cuts = [(own.get(entry.key, ()), size, entry.key in labelled) for entry, size in zip(files, sizes, strict=True)]
         return PixelTask(
             item=item.identity,
             survey=item.survey,
             archive=item.listing.settings.store(),
             home=run.home,
             receipt=receipts,
-            files=[File(*file) for file in zip(files, ids, cuts, strict=True)],
+            files=[File(entry, media_id, *cut) for entry, media_id, cut in zip(files, ids, cuts, strict=True)],
             settings=run.data.pixels,
             unchanged=unchanged(item, run.read_before, parts, run.data, run.needed),
             margin=run.data.crops.margin if run.data.crops else 0.0,

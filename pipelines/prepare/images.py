@@ -40,10 +40,15 @@ OUTCOMES = pa.schema(
         ("exif_turn", pa.int32()),
         ("infrared", pa.bool_()),  # measured from the pixels
         ("look", pa.int64()),
+        ("size_differs", pa.bool_()),  # null = no size is stated
     ]
 )
 In = TypeVar("In")
 Out = TypeVar("Out")
+Size = tuple[int, int]
+"""Width and height in pixels."""
+SAME_SHAPE = 0.02
+"""By which the ratio of a frame's sides may differ from the stated one: a smaller copy is rounded to whole pixels."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +73,15 @@ class Unchanged:
 
 
 class File(NamedTuple):
-    """A file to read: where it lies, the id of its medium, the boxes to cut crops around (none: the whole frame)."""
+    """A file to read: where it lies, the id of its medium, the boxes to cut crops around (none: the whole frame), the
+    size that the metadata state, and whether the boxes are of a frame of that size (labels'; a detector has seen it).
+    """
 
     entry: ArchiveEntry
     media_id: str
     boxes: tuple[Box, ...] = ()
+    stated: Size | None = None
+    of_stated: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,6 +147,10 @@ class ReadPixels:
             file = files[entry.key]
             outcome, images = prepared(entry.key, data, file.boxes, task.margin, task.settings)
             crops = [box_name(box) for box in file.boxes] or [None]
+            if images and file.stated:
+                outcome["size_differs"] = file.stated != (images[0].width, images[0].height)
+                if file.boxes and file.of_stated and _is_misplaced(file.stated, images[0]):
+                    images, crops = prepared(entry.key, data, (), task.margin, task.settings)[1], [None]
             yield file.media_id, outcome, [_row(outcome, *one) for one in zip(images, crops, strict=False)]
 
     def _contents(self, archive: Archive, entries: list[ArchiveEntry]) -> Iterator[tuple[ArchiveEntry, Content]]:
@@ -154,6 +167,12 @@ class ReadPixels:
         return put_part(
             task.home, f"pixels/{task.survey}", task.item, data, len(rows), item=task.item, survey=task.survey
         )
+
+
+def _is_misplaced(stated: Size, image: PreparedImage) -> bool:
+    """Whether boxes of a frame of the size `stated` lie elsewhere in this one: it is no scaled copy, mostly since the
+    size is that before the EXIF turn."""
+    return abs(stated[0] * image.height - stated[1] * image.width) > SAME_SHAPE * stated[1] * image.width
 
 
 def prepared(

@@ -18,6 +18,7 @@ from pipelines.prepare.spill import spilled
 from pipelines.sources.schema import Survey
 
 Row = dict[str, Any]
+_SIZE = ["width", "height"]
 _LABEL = pc.field("type").isin(TYPES)
 """Observations that say what a frame shows."""
 
@@ -52,13 +53,19 @@ class Known:
     def media(self, positions: np.ndarray) -> dict[str, Medium]:
         """What is known of each of the files, by key."""
         keys = self.files.keys_of(positions)
-        rows = taken(self.survey.media, self.files.media[positions]).to_pylist()
+        columns = self.survey.media.drop_columns(_SIZE)  # of which no record is made: records keep their ids
+        rows = taken(columns, self.files.media[positions]).to_pylist()
         boxes = taken(self.survey.detections, self.files.detection[positions]).to_pylist()
         seen = self._observed(self.files.media[positions])
         return {
             key: Medium(_named(row), own, _named(box))
             for key, row, own, box in zip(keys, rows, seen, boxes, strict=True)
         }
+
+    def sizes(self, positions: np.ndarray) -> list[tuple[int, int] | None]:
+        """Width and height of some files as the metadata state them."""
+        rows = taken(self.survey.media.select(_SIZE), self.files.media[positions]).to_pydict()
+        return [(width, height) if width and height else None for width, height in zip(*rows.values(), strict=True)]
 
     def _observed(self, media: np.ndarray) -> list[list[Row]]:
         """The observations of rows of MEDIA."""

@@ -152,11 +152,23 @@ def counts(rows: pa.Table) -> dict[str, int]:
     return dict(sorted(pairs.items()))
 
 
-def check_complete(ledger: Ledger, listed: dict[str, int]) -> None:
-    """Asserts one row a file: every survey has as many listed rows as files were listed, and no file two rows."""
-    found = {survey: pc.sum(rows["etag"].is_valid()).as_py() or 0 for survey, rows in ledger.items()}
-    if found != listed or not all(rising(rows["key"]) for rows in ledger.values()):
-        raise AssertionError(f"the ledger has {dict(found)} rows for {listed} listed files; nothing was committed")
+def check_complete(ledger: Ledger, parts: Iterable[Row], listed: Mapping[str, int]) -> None:
+    """Asserts one row a file before anything is committed: every survey has as many rows of listed files as its archive
+    listed (counted while it did), no file two rows, and the parts hold all rows."""
+    found = Counter({survey: _listed(rows) for survey, rows in ledger.items()})
+    if found != Counter(listed) or not all(rising(rows["key"]) for rows in ledger.values()):
+        raise AssertionError(f"the ledger has {dict(found)} rows for {dict(listed)} listed files; nothing is committed")
+    whole, written = Counter({survey: len(rows) for survey, rows in ledger.items()}), Counter[str]()
+    for part in parts:
+        written[part["survey"]] += part["rows"]
+    if written != whole:
+        raise AssertionError(f"the ledger's parts hold {dict(written)} of {dict(whole)} rows; nothing is committed")
+
+
+def _listed(rows: pa.Table) -> int:
+    """How many are of files that the archive listed now."""
+    there = pc.and_(rows["etag"].is_valid(), pc.not_equal(rows["status"], "gone"))
+    return pc.sum(there).as_py() or 0
 
 
 def check_quality(survey: str, rows: pa.Table, limit: float) -> None:

@@ -1,7 +1,7 @@
 """What an archive holds joined with what its metadata say, and what becomes of each file before anything is read."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import compress
@@ -16,6 +16,7 @@ from pipelines.prepare.cameras import pc
 from pipelines.prepare.catalogue import ByKey, Catalogue, listed
 from pipelines.prepare.columns import NONE, at, each, mask
 from pipelines.prepare.known import Known, marked
+from pipelines.prepare.privacy import closed, kinds
 from pipelines.prepare.reading import read_metadata
 from pipelines.prepare.settings import DataSettings, SurveySettings
 from pipelines.prepare.versions import listing_digest
@@ -26,6 +27,8 @@ from pipelines.sources.schema import Survey
 
 TAKEN_DOWN = "taken_down"
 """Reason of a file that a takedown list withdraws (pipelines/prepare/withdrawal.py)."""
+NOTHING = np.array(None)
+"""To compare arrays of str or None with."""
 _IMAGE = f"(?i)({'|'.join(map(re.escape, EXTENSIONS))})$"
 _CLAIM = f"{_IMAGE}|/$"
 """Names of images, and of folders, which could hold any."""
@@ -38,8 +41,12 @@ class SurveyListing:
     settings: SurveySettings
     files: Catalogue
     known: Known
+    count: int
+    """Files as they were listed, one by one."""
     why: np.ndarray
     """str or None (files,): why a file is not read."""
+    closed: np.ndarray
+    """str or None (files,): what privacy keeps a file out for, human | vehicle | not_public | copy."""
     damaged: dict[str, int] = field(default_factory=dict)
     """Members of tars and zips that could not be listed, by reason."""
     metadata: frozenset[str] = frozenset()
@@ -65,7 +72,7 @@ class SurveyListing:
     @property
     def taken(self) -> np.ndarray:
         """bool (files,): whether a file is read."""
-        return self.why == np.array(None)
+        return self.why == NOTHING
 
     @property
     def entries(self) -> Mapping[str, ArchiveEntry]:
@@ -87,17 +94,29 @@ def list_survey(data: DataSettings, settings: SurveySettings) -> SurveyListing:
         raise DataRefused(f"survey {settings.name}: no file under {store.url}")
     metadata = read_metadata(store, settings, data.event_gap, entries)
     survey = metadata.survey
-    hidden = withheld(survey, data)
+    private = closed(survey, data)
+    hidden = kinds(private, survey.media["key"], np.arange(len(survey.media))) != NOTHING
     down = _withdrawn(survey) & ~marked(survey, metadata.keys)
     linked = links.ask(store, filter(is_address, _keys(survey, ~hidden & ~down)))
     files = Catalogue.of(pa.concat_tables([entries, listed(linked.entries.values())]), survey)
-    listing = SurveyListing(settings, files, Known(metadata, files), np.full(len(files), None, object))
+    count = len(entries) + len(linked.entries)
+    _check_keys(f"survey {settings.name}: {store.url}", files, entries, count)
+    unknown, out = np.full(len(files), None, object), kinds(private, files.keys, files.media)
+    listing = SurveyListing(settings, files, Known(metadata, files), count, unknown, out)
     listing.metadata, listing.damaged = metadata.keys, dict(archive.refused.counts)
-    _reject(listing, hidden, linked, data.pixels.max_megabytes)
+    _reject(listing, linked, data.pixels.max_megabytes)
     if not (listing.taken & files.listed).any():
         counts = "; ".join(sorted({f"{reason}" for reason in listing.why if reason}))
         raise DataRefused(f"survey {settings.name}: no image that may be taken under {store.url} ({counts})")
     return listing
+
+
+def _check_keys(name: str, files: Catalogue, entries: pa.Table, count: int) -> None:
+    """Raises DataRefused where two of the files listed have one key: the ledger could hold one of them alone."""
+    if files.listed.sum() < count:
+        counted = entries.group_by("key").aggregate([([], "count_all")])
+        (key, *_) = counted.filter(pc.field("count_all") > 1)["key"].to_pylist()
+        raise DataRefused(f"{name}: two files have the key {key!r}; rename the one that lies beside the container")
 
 
 def _keys(survey: Survey, among: np.ndarray) -> Iterator[str]:
@@ -105,17 +124,19 @@ def _keys(survey: Survey, among: np.ndarray) -> Iterator[str]:
     yield from (key for (key,) in each(survey.media.select(["key"]).filter(pa.array(among)), ["key"]))
 
 
-def _reject(listing: SurveyListing, hidden: np.ndarray, linked: links.Links, max_megabytes: float) -> None:
-    """Gives reasons to files, of several the last. `hidden`: bool (media,), what privacy keeps out."""
+def _reject(listing: SurveyListing, linked: links.Links, max_megabytes: float) -> None:
+    """Gives reasons to files, of several the last."""
     files, why = listing.files, listing.why
     named, table = files.media != NONE, files.table
-    hidden = at(hidden, files.media, False)
+    hidden = listing.closed != NOTHING
+    listing.closed[_copies(files, hidden, ~named & ~hidden)] = "copy"
     why[mask(pc.greater(table["size"], max_megabytes * 1e6))] = "too_large"  # for memory
     why[named & ~files.listed] = "missing"
+    why[files.listed & at(mask(listing.known.survey.media["corrupt"]), files.media, False)] = "corrupt"
     metadata = np.isin(np.arange(len(files)), files.positions(listing.metadata))
     why[~named & ~_matches(files, _IMAGE)] = "not_image"
     why[~named & metadata] = "metadata"
-    why[_copies(files, hidden, ~named)] = "withheld"
+    why[listing.closed == "copy"] = "withheld"
     for key, reason in linked.reasons.items():
         why[files.position(key)] = reason
     faulty = np.flatnonzero((named | _matches(files, _CLAIM)) & mask(table["reason"].is_valid()))
@@ -140,28 +161,3 @@ def _copies(files: Catalogue, hidden: np.ndarray, among: np.ndarray) -> np.ndarr
     marks = files.marks(np.flatnonzero(hidden)).drop_null()
     places = np.flatnonzero(among)
     return places[mask(pc.is_in(files.marks(places), value_set=marks))]
-
-
-def withheld(survey: Survey, data: DataSettings) -> np.ndarray:
-    """bool (media,): what privacy keeps out, people and vehicles, by label or by detector box, and non-public media.
-
-    A label of a whole event withholds all its frames.
-    """
-    kinds = {"human": data.privacy.people, "vehicle": data.privacy.vehicles}
-    closed = [kind for kind, let_in in kinds.items() if not let_in]
-    said = survey.observations.select(["media_id", "type"])
-    shown = said.filter(pc.field("type").isin(pa.array(closed, pa.string())))["media_id"]
-    found = mask(pc.is_in(survey.media["media_id"], value_set=shown))
-    if not data.privacy.non_public:
-        found |= mask(pc.equal(survey.media["public"], False))
-    return found | marked(survey, _boxed(survey.detections, closed, data.detector_threshold))
-
-
-def _boxed(detections: pa.Table, closed: Collection[str], threshold: float) -> set[str]:
-    """Keys of the files in which a detector is sure of a box of one of the `closed` kinds."""
-    found = set()
-    for key, classes, confidences in each(detections, ("key", "classes", "confidences")):
-        boxes = zip(classes or [], confidences or [], strict=True)
-        if any(name in closed and confidence >= threshold for name, confidence in boxes):
-            found.add(key)
-    return found

@@ -95,6 +95,10 @@ LEDGER = pa.schema(
             "look",
             pa.int64(),
         ),  # difference hash, see xmodal/look.py; null = not read, or before it was kept
+        (
+            "size_differs",
+            pa.bool_(),
+        ),  # whether its pixels are others than the metadata state; null = they state none, or as above
     ]
 )
 

@@ -21,7 +21,7 @@ from pipelines.prepare.spill import Kept, spilled
 
 PASSING = ("unreadable", "host_not_allowed", "address_refused", "redirect_refused", "bad_certificate")
 """Reasons that may go while the file stays as it is: rights, networks. Such a file is tried again by every run."""
-FOUND = ("reason", "sha256", "magic", "exif_turn", "infrared", "look")
+FOUND = ("reason", "sha256", "magic", "exif_turn", "infrared", "look", "size_differs")
 """What reading a file told, of the columns of LEDGER."""
 
 
@@ -133,8 +133,7 @@ def _holds(rows: pa.Table, ok: np.ndarray, needed: Collection[str]) -> np.ndarra
 def _outcome(row: dict[str, Any]) -> dict[str, Any]:
     """What was found when the file was read; what the split made of it is decided anew."""
     reason = None if row["status"] == "ok" else row["reason"]
-    kept = ("key", "sha256", "magic", "exif_turn", "infrared", "look")
-    return {name: row[name] for name in kept} | {"reason": reason}
+    return {name: row[name] for name in ("key", *FOUND)} | {"reason": reason}
 
 
 def ledger_rows(

@@ -26,7 +26,7 @@ LARGE_BYTES = 32_000_000
 """Files listed, and bytes of those that may be metadata, from which a process of its own reads them: it takes seconds
 to start."""
 _METADATA = r"(?i)\.(csv|json|jsonl|txt|token|gz|zip|parquet)$"
-_OF_SURVEY = ("media", "observations", "detections")
+_OF_SURVEY = ("media", "observations", "detections", "signs")
 
 
 class ReadKeys:

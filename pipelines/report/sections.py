@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.licences import is_non_commercial
 from pipelines.report.rows import (
     CaptionExample,
     FigureGroup,
@@ -69,6 +70,11 @@ class Data(Section):
     @property
     def listed(self) -> int:
         return sum(row.count for row in self.ledger)
+
+    @property
+    def non_commercial(self) -> Mapping[str, int]:
+        """Those of `licences` that forbid commercial use."""
+        return {name: images for name, images in self.licences.items() if is_non_commercial(name)}
 
 
 @dataclass(frozen=True)

@@ -31,11 +31,6 @@ class Archive:
         self.refused = Refused()
         self._counted: set[tuple[str, str]] = set()
 
-    def entries(self, prefix: str = "") -> Iterator[ArchiveEntry]:
-        """The files in the folder `prefix`, sorted by key, and so held in memory. Raises what infra.storage raises."""
-        files = (entry for entry in self.stream(prefix) if not entry.key.endswith("/"))
-        yield from sorted(files, key=lambda entry: entry.key)
-
     def stream(self, prefix: str = "") -> Iterator[ArchiveEntry]:
         """All there is in the folder `prefix`, in the store's order, members in the place of their container; what
         cannot be read comes with its reason (a folder, too). Raises what infra.storage raises.

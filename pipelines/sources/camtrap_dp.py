@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from infra.storage import Store
 from pipelines.sources.boxes import relative_box
-from pipelines.sources.camtrap_events import Events, Moment
+from pipelines.sources.camtrap_events import Events, Moment, Reach
 from pipelines.sources.camtrap_package import (
     NEEDED,
     check_profile,
@@ -23,10 +23,10 @@ from pipelines.sources.camtrap_package import (
 )
 from pipelines.sources.clock import Clock, read_clock
 from pipelines.sources.deployments import add_deployments
-from pipelines.sources.labels import taxon
+from pipelines.sources.labels import observation_type, taxon
 from pipelines.sources.reading import BadPath, archive_key, iterate, read_json
 from pipelines.sources.rows import SurveyRows, flag, number, text, whole
-from pipelines.sources.schema import Refused, Survey
+from pipelines.sources.schema import PEOPLE, Refused, Survey
 from pipelines.sources.zips import WithZips
 from xmodal.settings import Settings
 
@@ -108,7 +108,7 @@ def _moment(row: dict[str, Any], refused: Refused) -> Moment:
 
 
 class _Media:
-    """The media taken and refused so far, by mediaID."""
+    """The media taken and refused so far, by mediaID; a refused row without one goes by its key."""
 
     def __init__(
         self,
@@ -122,25 +122,40 @@ class _Media:
         self._rows, self._places, self._events = rows, places, events
         self._licence, self._prefix, self._hosts = licence, prefix, hosts
         self._keys: set[str] = set()
-        self.taken: set[str] = set()
+        self.taken: dict[str, str] = {}
+        """Key of each medium."""
         self.refused: set[str] = set()
+        self.also: dict[str, list[str]] = {}
+        """Keys that refused rows of an id name: what is said of their medium is said of these files."""
         self.offsets: dict[str | None, tuple[int, int]] = {}
         """Seconds east of UTC of a deployment's first and last medium."""
 
     def add(self, row: dict[str, Any]) -> None:
-        media_id = text(row["mediaID"])
+        media_id, key = text(row["mediaID"]), None
         try:
             key = archive_key(row["filePath"], self._prefix, self._hosts)
             self._check(media_id, key, row)
         except BadPath as fault:
             self._rows.refused.add(fault.reason, f"{media_id}: {row['filePath']!s:.80}")
-            if media_id is not None and media_id not in self.taken and media_id not in self.refused:
-                self.refused.add(media_id)
-                self._add_event(media_id, row, Refused())  # so that its event's labels are known to be about it
+            self._refuse(media_id or key, key, row)
             return
         self._keys.add(key)
-        self.taken.add(str(media_id))
+        self.taken[str(media_id)] = key
         self._add_row(str(media_id), key, row)
+
+    def keys(self, media_id: str) -> list[str]:
+        """The files that rows of this id name, taken or refused."""
+        return [*([self.taken[media_id]] if media_id in self.taken else []), *self.also.get(media_id, [])]
+
+    def _refuse(self, identity: str | None, key: str | None, row: dict[str, Any]) -> None:
+        if identity is not None and identity not in self.taken and identity not in self.refused:
+            self._add_event(identity, row, Refused())  # so that its event's labels are known to be about it
+        if identity is not None:
+            self.refused.add(identity)
+        if identity is not None and key is not None:
+            self.also.setdefault(identity, []).append(key)
+        if key is not None and flag(row["filePublic"]) is False:
+            self._rows.signs.add(key=key, kind="not_public")
 
     def _add_event(self, media_id: str, row: dict[str, Any], refused: Refused) -> tuple[Clock, str | None]:
         clock = read_clock(row["timestamp"], refused)
@@ -185,25 +200,31 @@ def _add_labels(
 ) -> None:
     moments = iter(observed.by_event)
     for row in iterate(table):
-        if _fault(row) is not None:
-            continue
-        if row["observationLevel"] == "event":
-            reached, fault = _reached(next(moments), media, events)
+        usable, media_id = _fault(row) is None, text(row["mediaID"])
+        of_event = row["observationLevel"] == "event" or media_id is None
+        if of_event:
+            reach = events.reached_by(next(moments) if usable else _moment(row, Refused()))
         else:
-            media_id = str(text(row["mediaID"]))
-            reached = [media_id] if media_id in media.taken else []
-            fault = "observation_of_refused_media" if media_id in media.refused else "unknown_media"
-        for media_id in reached:
-            _add_label(rows, media_id, row, taxa)
-        if not reached:
+            reach = Reach([str(media_id)])
+        for about in (*reach.open, *reach.labelled):
+            rows.sign(media.keys(about), _kind(row))
+        reached = [about for about in reach.open if about in media.taken] if usable else []
+        for about in reached:
+            _add_label(rows, about, row, taxa)
+        if usable and not reached:
+            fault = _of_event(reach) if of_event else _of_medium(str(media_id), media)
             rows.refused.add(fault, f"observation {row['observationID']} of {row['mediaID'] or row['eventID']}")
 
 
-def _reached(moment: Moment, media: _Media, events: Events) -> tuple[list[str], str]:
-    """The media that an event's label reaches, and why where it reaches none."""
-    reach = events.reached_by(moment)
+def _of_event(reach: Reach) -> str:
+    """Why an event's label reaches no medium."""
     refused = "observation_of_refused_media" if reach.open else "event_without_media"
-    return [name for name in reach.open if name in media.taken], "event_label_superseded" if reach.labelled else refused
+    return "event_label_superseded" if reach.labelled else refused
+
+
+def _of_medium(media_id: str, media: _Media) -> str:
+    """Why a label of one medium reaches none."""
+    return "observation_of_refused_media" if media_id in media.refused else "unknown_media"
 
 
 def _add_label(rows: SurveyRows, media_id: str, row: dict[str, Any], taxa: dict[str, dict[str, str | None]]) -> None:
@@ -231,6 +252,8 @@ def _add_label(rows: SurveyRows, media_id: str, row: dict[str, Any], taxa: dict[
 
 
 def _kind(row: dict[str, Any]) -> str:
-    """The type; a frame of the camera being set up or calibrated that nobody has named shows who does it."""
+    """The type; a frame of the camera being set up or calibrated that nobody has named shows who does it, and a person
+    is one of whatever type the row is (`animal`, `Homo sapiens`)."""
     unnamed = row["observationType"] in ("unknown", "unclassified") and text(row["cameraSetupType"]) is not None
-    return "human" if unnamed else row["observationType"]
+    shown = "human" if unnamed else observation_type(text(row["observationType"]), text(row["scientificName"]))
+    return shown if shown in PEOPLE else row["observationType"]

@@ -115,10 +115,13 @@ def _find_files(store: Store, prefix: str, refused: Refused) -> dict[str, str]:
     """Bare file name to key; of two files of one name the first key counts."""
     archive = Archive(store)
     files: dict[str, str] = {}
-    for entry in archive.entries(prefix):
+    for entry in archive.stream(prefix):
         name = entry.key.rpartition("/")[2]
-        if files.setdefault(name, entry.key) != entry.key:
-            refused.add("duplicate_file", entry.key)
+        first, second = sorted((files.get(name, entry.key), entry.key))
+        if name in files:
+            refused.add("duplicate_file", second)
+        if name:
+            files[name] = first
     refused.extend(archive.refused)
     return files
 

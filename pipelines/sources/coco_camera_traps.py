@@ -7,7 +7,7 @@ name used twice, width without height.
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from infra.storage import Store
@@ -17,7 +17,7 @@ from pipelines.sources.coco import licence, licences
 from pipelines.sources.labels import BAD, RANKS, observation_type, taxon
 from pipelines.sources.reading import BadPath, archive_key, read_json, read_list
 from pipelines.sources.rows import SurveyRows, flag, mappings, number, text, whole
-from pipelines.sources.schema import Refused, Survey
+from pipelines.sources.schema import PEOPLE, Refused, Survey
 from xmodal.settings import Settings
 
 
@@ -58,32 +58,46 @@ class _Images:
         self._prefix = prefix
         self._licences = licences
         self._keys: set[str] = set()
-        self.sizes: dict[str, tuple[float, float] | None] = {}
+        self.sizes: dict[str, tuple[float, float]] = {}
+        self.taken: dict[str, str] = {}
+        """Key of each image."""
         self.refused: set[str] = set()
+        self.also: dict[str, list[str]] = {}
+        """Keys that refused rows of an id name: what is said of their image is said of these files."""
 
     def add(self, image: dict[str, Any]) -> None:
-        media_id, name = text(image.get("id")), image.get("file_name")
+        media_id, name, key = text(image.get("id")), image.get("file_name"), None
         try:
             key = archive_key(name.replace("\\", "/") if isinstance(name, str) else name, self._prefix)
             self._check_new(media_id, key)
         except BadPath as fault:
             self._rows.refused.add(fault.reason, f"{media_id}: {name!r:.80}")
             self.refused.add(media_id or "")
+            if media_id is not None and key is not None:
+                self.also.setdefault(media_id, []).append(key)
             return
         assert media_id is not None
         self._keys.add(key)
-        self.sizes[media_id] = _size(image, media_id, self._rows.refused)
-        self._add_row(media_id, key, image)
+        self.taken[media_id] = key
+        size = _size(image, media_id, self._rows.refused)
+        if size is not None:
+            self.sizes[media_id] = size
+        self._add_row(media_id, key, image, size)
 
     def _check_new(self, media_id: str | None, key: str) -> None:
         if media_id is None:
             raise BadPath("no_id")
-        if media_id in self.sizes:
+        if media_id in self.taken:
             raise BadPath("duplicate_id")
         if key in self._keys:
             raise BadPath("duplicate_file")
 
-    def _add_row(self, media_id: str, key: str, image: dict[str, Any]) -> None:
+    def keys(self, media_id: str) -> list[str]:
+        """The files that rows of this id name, taken or refused."""
+        return [*([self.taken[media_id]] if media_id in self.taken else []), *self.also.get(media_id, [])]
+
+    def _add_row(self, media_id: str, key: str, image: dict[str, Any], size: tuple[float, float] | None) -> None:
+        width, height = size or (None, None)
         refused = self._rows.refused
         if "sequence" in image or "sequence_id" in image:
             refused.add("illegal_sequence_field", media_id)
@@ -100,6 +114,8 @@ class _Images:
             corrupt=flag(image.get("corrupt")),
             licence=licence(image, self._licences),
             rights_holder=text(image.get("rights_holder")),
+            width=whole(width, least=1),
+            height=whole(height, least=1),
         )
 
 
@@ -123,6 +139,8 @@ class _Label:
 
     columns: dict[str, str | None]
     usable: bool
+    kinds: set[str] = field(default_factory=set)
+    """Of PEOPLE what this category, or another one of its id, is."""
 
 
 def _read_categories(categories: list[Any], refused: Refused) -> dict[str, _Label]:
@@ -130,10 +148,12 @@ def _read_categories(categories: list[Any], refused: Refused) -> dict[str, _Labe
     names: set[str | None] = set()
     for category in mappings(categories, refused, "categories"):
         identity = text(category.get("id"))
+        label = _read_category(category)
         if identity is None or identity in labels:
             refused.add("no_id" if identity is None else "duplicate_category", f"category {category.get('name')!r:.60}")
+            labels.get(identity or "", label).kinds.update(label.kinds)
             continue
-        labels[identity] = _read_category(category)
+        labels[identity] = label
         name = labels[identity].columns["label"]
         if name in names:
             refused.add("duplicate_category_name", f"category {identity}: {name!r:.60}")
@@ -155,7 +175,7 @@ def _read_category(category: dict[str, Any]) -> _Label:
         columns["lineage"] = json.dumps(lineage) if lineage else None
         vernacular = name and name.lower() not in ("animal", (scientific or "").lower())
         columns["names"] = json.dumps({"eng": name}, ensure_ascii=False) if vernacular else None
-    return _Label(columns, usable=(name or scientific or "#ref!").lower() not in BAD)
+    return _Label(columns, (name or scientific or "#ref!").lower() not in BAD, {kind} & {*PEOPLE})
 
 
 def _unique(annotations: Iterable[dict[str, Any]], refused: Refused) -> Iterator[dict[str, Any]]:
@@ -176,7 +196,9 @@ def _add_annotation(
     image_id, category_id = text(annotation.get("image_id")), text(annotation.get("category_id"))
     label = labels.get(category_id or "")
     example = f"annotation {annotation.get('id')!r:.40} of image {image_id!r:.60}"
-    if image_id not in images.sizes:
+    for kind in label.kinds if label else ():
+        rows.sign(images.keys(image_id or ""), kind)
+    if image_id not in images.taken:
         rows.refused.add("annotation_of_refused_image" if image_id in images.refused else "unknown_image", example)
     elif label is None or not label.usable:
         rows.refused.add("unknown_category" if label is None else "bad_label", example)
@@ -185,7 +207,7 @@ def _add_annotation(
             media_id=image_id,
             level=_level(annotation, unsaid),
             count=whole(annotation.get("count"), least=1),
-            box=_box(annotation, images.sizes[image_id], rows.refused, example),
+            box=_box(annotation, images.sizes.get(image_id), rows.refused, example),
             origin="coco_camera_traps",
             **label.columns,
         )

@@ -5,7 +5,7 @@ from typing import Any
 from pipelines.sources.handwritten import Row
 from pipelines.sources.labels import BAD, observation_type, taxon
 from pipelines.sources.rows import whole
-from pipelines.sources.schema import Refused
+from pipelines.sources.schema import PEOPLE, Refused
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "survey": (),
@@ -43,6 +43,11 @@ def read_label(row: Row, refused: Refused) -> Columns | None:
         refused.add("unknown_type" if stated == "bad" else "contradicting_labels", example)
         return None
     return _details(row, refused) | _names(row, stated or implied or "unknown", implied == "animal")
+
+
+def shown(row: Row) -> set[str]:
+    """Of PEOPLE all that a row names, also one that contradicts itself."""
+    return {kind for kind in (_stated_type(row), _implied_type(row)) if kind in PEOPLE}
 
 
 def _stated_type(row: Row) -> str | None:

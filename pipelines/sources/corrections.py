@@ -15,11 +15,11 @@ from pydantic import Field
 
 from infra.storage import Store
 from pipelines.errors import DataRefused
-from pipelines.sources.correction_rows import COLUMNS, Columns, read_label
+from pipelines.sources.correction_rows import COLUMNS, Columns, read_label, shown
 from pipelines.sources.handwritten import Row, read_rows, read_text, turned
-from pipelines.sources.joining import with_observations
+from pipelines.sources.joining import with_observations, with_signs
 from pipelines.sources.rows import Rows
-from pipelines.sources.schema import OBSERVATIONS, Refused, Survey
+from pipelines.sources.schema import OBSERVATIONS, SIGNS, Refused, Survey
 from xmodal.settings import Settings
 
 ORIGIN = "corrections"
@@ -44,13 +44,15 @@ class Corrections(Settings):
         name = f"{store.url}/{self.path}"
         refused = Refused()
         rows = list(read_rows(name, read_text(store, self.path), COLUMNS, ("key", "media_id")))
-        latest = _latest(self._own(name, rows, refused), _Media(survey), refused)
+        own, media = self._own(name, rows, refused), _Media(survey)
+        latest = _latest(own, media, refused)
         _check_joined(name, latest, refused)
         taxa = _Taxa(survey.observations, self.language)
         table = Rows(OBSERVATIONS)
         for media_id, label in latest.items():
             table.add(media_id=media_id, level="media", method="human", origin=ORIGIN, **taxa.completed(label))
         refused.extend(survey.refused)
+        survey = with_signs(survey, _signs(own, media))
         return replace(with_observations(survey, table.table(), ORIGIN, latest), refused=refused)
 
     def _own(self, name: str, rows: list[Row], refused: Refused) -> list[Row]:
@@ -77,6 +79,16 @@ def _latest(rows: list[Row], media: "_Media", refused: Refused) -> dict[str, Col
     return found
 
 
+def _signs(rows: list[Row], media: "_Media") -> pa.Table:
+    """SIGNS of the people that any row names, in whatever files it means."""
+    found = Rows(SIGNS)
+    for row in rows:
+        for kind in sorted(shown(row)):
+            for key in media.files_of(row):
+                found.add(key=key, kind=kind)
+    return found.table()
+
+
 def _check_joined(name: str, latest: dict[str, Columns], refused: Refused) -> None:
     strangers = [reason for reason in ("no_such_media", "turned_by_spreadsheet") if refused.counts[reason]]
     if strangers and not latest:
@@ -89,16 +101,16 @@ class _Media:
     """The media of a survey, as rows name them."""
 
     def __init__(self, survey: Survey) -> None:
-        media_ids = survey.media["media_id"].to_pylist()
-        self._by_key = dict(zip(survey.media["key"].to_pylist(), media_ids, strict=True))
-        self._ids = set(media_ids)
+        media_ids, keys = survey.media["media_id"].to_pylist(), survey.media["key"].to_pylist()
+        self._by_key = dict(zip(keys, media_ids, strict=True))
+        self._keys = dict(zip(media_ids, keys, strict=True))
 
     def named_by(self, row: Row, refused: Refused) -> str | None:
         """The media id that a row's key or media_id leads to; null, and counted, where none or two."""
         written = [cell for name in ("key", "media_id") if (cell := row[name]) is not None]
         key = row["key"] or ""
         by_key = self._by_key.get(key) or self._by_key.get(key.replace("\\", "/"))
-        by_id = row["media_id"] if row["media_id"] in self._ids else None
+        by_id = row["media_id"] if row["media_id"] in self._keys else None
         if by_key and by_id and by_key != by_id:
             refused.add("key_and_media_id_differ", f"line {row.line}: {key!r:.80} is {by_key!r:.60}, not {by_id!r:.60}")
             return None
@@ -107,6 +119,11 @@ class _Media:
             reason = "turned_by_spreadsheet" if mangled else "no_such_media" if written else "no_media_named"
             refused.add(reason, f"line {row.line}: {', '.join(written)!r:.80}")
         return by_key or by_id
+
+    def files_of(self, row: Row) -> set[str]:
+        """Keys of all files that a row could mean, media or not."""
+        key = row["key"] or ""
+        return {key, key.replace("\\", "/"), self._keys.get(row["media_id"] or "", "")} - {""}
 
 
 class _Taxa:

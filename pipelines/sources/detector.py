@@ -2,15 +2,15 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import Field
 
 from pipelines.sources.boxes import relative_box
 from pipelines.sources.labels import BLANK
-from pipelines.sources.rows import number, text
-from pipelines.sources.schema import Refused
+from pipelines.sources.rows import Rows, number, text
+from pipelines.sources.schema import PEOPLE, SIGNS, Refused
 from xmodal.settings import Settings
 
 _CLASSES = {"person": "human", "people": "human"}
@@ -26,6 +26,7 @@ class BoxReader:
     threshold: float
     most: int
     refused: Refused
+    signs: Rows = field(default_factory=lambda: Rows(SIGNS))
 
     def row(self, key: str, detections: list[Any]) -> dict[str, Any]:
         """The columns of a DETECTIONS row. Counts bad_box, bad_confidence, empty_box, clipped_box, too_many_boxes."""
@@ -35,6 +36,19 @@ class BoxReader:
         columns = list(zip(*found[: self.most], strict=True)) or [[], [], []]
         return {"key": key, "boxes": columns[0], "confidences": columns[1], "classes": columns[2]}
 
+    def sign(self, key: str | None, detections: object) -> None:
+        """Notes for privacy the surest box of each kind of PEOPLE in a file, whatever becomes of its boxes and whether
+        or not it is a medium. A box without a readable confidence is sure."""
+        surest: dict[str, float] = {}
+        for detection in detections if isinstance(detections, list) else ():
+            name = self._class(detection) if isinstance(detection, dict) else ""
+            if name in PEOPLE:
+                confidence = share(detection.get("conf"))
+                surest[name] = max(surest.get(name, 0), 1 if confidence is None else confidence)
+        for name, confidence in surest.items() if key is not None else ():
+            if confidence >= self.threshold:
+                self.signs.add(key=key, kind=name, confidence=confidence)
+
     def _read(self, detection: object, key: str) -> tuple[list[float], float, str] | None:
         if not isinstance(detection, dict):
             self.refused.add("bad_box", key)
@@ -43,16 +57,18 @@ class BoxReader:
         if confidence is None:
             self.refused.add("bad_confidence", key)
             return None
-        name = self._name(detection)
+        name = self._class(detection)
         if name in _NOTHING or confidence < self.threshold:
             return None
         box = relative_box(detection.get("bbox"), self.refused, key)
-        return None if box is None else (box, confidence, _CLASSES.get(name, name))
+        return None if box is None else (box, confidence, name)
 
-    def _name(self, detection: dict[str, Any]) -> str:
+    def _class(self, detection: dict[str, Any]) -> str:
+        """The name of its category, in our words where we have one."""
         category = text(detection.get("category")) or ""
         unnamed = "empty" if category == "0" else "unknown"
-        return str(self.categories.get(category, unnamed)).strip().lower() or "unknown"
+        name = str(self.categories.get(category, unnamed)).strip().lower() or "unknown"
+        return _CLASSES.get(name, name)
 
 
 class DetectorFile(Settings):

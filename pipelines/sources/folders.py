@@ -8,6 +8,7 @@ as not_image.
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any, Literal
 
@@ -82,11 +83,14 @@ class Folders(Settings):
                 rows.observations.add(media_id=key, level="media", origin="folders", **columns(label))
         if not len(rows.media):
             raise DataRefused(f"{name}: no file in this folder is an image by its name ({', '.join(EXTENSIONS)})")
-        return rows.survey(name, len(rows.media))
+        found = rows.survey(name, len(rows.media))
+        media, observations = found.media.sort_by("key"), found.observations.sort_by("media_id")
+        return replace(found, media=media, observations=observations)  # stores differ in the order of their listings
 
 
 def _images(store: Store, prefix: str) -> Iterator[str]:
-    return (entry.key for entry in Archive(store).entries(prefix) if entry.key.lower().endswith(EXTENSIONS))
+    """Keys in the store's order; no listing of them all is held."""
+    return (entry.key for entry in Archive(store).stream(prefix) if entry.key.lower().endswith(EXTENSIONS))
 
 
 def _part(level: int | None, reason: str) -> Part:

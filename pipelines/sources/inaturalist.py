@@ -12,7 +12,7 @@ from typing import Any, Literal
 from infra.storage import Store
 from pipelines.errors import DataRefused
 from pipelines.sources.coco import licence, licences
-from pipelines.sources.labels import RANKS, taxon
+from pipelines.sources.labels import RANKS, observation_type, taxon
 from pipelines.sources.reading import BadPath, archive_key, iterate, read_any_json, read_json, read_list
 from pipelines.sources.rows import SurveyRows, mappings, text
 from pipelines.sources.schema import Refused, Survey
@@ -51,49 +51,59 @@ class INaturalist(Settings):
                 document = read_json(store, key, rows.refused)
                 images = read_list(store, key, document, "images")
                 labelled = split != "test" and read_list(store, key, document, "annotations")
-                taken = _add_images(rows, images, licences(document), split, self.images_prefix, keys)
-                _add_annotations(rows, labelled or [], taken, known)
+                named = _add_images(rows, images, licences(document), split, self.images_prefix, keys)
+                _add_annotations(rows, labelled or [], named, known)
                 offered += len(images)
         return rows.survey(f"{store.url}/{self.train}", offered)
 
 
+class _Named:
+    """The images of one file by id: `taken` to the media id, `also` to the keys that refused rows of the id name."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, str] = {}
+        self.refused: set[str | None] = set()
+        self.also: dict[str, list[str]] = {}
+
+
 def _add_images(
     rows: SurveyRows, images: list[Any], known: dict[str, str], split: str, prefix: str, keys: set[str]
-) -> dict[str | None, str | None]:
-    """Image id to media id, null for a refused image. Ids are unique within one file: a media id is `split-id`."""
-    taken: dict[str | None, str | None] = {}
+) -> _Named:
+    """Ids are unique within one file: a media id is `split-id`."""
+    named = _Named()
     for image in mappings(images, rows.refused, f"images of {split}"):
-        identity = text(image.get("id"))
+        identity, key = text(image.get("id")), None
         try:
             key = archive_key(image.get("file_name"), prefix)
-            if identity is None or identity in taken or key in keys:
-                raise BadPath(
-                    "no_id" if identity is None else "duplicate_id" if identity in taken else "duplicate_file"
-                )
+            if identity is None or identity in named.taken or identity in named.refused or key in keys:
+                known_id = identity in named.taken or identity in named.refused
+                raise BadPath("no_id" if identity is None else "duplicate_id" if known_id else "duplicate_file")
         except BadPath as fault:
             rows.refused.add(fault.reason, f"{split} {identity}: {image.get('file_name')!r:.80}")
-            taken.setdefault(identity, None)
+            named.refused.add(identity)
+            if identity is not None and key is not None:
+                named.also.setdefault(identity, []).append(key)
             continue
         keys.add(key)
-        media_id = taken[identity] = f"{split}-{identity}"
+        media_id = named.taken[identity] = f"{split}-{identity}"
         holder = text(image.get("rights_holder"))
         rows.media.add(media_id=media_id, key=key, split=split, licence=licence(image, known), rights_holder=holder)
-    return taken
+    return named
 
 
-def _add_annotations(
-    rows: SurveyRows, annotations: list[Any], taken: dict[str | None, str | None], known: dict[str, Columns]
-) -> None:
+def _add_annotations(rows: SurveyRows, annotations: list[Any], named: _Named, known: dict[str, Columns]) -> None:
     for annotation in mappings(annotations, rows.refused, "annotations"):
         image_id, category = text(annotation.get("image_id")), text(annotation.get("category_id"))
         example = f"annotation {annotation.get('id')!r:.40} of image {image_id!r:.60}"
-        media_id, label = taken.get(image_id), known.get(category or "")
+        media_id, label = named.taken.get(image_id or ""), known.get(category or "")
+        if label is not None:
+            rows.sign(named.also.get(image_id or "", []), str(label["type"]))
         if media_id is None:
-            rows.refused.add("annotation_of_refused_image" if image_id in taken else "unknown_image", example)
+            rows.refused.add("annotation_of_refused_image" if image_id in named.refused else "unknown_image", example)
         elif label is None:
             rows.refused.add("unknown_category", example)
         else:
-            if label["type"] != "animal":
+            if label["type"] == "unknown":
                 rows.refused.add("not_an_animal", f"{label['label']}")
             rows.observations.add(media_id=media_id, level="media", method="human", origin="inaturalist", **label)
 
@@ -131,10 +141,16 @@ def category_columns(name: str, category: dict[str, Any]) -> Columns:
     lineage = {higher: value for higher in RANKS if higher != rank and (value := text(category.get(higher)))}
     common = text(category.get("common_name"))
     return {
-        "type": "animal" if lineage.get("kingdom") == "Animalia" else "unknown",
+        "type": _kind(name, lineage),
         "label": name,
         "taxon": written,
         "rank": rank,
         "lineage": json.dumps(lineage, ensure_ascii=False) if lineage else None,
         "names": json.dumps({"eng": common}, ensure_ascii=False) if common else None,
     }
+
+
+def _kind(name: str, lineage: dict[str, str]) -> str:
+    if lineage.get("kingdom") != "Animalia":
+        return "unknown"
+    return "human" if observation_type(name) == "human" else "animal"

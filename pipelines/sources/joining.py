@@ -8,10 +8,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.errors import DataRefused
 from pipelines.sources.reading import BadPath, archive_key
-from pipelines.sources.schema import Refused, Survey
+from pipelines.sources.schema import PEOPLE, SIGNS, Refused, Survey
 
 STRANGERS = ("no_such_media", "absolute_path", "parent_path", "remote_url", "foreign_url")
 """Reasons of a path that leads to no medium of the survey."""
@@ -50,6 +51,13 @@ class Join:
         self._seen.add(key)
         return key
 
+    def path(self, path: object) -> str | None:
+        """The key that a path is, of a medium or not; null for what can be none."""
+        try:
+            return archive_key(self._relative(path), self._prefix)
+        except BadPath:
+            return None
+
     def _relative(self, path: object) -> object:
         if not isinstance(path, str):
             return path
@@ -73,11 +81,27 @@ def with_detections(survey: Survey, table: pa.Table) -> Survey:
 
 
 def with_observations(survey: Survey, table: pa.Table, origin: str, media_ids: Collection[str]) -> Survey:
-    """`survey` with the OBSERVATIONS rows of `table`, all of `origin`; what that origin said of `media_ids` goes."""
+    """`survey` with the OBSERVATIONS rows of `table`, all of `origin`; what that origin said of `media_ids` goes, but
+    for the signs of people in it."""
     named = set(media_ids)
     rows = zip(survey.observations["origin"].to_pylist(), survey.observations["media_id"].to_pylist(), strict=True)
     kept = [said_by != origin or media_id not in named for said_by, media_id in rows]
+    gone = survey.observations.filter(pa.array([not one for one in kept], pa.bool_()))
+    survey = with_signs(survey, _signs(survey, gone))
     return replace(survey, observations=_joined(survey.observations, kept, table))
+
+
+def with_signs(survey: Survey, table: pa.Table) -> Survey:
+    """`survey` with the SIGNS rows of `table` beside its own: no overlay takes a sign back."""
+    return replace(survey, signs=pa.concat_tables([survey.signs, table]))
+
+
+def _signs(survey: Survey, observations: pa.Table) -> pa.Table:
+    """SIGNS of the people that some observations show."""
+    shown = observations.select(["media_id", "type"]).filter(pc.field("type").isin(PEOPLE))
+    rows = pc.call_function("index_in", [shown["media_id"]], pc.SetLookupOptions(survey.media["media_id"]))
+    keys = survey.media["key"].take(rows)
+    return pa.table([keys, shown["type"], pa.nulls(len(keys), pa.float64())], SIGNS)
 
 
 def _joined(below: pa.Table, kept: Iterable[bool], above: pa.Table) -> pa.Table:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from infra.storage import Store
 from pipelines.errors import DataRefused
 from pipelines.sources.detector import BoxReader, DetectorFile
-from pipelines.sources.joining import Join, with_detections
+from pipelines.sources.joining import Join, with_detections, with_signs
 from pipelines.sources.reading import read_json, read_list
 from pipelines.sources.rows import Rows, mappings, number
 from pipelines.sources.schema import DETECTIONS, Refused, Survey
@@ -40,15 +40,17 @@ class MegaDetector(DetectorFile):
         join = Join(survey, self.images_prefix, self.cut_prefix, refused)
         categories = document.get("detection_categories")
         names = categories if isinstance(categories, dict) else _NAMES
-        table = self._table(entries, join, self.boxes(names, refused))
+        boxes = self.boxes(names, refused)
+        table = self._table(entries, join, boxes)
         join.check(name)
         refused.extend(survey.refused)
-        return replace(with_detections(survey, table), refused=refused)
+        return replace(with_signs(with_detections(survey, table), boxes.signs.table()), refused=refused)
 
     def _table(self, entries: list[Any], join: Join, boxes: BoxReader) -> pa.Table:
         rows = Rows(DETECTIONS)
         for entry in mappings(entries, boxes.refused, "images"):
             detections = entry.get("detections")
+            boxes.sign(join.path(entry.get("file")), detections)
             if _is_video(entry):
                 boxes.refused.add("video", f"{entry.get('file')!s:.80}")
             elif (key := join.key(entry.get("file"))) is None:

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.errors import DataRefused
-from pipelines.sources.schema import DEPLOYMENTS, DETECTIONS, MEDIA, OBSERVATIONS, Refused, Survey
+from pipelines.sources.schema import DEPLOYMENTS, DETECTIONS, MEDIA, OBSERVATIONS, PEOPLE, SIGNS, Refused, Survey
 
 CHUNK = 1 << 16
 
@@ -54,7 +54,13 @@ class SurveyRows:
         self.media = Rows(MEDIA)
         self.observations = Rows(OBSERVATIONS)
         self.deployments = Rows(DEPLOYMENTS)
+        self.signs = Rows(SIGNS)
         self.refused = Refused()
+
+    def sign(self, keys: Iterable[str], kind: str) -> None:
+        """Notes for privacy that a row shows a person or vehicle in the files `keys`, whatever becomes of the row."""
+        for key in keys if kind in PEOPLE else ():
+            self.signs.add(key=key, kind=kind)
 
     def survey(self, name: str, offered: int) -> Survey:
         """The tables of the metadata file `name`, which offered that many media. Raises DataRefused if none is left."""
@@ -62,7 +68,7 @@ class SurveyRows:
             reasons = ", ".join(f"{reason} {count}" for reason, count in self.refused.counts.most_common(5))
             raise DataRefused(f"{name}: none of its {offered} images can be used ({reasons})")
         tables = (self.media.table(), self.observations.table(), Rows(DETECTIONS).table())
-        return Survey(*tables, self.refused, self.deployments.table())
+        return Survey(*tables, self.refused, self.deployments.table(), signs=self.signs.table())
 
 
 def text(value: object) -> str | None:

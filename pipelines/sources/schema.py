@@ -28,6 +28,8 @@ MEDIA = pa.schema(
         ("rights_holder", pa.string()),
         ("time_fault", pa.string()),  # unreadable_time | year_out_of_range: why a written time is null above
         ("time_shown", pa.string()),  # the wall time whose year cannot be: it still orders a camera's frames
+        ("width", pa.int32()),  # pixels that the archive states, of which boxes in pixels are; null = not stated
+        ("height", pa.int32()),
     ]
 )
 
@@ -62,6 +64,18 @@ DETECTIONS = pa.schema(
     ]
 )
 
+SIGNS = pa.schema(
+    [
+        ("key", pa.string()),  # path in the archive, whether or not MEDIA has it
+        ("kind", pa.string()),  # human | vehicle | not_public
+        ("confidence", pa.float64()),  # of a detector's box; null = it is said, not guessed
+    ]
+)
+"""What may close a file to privacy beside the rows of MEDIA and OBSERVATIONS: every box of a person or vehicle, and
+what a row says that was refused or superseded, or that names a file which is no medium."""
+PEOPLE = ("human", "vehicle")
+"""Types of observations and classes of boxes that privacy keeps out by default."""
+
 DEPLOYMENTS = pa.schema(
     [
         ("deployment_id", pa.string()),
@@ -94,7 +108,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Survey:
-    """One archive's metadata: MEDIA, OBSERVATIONS, DETECTIONS and DEPLOYMENTS tables, and what was refused on the way.
+    """One archive's metadata: MEDIA, OBSERVATIONS, DETECTIONS, DEPLOYMENTS and SIGNS tables, and what was refused.
 
     An overlay returns the survey it was given with some of these replaced (`dataclasses.replace`).
     """
@@ -107,3 +121,4 @@ class Survey:
     """Only where the archive knows deployments."""
     takedown: tuple[frozenset[str], ...] = ()
     """Entries of takedown lists: each is one file, by its key, its media id, its SHA-256 in hex, or several of them."""
+    signs: pa.Table = field(default_factory=SIGNS.empty_table)

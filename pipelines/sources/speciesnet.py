@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 from infra.storage import Store
 from pipelines.sources.detector import BoxReader, DetectorFile, share
-from pipelines.sources.joining import Join, with_detections, with_observations
+from pipelines.sources.joining import Join, with_detections, with_observations, with_signs
 from pipelines.sources.reading import read_json, read_list
 from pipelines.sources.rows import Rows, mappings
-from pipelines.sources.schema import DETECTIONS, OBSERVATIONS, Refused, Survey
+from pipelines.sources.schema import DETECTIONS, OBSERVATIONS, PEOPLE, Refused, Survey
 from pipelines.sources.speciesnet_classes import SpeciesNetClass, read_class
 
 ORIGIN = "speciesnet"
@@ -46,22 +46,26 @@ class SpeciesNet(DetectorFile):
         media_ids = dict(zip(survey.media["key"].to_pylist(), survey.media["media_id"].to_pylist(), strict=True))
         detections, labels, named = Rows(DETECTIONS), Rows(OBSERVATIONS), set[str]()
         for entry in mappings(entries, refused, "predictions"):
-            if (key := join.key(entry.get("filepath"))) is not None:
+            path, key = join.path(entry.get("filepath")), join.key(entry.get("filepath"))
+            found = self._found(key or path or "", entry, Refused() if key is None else refused)
+            boxes.sign(path, entry.get("detections"))
+            if key is not None:
                 named.add(media_ids[key])
                 _add_boxes(detections, boxes, key, entry)
-                self._add_labels(labels, media_ids[key], key, entry, refused)
+                _add_labels(labels, media_ids[key], found)
+            elif path is not None:
+                _sign(boxes.signs, path, found)
         join.check(name)
         refused.extend(survey.refused)
-        survey = with_observations(with_detections(survey, detections.table()), labels.table(), ORIGIN, named)
-        return replace(survey, refused=refused)
+        survey = with_signs(with_detections(survey, detections.table()), boxes.signs.table())
+        return replace(with_observations(survey, labels.table(), ORIGIN, named), refused=refused)
 
-    def _add_labels(self, rows: Rows, media_id: str, key: str, entry: dict[str, Any], refused: Refused) -> None:
+    def _found(self, key: str, entry: dict[str, Any], refused: Refused) -> list[Scored]:
+        """What the classifier says of an image."""
         if "CLASSIFIER" in failures(entry):
             refused.add("classifier_failed", key)
-            return
-        found = self._of_frame(entry, key, refused) if "prediction" in entry else self._of_boxes(entry, key, refused)
-        for one, score in summary(found):
-            rows.add(media_id=media_id, level="media", confidence=score, method="machine", origin=ORIGIN, **one.columns)
+            return []
+        return self._of_frame(entry, key, refused) if "prediction" in entry else self._of_boxes(entry, key, refused)
 
     def _of_frame(self, entry: dict[str, Any], key: str, refused: Refused) -> list[Scored]:
         """Up to 4.x: the label of the whole image."""
@@ -109,6 +113,18 @@ def summary(found: Sequence[Scored]) -> list[Scored]:
         if not any(one.holds(other) for other, _ in kept):
             kept.append((one, score))
     return kept
+
+
+def _add_labels(rows: Rows, media_id: str, found: Sequence[Scored]) -> None:
+    for one, score in summary(found):
+        rows.add(media_id=media_id, level="media", confidence=score, method="machine", origin=ORIGIN, **one.columns)
+
+
+def _sign(signs: Rows, key: str, found: Sequence[Scored]) -> None:
+    """Of a file that is no medium, or that an earlier entry named: the people in it."""
+    for one, _ in found:
+        if one.type in PEOPLE:
+            signs.add(key=key, kind=one.type)
 
 
 def _score(scored: Scored) -> float:

@@ -7,6 +7,7 @@ labels are repeated in the rows of its images: they are labels of the event. Nob
 
 import re
 from collections import defaultdict
+from contextlib import suppress
 from typing import Any, Literal, cast
 
 import pyarrow as pa
@@ -19,10 +20,10 @@ from pipelines.sources.clock import read_clock
 from pipelines.sources.deployments import Deployment, add_deployments, coordinates, whole_day
 from pipelines.sources.reading import BadPath, archive_key, iterate
 from pipelines.sources.rows import SurveyRows, text
-from pipelines.sources.schema import Refused, Survey
+from pipelines.sources.schema import PEOPLE, Refused, Survey
 from pipelines.sources.tables import columns_of, read_table
 from pipelines.sources.wildlife_files import check_template, path_of
-from pipelines.sources.wildlife_labels import LABEL_COLUMNS, label_columns
+from pipelines.sources.wildlife_labels import LABEL_COLUMNS, label_columns, shown
 from pipelines.sources.zips import WithZips, zip_folder
 from xmodal.settings import Settings
 
@@ -118,7 +119,11 @@ class _Bundle:
         projects = {text(value) for value in tables["deployments"]["project_id"].to_pylist()}
         self._several = len(projects - {None}) > 1
         self.licences = {text(row["project_id"]): text(row["image_license"]) for row in iterate(tables["projects"])}
-        self.sequences = {self.scoped(row, "sequence_id") for row in iterate(tables["sequences"])} - {None}
+        self.sequences: dict[str, set[str]] = {}
+        """Types of the labels of each sequence."""
+        for row in iterate(tables["sequences"]):
+            if (sequence_id := self.scoped(row, "sequence_id")) is not None:
+                self.sequences.setdefault(sequence_id, set()).add(shown(row))
         self.deployments: dict[str | None, Deployment] = {}
         self.placenames: dict[str | None, str | None] = {}
         for row in iterate(tables["deployments"]):
@@ -158,6 +163,7 @@ class _Images:
 
     def add(self, row: dict[str, Any]) -> None:
         image_id = text(row["image_id"])
+        self._sign(row)
         if image_id is None:
             self._rows.refused.add("no_id", f"image {row['filename']!s:.80}")
             return
@@ -170,6 +176,14 @@ class _Images:
             self._add_label(image_id, row)
         else:
             self._rows.refused.add("observation_of_refused_image", f"image {image_id}")
+
+    def _sign(self, row: dict[str, Any]) -> None:
+        """Notes what the row and its sequence say of people, whatever becomes of the row."""
+        sequence_id = self._bundle.scoped(row, "sequence_id")
+        found = {shown(row)} | self._bundle.sequences.get(sequence_id or "", set())
+        for kind in found & {*PEOPLE}:
+            with suppress(BadPath):  # of what is no file of the archive: the row is counted as such below
+                self._rows.sign([self._path(row)], kind)
 
     def _is_repetition(self, row: dict[str, Any]) -> bool:
         """Whether it stood there before: several rows of one image are several kinds of animals, or several animals
@@ -189,9 +203,12 @@ class _Images:
         self._taken.add(image_id)
         self._add_row(image_id, key, row)
 
-    def _key(self, row: dict[str, Any]) -> str:
+    def _path(self, row: dict[str, Any]) -> str:
         placename = self._bundle.placenames.get(self._bundle.scoped(row, "deployment_id"))
-        key = archive_key(path_of(self._file, row, placename), self._prefix)
+        return archive_key(path_of(self._file, row, placename), self._prefix)
+
+    def _key(self, row: dict[str, Any]) -> str:
+        key = self._path(row)
         if key in self._keys:
             raise BadPath("duplicate_file")
         return key

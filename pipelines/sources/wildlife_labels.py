@@ -23,6 +23,11 @@ _RANK_NAME = re.compile(r".+ (class|order|family|genus|species)", re.IGNORECASE)
 _UNKNOWN = {"unknown", "undetermined", "not applicable", "n/a"}
 
 
+def shown(row: dict[str, Any]) -> str:
+    """The type of what a row says, alone."""
+    return _kind(text(row["common_name"]), _ranks(row), flag(row["is_blank"]))
+
+
 def label_columns(row: dict[str, Any], refused: Refused, example: str) -> dict[str, Any]:
     """Counts blank_disagreement, where is_blank and the name contradict each other, and species_without_genus."""
     name, ranks, blank = text(row["common_name"]), _ranks(row), flag(row["is_blank"])

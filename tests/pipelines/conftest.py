@@ -11,6 +11,7 @@ import pytest
 from infra.storage import Store, open_store
 from pipelines.prepare.settings import SurveySettings
 from tests.conftest import BUCKET
+from tests.pipelines.plants import plant
 from tests.pipelines.road import Ended, several_items, trained_run, write_recipe, xmodal
 from tests.pipelines.surveys import Reads, write_survey
 
@@ -44,6 +45,7 @@ def _road(s3, mlflow_server, ray_cluster: str, tmp_path_factory: pytest.TempPath
             patch.setenv(name, value)
         archive, root = open_store(f"{url}/archive"), open_store(f"{url}/root")
         write_survey(archive)
+        plant(archive)
         return Road(recipe, archive, root, environment, experiment, xmodal("prepare", recipe), xmodal("train", recipe))
 
 

@@ -1,11 +1,13 @@
 """Crops as training images: what a frame is cut into, what is said of a crop, and what a change reads again."""
 
+import io
 import json
 from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from infra.storage import Store
 from pipelines.dataset import Dataset
@@ -13,8 +15,10 @@ from pipelines.demo.survey import DETECTOR_KEY
 from pipelines.prepare.crops import CropSettings, about_crop, box_name, crop_boxes, named_box
 from pipelines.prepare.facts import Medium, facts
 from pipelines.prepare.items import sample_id
+from pipelines.prepare.settings import DataSettings
 from tests.pipelines.labels import label, observation
-from tests.pipelines.surveys import OBSERVATIONS, prepare, settings
+from tests.pipelines.surveys import OBSERVATIONS, coco_settings, prepare, settings, write_coco
+from tests.pipelines.test_prepare_flow import image
 
 FOX, HARE = label("Vulpes vulpes", "species"), label("Lepus europaeus", "species")
 LEFT, RIGHT = [0.1, 0.2, 0.2, 0.2], [0.6, 0.5, 0.3, 0.25]
@@ -159,3 +163,62 @@ def test_a_changed_label_reads_nothing_and_a_moved_box_its_frame(archive: Store,
     third = prepare(settings(archive.url, **CROPS), root)
     assert of_images(counted) == {f"images/{moved['file']}"} and third.check(read_data=True) == []
     assert "0.2000,0.2000,0.3000,0.3000" in {row["crop"] for row in rows(third)}
+
+
+def turned_picture(orientation: int, size: tuple[int, int] = (64, 32)) -> bytes:
+    exif, stream = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    Image.new("RGB", size, (90, 120, 60)).save(stream, "JPEG", exif=exif)
+    return stream.getvalue()
+
+
+STATED: dict[str, tuple[bytes, tuple[int, int] | None, bool | None, bool]] = {
+    "upright": (turned_picture(1), (64, 32), False, True),
+    "turned": (turned_picture(6), (32, 64), False, True),
+    "stated before the turn": (turned_picture(6), (64, 32), True, False),
+    "a smaller copy": (turned_picture(1), (641, 319), True, True),
+    "nothing stated": (turned_picture(6), None, None, True),
+}
+"""The file, the size that the metadata state, whether it differs, and whether a crop is made of the label's box."""
+
+
+def stated_sizes(archive: Store, **boxes: Any) -> DataSettings:
+    """Foxes at six places, whose boxes are of frames of the size stated; and one of each of STATED."""
+    store = archive.child("stated")
+    rows = [{"id": f"{place}-{n}", "file_name": f"{place}/{n}.jpg", "location": str(place), "category": 1}
+            for place in range(6) for n in range(2)]  # fmt: skip
+    files = {str(row["file_name"]): image(number) for number, row in enumerate(rows)}
+    for name, (data, stated, _, _) in STATED.items():
+        size = {"width": stated[0], "height": stated[1]} if stated else {}
+        rows.append({"id": name, "file_name": f"{name}.jpg", "location": "0", "category": 1} | size)
+        files[f"{name}.jpg"] = data + name.encode()
+    write_coco(store, rows, files)
+    document = json.loads(store.read("metadata.json"))
+    for annotation in document["annotations"]:
+        annotation |= boxes if annotation["image_id"] in STATED else {}
+    store.put("metadata.json", json.dumps(document).encode())
+    return coco_settings(store.url, **CROPS)
+
+
+def test_boxes_of_a_frame_of_another_shape_are_not_cut_and_are_counted(archive: Store, root: Store) -> None:
+    data = stated_sizes(archive, bbox_relative=[0.1, 0.2, 0.3, 0.4])
+    dataset = prepare(data, root)
+    found = {row["key"]: row["size_differs"] for row in dataset.ledger().to_pylist()}
+    pixels = [dataset.read_group(item.index, 0, "pixels", ["key", "crop"]).to_pylist() for item in dataset.items]
+    crops = {row["key"]: row["crop"] for group in pixels for row in group}
+    for name, (_, _, differs, cut) in STATED.items():
+        assert (found[f"{name}.jpg"], crops[f"{name}.jpg"] is not None) == (differs, cut), name
+    assert dataset.document["surveys"][0]["size_differs"] == 2
+    assert prepare(data, root).document == dataset.document
+
+
+def test_a_detectors_boxes_are_cut_whatever_size_is_stated(archive: Store, root: Store) -> None:
+    data, store = stated_sizes(archive), archive.child("stated")
+    name = "stated before the turn.jpg"
+    box = {"category": "1", "conf": 0.9, "bbox": [0.1, 0.2, 0.3, 0.4]}
+    results = {"info": {"format_version": "1.5"}, "images": [{"file": name, "detections": [box]}]}
+    store.put("md.json", json.dumps(results).encode())
+    survey = data.surveys[0].model_dump() | {"overlays": [{"kind": "megadetector", "path": "md.json"}]}
+    dataset = prepare(coco_settings(store.url, surveys=[survey], **CROPS), root)
+    pixels = [dataset.read_group(item.index, 0, "pixels", ["key", "crop"]).to_pylist() for item in dataset.items]
+    assert [row["key"] for group in pixels for row in group if row["crop"]] == [name]

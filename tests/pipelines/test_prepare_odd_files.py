@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -13,6 +14,7 @@ from typing import ClassVar
 import pytest
 
 from infra.storage import Linked, LocalStore, Store, Unreadable, Web, is_address, open_store
+from pipelines.errors import DataRefused
 from pipelines.prepare.listing import list_survey
 from pipelines.prepare.parts import LEDGER, read_columns
 from pipelines.prepare.settings import DataSettings, SurveySettings
@@ -286,3 +288,16 @@ def test_hosts_are_plain_names(host: str) -> None:
     survey = {"name": "s", "archive": "a", "source": {"kind": "camtrap_dp"}, "hosts": [host]}
     with pytest.raises(SettingsError, match="hosts"):
         parse(SurveySettings, survey)
+
+
+def test_what_the_archive_calls_corrupt_is_not_read(tmp_path: Path, root: Store, counted: Counter[str]) -> None:
+    store, files = open_store(str(tmp_path / "archive")), frames(24)
+    rows = named(sorted(files))
+    rows[3]["corrupt"], rows[4]["corrupt"] = True, False
+    rows.append({"id": "lost", "file_name": "lost.jpg", "category": 1, "corrupt": True})
+    write_coco(store, rows, files)
+    found = ledger_of(coco_settings(store.url, max_bad_share=0.1), root)
+    assert found.pop(rows[3]["file_name"]) == ("rejected", "corrupt") and rows[3]["file_name"] not in counted
+    assert found["lost.jpg"] == ("rejected", "missing") and found[rows[4]["file_name"]] == ("ok", None)
+    with pytest.raises(DataRefused, match=r"2 of 25 files gave no image.*corrupt 1"):
+        ledger_of(coco_settings(store.url, name="strict"), root)

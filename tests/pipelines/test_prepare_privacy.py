@@ -1,15 +1,21 @@
 """Privacy is on by default: what the source holds of people and places is in no stored object."""
 
 import io
+import json
+from typing import Any
 
+import pytest
 from PIL import Image
 
 from infra.storage import Store
+from pipelines.dataset import Dataset
 from pipelines.demo.files import PLANTED_NAME
 from pipelines.prepare import listing
 from pipelines.prepare.settings import DataSettings
 from pipelines.prepare.units import place_hash
-from tests.pipelines.surveys import prepare, settings
+from tests.pipelines.health_surveys import health, recipe_of
+from tests.pipelines.surveys import coco_settings, prepare, settings, write_coco
+from tests.pipelines.test_prepare_flow import image
 
 
 def secrets_of(archive: Store, data: DataSettings) -> set[bytes]:
@@ -50,3 +56,90 @@ def test_stored_places_are_hashes(archive: Store, root: Store) -> None:
     names = set(listing.list_survey(data, data.surveys[0]).known.survey.media["place"].to_pylist())
     places = set(prepare(data, root).records(["place"])["place"].to_pylist()) - {None}
     assert places and places <= {place_hash("tiny", name) for name in names if name}
+
+
+OVERLAYS = (
+    {"kind": "megadetector", "path": "md.json"},
+    {"kind": "corrections", "path": "review.csv"},
+)
+SHOWN = {
+    "human": ("0/label.jpg", "0/box.jpg", "0/second-row.jpg", "unnamed/box.jpg", "unnamed/review.jpg"),
+    "vehicle": ("0/car.jpg", "0/car-box.jpg", "unnamed/car-box.jpg"),
+}
+"""Files whose only sign of a person or vehicle is a label or a sure box, of a medium or not."""
+OPEN = ("0/unsure.jpg", "0/unsure-car.jpg", "unnamed/unsure.jpg", "unnamed/nothing.jpg")
+"""Files with a box below the threshold, or nothing of the kind."""
+
+
+@pytest.fixture
+def shown(archive: Store) -> Store:
+    """Foxes at six places, and files of every kind of sign."""
+    store = archive.child("shown")
+    named = [key for key in (*SHOWN["human"], *SHOWN["vehicle"], *OPEN) if not key.startswith("unnamed")]
+    keys = [*(f"{place}/{n}.jpg" for place in range(6) for n in range(4)), *named]
+    category = {"0/label.jpg": 2, "0/car.jpg": 3}
+    rows = [
+        {"id": key, "file_name": key, "location": f"place {key[0]}", "category": category.get(key, 1)} for key in keys
+    ]
+    rows.append({"id": "again", "file_name": "0/second-row.jpg", "category": 2})  # refused: it names a file twice
+    everything = sorted({*keys, *SHOWN["human"], *SHOWN["vehicle"], *OPEN})
+    files = {key: image(number) + key.encode() for number, key in enumerate(everything)}
+    write_coco(store, rows, files, ("Vulpes vulpes", "human", "vehicle"))
+    boxes = {"0/box.jpg": ("2", 0.5), "unnamed/box.jpg": ("2", 0.5), "0/unsure.jpg": ("2", 0.49)}
+    boxes |= {"0/car-box.jpg": ("3", 0.5), "unnamed/car-box.jpg": ("3", 0.5), "0/unsure-car.jpg": ("3", 0.49)}
+    boxes |= {"unnamed/unsure.jpg": ("2", 0.49)}
+    entries = [
+        {"file": key, "detections": [{"category": category, "conf": conf, "bbox": [0.1, 0.1, 0.5, 0.5]}]}
+        for key, (category, conf) in boxes.items()
+    ]
+    names = {"1": "animal", "2": "person", "3": "vehicle"}
+    results = {"info": {"format_version": "1.5"}, "detection_categories": names, "images": entries}
+    store.put("md.json", json.dumps(results).encode())
+    store.put("review.csv", b"key,type\nunnamed/review.jpg,human\n1/0.jpg,animal\n")
+    return store
+
+
+def laid(store: Store, **changes: Any) -> dict[str, Any]:
+    """Settings of that survey."""
+    survey = coco_settings(store.url).surveys[0].model_dump() | {"overlays": OVERLAYS}
+    return {"surveys": [survey], "detector_threshold": 0.5} | changes
+
+
+def withheld_and_stored(dataset: Dataset) -> tuple[set[str], set[str]]:
+    """Keys of the files withheld by the ledger, and of those in pixel parts."""
+    withheld = {row["key"] for row in dataset.ledger().to_pylist() if row["reason"] == "withheld"}
+    groups = [dataset.read_group(item.index, 0, "pixels", ["key"]) for item in dataset.items]
+    return withheld, {key for group in groups for key in group["key"].to_pylist()}
+
+
+@pytest.mark.parametrize("let_in", [(), ("people",), ("vehicles",), ("people", "vehicles")])
+def test_what_any_row_or_sure_box_shows_is_kept_out(shown: Store, root: Store, let_in: tuple[str, ...]) -> None:
+    setting = {"human": "people", "vehicle": "vehicles"}
+    out = {key for kind, keys in SHOWN.items() if setting[kind] not in let_in for key in keys}
+    every = {*SHOWN["human"], *SHOWN["vehicle"], *OPEN}
+    data = coco_settings(shown.url, **laid(shown, privacy=dict.fromkeys(let_in, True)))
+    withheld, stored = withheld_and_stored(prepare(data, root))
+    assert withheld == out
+    assert stored & every == every - out and len(stored) == 24 + len(every) - len(out)
+
+
+def test_the_health_page_counts_each_by_its_kind(shown: Store, root: Store) -> None:
+    page = health(recipe_of(shown, root, **laid(shown)))
+    assert {row.name: row.files for row in page.withheld.rows} == {kind: len(keys) for kind, keys in SHOWN.items()}
+
+
+def test_a_refused_row_that_is_not_public_closes_its_file(archive: Store, root: Store) -> None:
+    table = archive.read("media.csv").decode().splitlines(keepends=True)
+    name = next(line for line in table[1:] if ",true," in line).split(",")
+    again = ",".join(["again", *name[1:]]).replace(",true,", ",false,")  # a second row of a file
+    lost = ",".join(name).replace(name[4], "images/place-01/COPY_0001.JPG").replace(",true,", ",false,")  # of an id
+    archive.put("media.csv", "".join([*table, again, lost]).encode())
+    listed = listing.list_survey(settings(archive.url), settings(archive.url).surveys[0])
+    counts = listed.known.survey.refused.counts
+    assert (counts["duplicate_file"], counts["duplicate_id"]) == (1, 1)
+    for key in (name[4], "images/place-01/COPY_0001.JPG"):
+        assert listed.rejected[key] == "withheld" and listed.closed[listed.files.position(key)] == "not_public"
+    open_house = settings(archive.url, privacy={"non_public": True})
+    assert name[4] not in listing.list_survey(open_house, open_house.surveys[0]).rejected
+    withheld, stored = withheld_and_stored(prepare(settings(archive.url), root))
+    assert {name[4], "images/place-01/COPY_0001.JPG"} <= withheld and not withheld & stored

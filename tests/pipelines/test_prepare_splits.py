@@ -350,6 +350,19 @@ def test_a_place_that_is_held_out_is_all_that_tests(rows: list[File]) -> None:
     assert in_splits(assign(policy, table(as_parent(rows, split)), split.pinned)) == in_splits(split)
 
 
+@pytest.mark.parametrize("digits", [8, 16])
+def test_a_place_is_held_out_by_its_id_as_by_its_name(digits: int) -> None:
+    rows = [file(number, f"ridge {number // 3}") for number in range(18)]
+    named, known = (
+        PlaceSplit(kind="place", test=0, held_out=(place,))
+        for place in ("ridge 3", place_hash("s", "ridge 3")[:digits])
+    )
+    assert assign(known, table(rows), None).of == assign(named, table(rows), None).of
+    unknown = PlaceSplit(kind="place", held_out=(place_hash("s", "ridge 7")[:digits],))
+    with pytest.raises(DataRefused, match="held_out: no labelled image is from"):
+        assign(unknown, table(rows), None)
+
+
 def test_a_place_that_no_image_is_from_cannot_be_held_out() -> None:
     policy = PlaceSplit(kind="place", held_out=("nort-ridge",))
     with pytest.raises(DataRefused, match=r"held_out: no labelled image is from 'nort-ridge'; did you mean north-r"):

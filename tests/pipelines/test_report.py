@@ -219,6 +219,15 @@ def test_what_is_zero_all_along_is_said_and_not_drawn(page):
     assert "Zero all along: Queue." in training and training.count("<figcaption>") == 1
 
 
+def test_licences_that_forbid_commercial_use_say_so():
+    licences = {"CC BY-NC 4.0": 30, "CC BY 4.0": 20, "none stated": 2, "Attribution-NonCommercial License": 5}
+    content = survey()
+    text = Page(render(replace(content, data=replace(content.data, licences=licences)))).text
+    assert "CC BY-NC 4.0 (non-commercial)" in text and "CC BY 4.0 (non-commercial)" not in text
+    assert "35 images may not be used commercially" in text
+    assert "commercially" not in Page(render(survey())).text
+
+
 def test_generated_data_say_so():
     assert "Generated images." in Page(render(replace(captioned(), generated=True))).text
 

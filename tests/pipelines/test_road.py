@@ -3,6 +3,8 @@
 import io
 import json
 import re
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -10,16 +12,16 @@ import pytest
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
+from infra.mlflow_server import MlflowServer
 from infra.storage import Store
 from pipelines.dataset import Dataset
-from pipelines.demo.files import PLANTED_LATITUDE, PLANTED_LONGITUDE, PLANTED_NAME
 from pipelines.train.runs import Run
 from tests.pipelines.conftest import Road
+from tests.pipelines.plants import PLANTS, found, leaks, readable
 from tests.pipelines.road import contents, xmodal
 
 pytestmark = [pytest.mark.ray, pytest.mark.services, pytest.mark.timeout(600)]
 
-SECRETS = (PLANTED_NAME, PLANTED_NAME.split()[1], str(PLANTED_LATITUDE), str(PLANTED_LONGITUDE))
 ADDRESS = re.compile(r"""(?:(?:src|href|action)\s*=\s*|url\()(?!["']?(?:data:|#))|@import|<iframe""")
 """What would load something from outside a page."""
 
@@ -38,10 +40,13 @@ def images(road: Road, folder: Path, count: int = 3) -> list[Path]:
     return sorted(folder.glob("*.jpg"))
 
 
-def readable(store: Store, key: str) -> str:
-    """An object as text, with the values of Parquet files unpacked; bytes are escaped."""
-    data = store.read(key)
-    return repr(pq.read_table(io.BytesIO(data)).to_pydict()) if key.endswith(".parquet") else repr(data)
+def objects(store: Store) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    return ((entry.key, partial(store.read, entry.key)) for entry in store.list())
+
+
+def files(*folders: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    every = (path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file())
+    return ((str(path), path.read_bytes) for path in every)
 
 
 def test_prepare_and_train_say_what_they_made(road: Road) -> None:
@@ -68,15 +73,23 @@ def test_evaluate_writes_a_report_that_stands_alone(road: Road, reports: Path) -
     assert all(one["chance"] is not None for name, one in figures.items() if name.startswith("test/species/"))
     page = (reports / "report.html").read_text()
     assert not ADDRESS.search(page), ADDRESS.search(page)
-    assert not [secret for secret in SECRETS if secret in page]
+    assert not found(page + ended.out + ended.err)
 
 
-def test_what_was_planted_stays_in_the_archive(road: Road) -> None:
-    archive = " ".join(readable(road.archive, entry.key) for entry in road.archive.list())
-    assert PLANTED_NAME in archive, "or this test proves nothing"
-    for entry in road.root.list():
-        text = readable(road.root, entry.key)
-        assert not [secret for secret in SECRETS if secret in text], entry.key
+def test_what_was_planted_stays_in_the_archive(
+    road: Road, mlflow_server: MlflowServer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    archive = " ".join(readable(road.archive.read(entry.key), entry.key) for entry in road.archive.list())
+    for plant in PLANTS:
+        assert all(text in archive for text in plant.texts), f"{plant.where}: or this test proves nothing"
+    assert not leaks(objects(road.root))
+    logs = list(tmp_path_factory.getbasetemp().glob("ray*"))
+    tracked, logged = list(files(mlflow_server.directory)), list(files(*logs))
+    assert [name for name, _ in tracked if name.endswith(".db")] and [name for name, _ in logged if "worker" in name]
+    assert not leaks(iter(tracked)) and not leaks(iter(logged))
+    said = [road.prepared.out, road.prepared.err, road.trained.out, road.trained.err]
+    said += [xmodal("prepare", road.recipe, "--dry-run").out, xmodal("show", road.recipe, "--all").out]
+    assert not found("\n".join(said))
     pixels = [entry.key for entry in road.root.list("datasets/tiny/pixels")]
     for key in pixels:
         for jpeg in pq.read_table(io.BytesIO(road.root.read(key)))["image"].to_pylist():
@@ -94,6 +107,7 @@ def test_predict_answers_for_files_that_no_dataset_knows(road: Road, tmp_path: P
         assert [row["file"] for row in rows] == [str(path) for path in files]
         assert rows[-1].keys() == {"file", "refused"}, "a file that cannot be read has its reason"
         answers[verb] = rows[0]
+        assert not found(ended.out + ended.err), "files of the archive, as it holds them"
     assert sum(value**2 for value in answers["embed"]["embedding"]) == pytest.approx(1, abs=1e-5)
     assert len(answers["classify"]["species"]) > 1 and isinstance(answers["caption"]["caption"], str)
     ended = xmodal("predict", "embed", road.run, files[0], "--out", tmp_path / "rows.parquet")
@@ -108,7 +122,7 @@ def test_search_ranks_the_images_of_the_dataset(road: Road) -> None:
     rows = [json.loads(line) for line in ended.out.splitlines()]
     assert ended.code == 0 and [row["rank"] for row in rows] == [1, 2, 3, 4], ended.err
     assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
-    assert {row["split"] for row in rows} == {"test"}
+    assert {row["split"] for row in rows} == {"test"} and not found(ended.out + ended.err)
 
 
 def test_check_reads_every_byte(road: Road) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,10 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from infra.storage import Store, open_store
+from infra.storage import Entry, LocalStore, Store, open_store
 from pipelines.errors import DataRefused
 from pipelines.prepare.settings import DataSettings
-from pipelines.sources import Folders
+from pipelines.sources import Captioned, Folders
 from pipelines.sources.schema import Survey
 from tests.pipelines.surveys import prepare
 from xmodal.settings import parse
@@ -167,3 +168,24 @@ def test_the_real_tars_of_a_classification_set(data_dir: Path) -> None:
     assert len(set(survey.observations["label"].to_pylist())) == 10
     assert len(set(survey.observations["caption"].to_pylist())) == 10
     assert survey.refused.counts == {}
+
+
+class Backwards(LocalStore):
+    """A store that lists in an order of its own."""
+
+    def stream(self, prefix: str = "") -> Iterator[Entry]:
+        yield from sorted(super().stream(prefix), key=lambda entry: entry.key, reverse=True)
+
+
+@pytest.mark.parametrize("source", ["folders", "captioned"])
+def test_the_order_of_a_listing_changes_nothing(tmp_path: Path, source: str) -> None:
+    store = write(tmp_path, "felis/a.jpg", "felis/b.jpg", "canis/a.jpg", "mus/x/c.jpg", "d.jpg")
+    store.put("captions.txt", b"".join(f"{name}.jpg#0\ta text\n".encode() for name in "abcd"))
+    reader = {
+        "folders": Folders(kind="folders", names="scientific"),
+        "captioned": Captioned(kind="captioned", captions="captions.txt"),
+    }[source]
+    one, other = (reader.read(opened) for opened in (store, Backwards(str(tmp_path))))
+    assert one.media.to_pylist() == other.media.to_pylist() and one.media["key"].to_pylist()[0] == "canis/a.jpg"
+    assert one.observations.to_pylist() == other.observations.to_pylist()
+    assert one.refused.counts == other.refused.counts

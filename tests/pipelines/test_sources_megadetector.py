@@ -152,6 +152,49 @@ def test_formats_1_0_to_1_6(tmp_path: Path, info: Any) -> None:
     assert overlay(tmp_path, [entry], document=document).detections["classes"].to_pylist() == [["human"]]
 
 
+WITH_LIKELIEST: dict[str, Any] = {"max_detection_conf": 0.9}
+"""Of an image's entry up to 1.2."""
+VIDEO: dict[str, Any] = {"file": "v.mp4", "frame_rate": 30.0, "detections": [box() | {"frame_number": 0}]}
+PROCESSED: dict[str, Any] = VIDEO | {"frames_processed": [0, 30]}
+METADATA = {"detector_metadata": {"megadetector_version": "v5a", "typical_detection_threshold": 0.2}}
+
+
+@pytest.mark.parametrize(
+    ("info", "fields", "others"),
+    [
+        ({}, WITH_LIKELIEST, []),
+        ({"format_version": "1.0"}, WITH_LIKELIEST, []),
+        ({"format_version": 1.1}, WITH_LIKELIEST, []),
+        ({"format_version": "1.2"} | METADATA, WITH_LIKELIEST, []),
+        ({"format_version": "1.3"} | METADATA, {}, []),
+        ({"format_version": 1.3}, {}, []),
+        ({"format_version": "1.4"} | METADATA, {}, [VIDEO]),
+        ({"format_version": 1.4}, {}, [VIDEO]),
+        ({"format_version": "1.5"} | METADATA, {}, [PROCESSED]),
+        ({"format_version": 1.5}, {}, [PROCESSED]),
+        ({"format_version": "1.6"} | METADATA, {}, [PROCESSED]),
+    ],
+    ids=str,
+)
+def test_each_version_as_its_writers_write_it(
+    tmp_path: Path, info: dict[str, Any], fields: dict[str, Any], others: list[Any]
+) -> None:
+    """1.2 brought detector_metadata, 1.3 dropped max_detection_conf, 1.4 asks videos for their frames; versions were
+    numbers in some files before 1.6."""
+    classified = box("1", 0.4) | {"classifications": [["3", 0.9], ["1", 0.05]]}
+    entries = [
+        {"file": "img/a.jpg", "detections": [box("2", 0.9), classified]} | fields,
+        {"file": "img/b.jpg", "detections": None, "failure": "image access failure"},
+        *others,
+    ]
+    names = {"detection_categories": NAMES, "classification_categories": {"1": "fox", "3": "hare"}}
+    found = overlay(tmp_path, entries, document={"info": info} | names)
+    (row,) = found.detections.to_pylist()
+    assert (row["key"], row["classes"]) == ("img/a.jpg", ["human", "animal"])
+    assert row["confidences"] == pytest.approx([0.9, 0.4])
+    assert found.refused.counts == {"detector_failed": 1} | ({"video": 1} if others else {})
+
+
 @pytest.mark.parametrize("version", ["2.0", "0.9", "new", None])
 def test_another_format_is_refused(tmp_path: Path, version: Any) -> None:
     with pytest.raises(DataRefused, match=r"md\.json: format_version .* is not one of"):

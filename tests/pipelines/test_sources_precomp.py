@@ -12,6 +12,7 @@ from pipelines.errors import DataRefused
 from pipelines.sources import Precomp
 from pipelines.sources.archive import Archive
 from pipelines.sources.schema import Survey
+from tests.pipelines.archives import sorted_entries
 from tests.pipelines.precomp_folder import REGIONS, WIDTH, write_precomp
 from xmodal.transforms import PixelSettings, decode_pixels, prepare_image
 
@@ -51,7 +52,7 @@ def test_a_row_for_each_caption_is_the_same_set(folder: Path, tmp_path: Path) ->
 
 def test_a_member_is_its_row_as_a_file_and_a_picture_stands_in_for_it(folder: Path) -> None:
     archive = Archive(open_store(str(folder)))
-    entries = {entry.key: entry for entry in archive.entries()}
+    entries = {entry.key: entry for entry in sorted_entries(archive)}
     assert len([key for key in entries if key.startswith("train_ims.npy!/")]) == 6 and "train_ims.npy" not in entries
     data = archive.read(entries["test_ims.npy!/0000002"])
     path = folder / "one.npy"
@@ -138,5 +139,5 @@ def test_a_cut_off_array_is_listed_as_damaged(folder: Path) -> None:
     whole = (folder / "test_ims.npy").read_bytes()
     (folder / "test_ims.npy").write_bytes(whole[:-10])
     archive = Archive(open_store(str(folder)))
-    assert "test_ims.npy" in {entry.key for entry in archive.entries()}
+    assert "test_ims.npy" in {entry.key for entry in sorted_entries(archive)}
     assert archive.refused.counts == {"damaged_npy": 1}
