@@ -95,7 +95,9 @@ def evaluate(
     """
     from pipelines.evaluate.flow import evaluate
 
-    click.echo(evaluate(checkpoint, overrides, root, Path(report), as_json, ensemble, beams))
+    measured = evaluate(checkpoint, overrides, root, Path(report), as_json, ensemble, beams)
+    click.echo(measured.text)
+    measured.record()
 
 
 @cli.group()

@@ -72,11 +72,8 @@ class TrainingPlan:
         return LaneSource(self.store, self.dataset, self.version, self.order, self.reader)
 
     def initialise(self, model: CrossModalModel) -> None:
-        """What a fresh run's model takes from the data before its first step: the statistics of frozen features."""
-        if model.standardised:
-            some = Split.of(self.open(), self.reader, ("train",), FITTED_ON)
-            found = encode(some, model.pool_image, model.pool_text, model.temperature.value.device)
-            model.fit_norms(torch.cat(found.images), torch.cat(found.texts))
+        """What a fresh run's model takes from the data before its first step."""
+        fit_norms(model, self.open(), self.reader)
 
     def provenance(self) -> dict[str, Any]:
         """Where a checkpoint's data came from, and the species (with their taxon facts) it was trained on."""
@@ -116,6 +113,24 @@ def token_texts(recipe: Recipe, wordpiece: WordPiece) -> TokenTexts:
     return VariedTexts(
         text, document, text.longest, Corruption(words, Pieces.of(text.pieces(wordpiece)), recipe.train.seed)
     )
+
+
+def fit_norms(model: CrossModalModel, dataset: Dataset, reader: SampleReader) -> None:
+    """Gives a new model the statistics of the frozen features of the train split, where it standardises any."""
+    if model.standardised:
+        some = Split.of(dataset, reader, ("train",), FITTED_ON)
+        found = encode(some, model.pool_image, model.pool_text, model.temperature.value.device)
+        model.fit_norms(torch.cat(found.images), torch.cat(found.texts))
+
+
+def starting_model(recipe: Recipe, dataset: Dataset, reader: SampleReader) -> CrossModalModel:
+    """The model that a run of `recipe` begins with, on the CPU: the seed's weights and the data's statistics. What
+    `train.init_from` would bring is not in it: that has been trained. Draws of the caller are left as they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.train.seed)
+        model = build_model(recipe, dataset)
+    fit_norms(model, dataset, reader)
+    return model
 
 
 def build_model(recipe: Recipe, dataset: Dataset) -> CrossModalModel:
