@@ -182,19 +182,23 @@ def gc(dataset: str, root: str | None, dry_run: bool, older_than: str) -> None:
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
-@click.argument("verb")
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.argument("verb", metavar="VERB|status|logs")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ARGUMENTS|JOB]...")
 @click.option("--address", envvar="RAY_ADDRESS", required=True, help="The cluster's jobs address, http://host:8265.")
 @click.option("--id", "submission_id", default=None, help="Submission id; the same id is accepted once.")
-@click.option("--wait", is_flag=True, help="Follow the log until the job ends; its result is this command's.")
+@click.option("--wait", is_flag=True, help="Follow the log until the job ends; its exit code is this command's.")
 def submit(verb: str, arguments: tuple[str, ...], address: str, submission_id: str | None, wait: bool) -> None:
-    """Run another verb as a cluster job: the same words, after `submit`."""
-    from pipelines.submit import submit
+    """Run another verb as a cluster job: the same words, after `submit`. With `status JOB` or `logs JOB`, look at one
+    that was submitted."""
+    from pipelines.submit import LOOKS, submit
 
-    if verb not in cli.commands or verb == "submit":
-        raise click.UsageError(
-            f"{verb}: no such verb to submit; allowed: {', '.join(sorted(set(cli.commands) - {'submit'}))}"
-        )
+    verbs = sorted(set(cli.commands) - {"submit"})
+    if verb in LOOKS:
+        if len(arguments) != 1 or submission_id is not None:
+            raise click.UsageError(f"submit {verb} takes the id of one job, which `submit` printed")
+        sys.exit(LOOKS[verb](arguments[0], address, wait))
+    if verb not in verbs:
+        raise click.UsageError(f"{verb}: no such verb to submit; allowed: {', '.join([*verbs, *LOOKS])}")
     sys.exit(submit(verb, arguments, address, submission_id, wait))
 
 
@@ -232,6 +236,7 @@ def exit_code(error: Exception) -> int | None:
         lock.Locked: 11,
         storage.Denied: 1,
         jobs.JobRefused: 1,
+        jobs.NoSuchJob: 10,
         lock.Lost: 1,
         process.StartFailed: 1,
         cluster.ClusterTooSmall: 1,

@@ -180,8 +180,16 @@ def test_unknown_verbs(words: list[str]) -> None:
 
 
 def test_a_cluster_that_is_not_there() -> None:
-    ended = xmodal("submit", "show", "demo", "--address", f"http://127.0.0.1:{free_ports(1)[0]}")
-    assert ended.code in (1, 5) and "127.0.0.1" in ended.line
+    address = f"http://127.0.0.1:{free_ports(1)[0]}"
+    for words in (["show", "demo"], ["status", "some-job"], ["logs", "some-job"], ["logs", "some-job", "--wait"]):
+        ended = xmodal("submit", *words, "--address", address)
+        assert ended.code == 5 and address in ended.line and "no answer" in ended.line
+
+
+@pytest.mark.parametrize("words", [["status"], ["logs", "one", "two"], ["status", "one", "--id", "two"]])
+def test_a_look_at_no_job_or_at_several(words: list[str]) -> None:
+    ended = xmodal("submit", *words, "--address", "http://x:1")
+    assert ended.code == 2 and "takes the id of one job" in ended.err.splitlines()[-1]
 
 
 def test_a_species_may_be_named_like_a_script(tmp_path: Path) -> None:
