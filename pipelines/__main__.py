@@ -6,7 +6,8 @@ Data go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 us
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -203,9 +204,16 @@ def submit(verb: str, arguments: tuple[str, ...], address: str, submission_id: s
 
 
 def main() -> None:
-    """Console entry: a user's mistake or a missing thing ends in one line and its exit code, a bug in its traceback."""
-    try:
+    """Console entry."""
+    with one_line_errors():
         cli(standalone_mode=False)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """A user's mistake or a missing thing ends in one line and its exit code, a bug in its traceback."""
+    try:
+        yield
     except (click.exceptions.Abort, KeyboardInterrupt):  # click makes the one of the other
         print("interrupted; run the same command again to continue", file=sys.stderr)
         sys.exit(130)

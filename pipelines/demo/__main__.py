@@ -7,18 +7,21 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from infra.cluster import local_ray
 from infra.mlflow_server import MlflowServer
+from infra.process import Child
 from infra.seaweed import SeaweedServer
 from infra.storage import open_store
-from pipelines.demo.survey import DemoSettings, generate
+from pipelines.__main__ import one_line_errors
+from pipelines.demo.survey import is_complete
 
 HOME = Path(".xmodal/demo")
+DRAWING_SECONDS = 900.0
 ARCHIVE, ROOT = "s3://xmodal-archive/generated", "s3://xmodal/root"
 RECIPE = ("demo",)
 HEADLINE = ("test/species/micro", "test/species/macro", "test/t2i/map_at_r", "test/caption/cider")
@@ -31,15 +34,14 @@ def main() -> None:
     begun = time.monotonic()
     with ExitStack() as services:
         storage(services)
-        with ThreadPoolExecutor(1) as pool:  # the archive is drawn while the other services come up
-            drawn = pool.submit(survey)
+        with survey() as drawn:  # while the other services come up
             address = start(services)
-            drawn.result()
+            drawn()
         table, report = road()
         print(table)
         show_queries(run_name())
         tell(address, report, headline(table), time.monotonic() - begun)
-        if sys.stdin.isatty() and os.environ.get("DEMO_EXIT") != "1":
+        if stays():
             wait(address)
 
 
@@ -59,12 +61,17 @@ def start(services: ExitStack) -> str:
     return tracking.uri
 
 
-def survey() -> None:
-    """The generated survey, drawn where the bucket does not hold it yet; its metadata are written last."""
-    store = open_store(ARCHIVE)
-    if store.head("datapackage.json") is None:
-        with step("drawing a camera-trap survey (generated: no real animals)"):
-            generate(store, DemoSettings())
+@contextmanager
+def survey() -> Iterator[Callable[[], None]]:
+    """Draws the generated survey where the bucket does not hold all of it, in a process that ends with the block; what
+    it yields waits for it. Raises StartFailed where the drawing fails."""
+    if is_complete(open_store(ARCHIVE)):
+        yield lambda: None
+        return
+    print("\n== drawing a camera-trap survey (generated: no real animals)", file=sys.stderr, flush=True)
+    command = [sys.executable, "-m", "pipelines.demo.survey", ARCHIVE]
+    with Child(command, HOME / "survey.log", dict(os.environ)) as child:
+        yield partial(child.wait_until, lambda: child.process.poll() == 0, DRAWING_SECONDS)
 
 
 def road() -> tuple[str, Path]:
@@ -79,7 +86,9 @@ def road() -> tuple[str, Path]:
         print(train(RECIPE))
     report = HOME / "report.html"
     with step("evaluate"):
-        return evaluate(run_name(), (), None, report, False), report
+        measured = evaluate(run_name(), (), None, report, False)
+        measured.record()
+        return measured.text, report
 
 
 def run_name() -> str:
@@ -118,6 +127,11 @@ def tell(address: str, report: Path, figures: list[str], seconds: float) -> None
     print(f"  kept in  {HOME.resolve()}  (make clean removes it)")
 
 
+def stays() -> bool:
+    """Whether what was started is to stay up: at a terminal, unless DEMO_EXIT=1."""
+    return sys.stdin.isatty() and os.environ.get("DEMO_EXIT") != "1"
+
+
 def wait(address: str) -> None:
     """Until Ctrl-C."""
     print(f"\nMLflow stays up at {address}; Ctrl-C ends it")
@@ -137,4 +151,5 @@ def step(title: str) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()

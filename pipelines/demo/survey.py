@@ -1,5 +1,9 @@
-"""Writes the generated survey into a store: images, Camtrap DP package, COCO Camera Traps JSON, detector results."""
+"""Writes the generated survey into a store: images, Camtrap DP package, COCO Camera Traps JSON, detector results.
 
+`python -m pipelines.demo.survey ARCHIVE` draws the demo's.
+"""
+
+import sys
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,7 +13,7 @@ from typing import Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from infra.storage import Store
+from infra.storage import Store, open_store
 from pipelines.demo.camtrap_package import camtrap_files
 from pipelines.demo.files import Shot, damage, encode
 from pipelines.demo.frames import Camera
@@ -75,7 +79,8 @@ class Generated:
 
 
 def generate(store: Store, settings: DemoSettings) -> Generated:
-    """Draws the survey and writes it below `store`, the metadata last. Raises what infra.storage raises."""
+    """Draws the survey and writes it below `store`: images, metadata, and DETECTOR_KEY last of all (`is_complete`).
+    Raises what infra.storage raises."""
     species = SPECIES[: settings.species]
     frames = plan(species, settings.places, settings.frames, settings.seed)
     broken = _broken(frames, settings)
@@ -89,6 +94,11 @@ def generate(store: Store, settings: DemoSettings) -> Generated:
     store.put(COCO_KEY, coco_camera_traps(shots, missing, species))
     store.put(DETECTOR_KEY, megadetector_results(shots, settings.seed))
     return Generated(shots, missing, unlisted)
+
+
+def is_complete(store: Store) -> bool:
+    """Whether `generate` has come to its end here; what a cut one left is written again."""
+    return store.head(DETECTOR_KEY) is not None
 
 
 def _broken(frames: list[Frame], settings: DemoSettings) -> dict[int, str]:
@@ -126,3 +136,7 @@ def _subject(shot: Shot) -> str:
         return "blank"
     species = shot.frame.visit.species
     return SPECIES[species].taxon if species >= 0 else "human"
+
+
+if __name__ == "__main__":
+    generate(open_store(sys.argv[1]), DemoSettings())

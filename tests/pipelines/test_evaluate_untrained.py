@@ -1,6 +1,5 @@
 """The untrained baseline is the model that a run of the recipe begins with, and the same each time."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +18,12 @@ from xmodal.metrics.figure import Figure
 from xmodal.model import CrossModalModel
 
 SIZES = {"train": 30, "dev": 8, "test": 20}
-POOLED: dict[str, Any] = {"image_enhance": [], "head": {"kind": "linear"}, "text_head": None, "pooling": {"kind": "mean"}}
+POOLED: dict[str, Any] = {
+    "image_enhance": [],
+    "head": {"kind": "linear"},
+    "text_head": None,
+    "pooling": {"kind": "mean"},
+}
 """Heads that standardise what a frozen encoder gives."""
 
 
