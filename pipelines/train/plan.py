@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from infra.storage import Store
+from pipelines.code import code_version
 from pipelines.dataset import Dataset
 from pipelines.errors import DataRefused
 from pipelines.gallery import Split, encode
@@ -36,6 +37,8 @@ class TrainingPlan:
     epochs: int
     order: LaneOrder
     reader: SampleReader
+    code: dict[str, str]
+    """Version and commit of the code, as the driver has them: a worker's node may have no checkout."""
 
     @classmethod
     def of(cls, recipe: Recipe, dataset: Dataset) -> "TrainingPlan":
@@ -54,7 +57,8 @@ class TrainingPlan:
             rows, settings.seed, settings.global_batch, settings.lanes, settings.window, settings.class_power
         )
         reader = sample_reader(recipe, dataset)
-        return cls(dataset.store, dataset.name, dataset.version, dataset.digest, settings.epochs, order, reader)
+        names = (dataset.store, dataset.name, dataset.version, dataset.digest)
+        return cls(*names, settings.epochs, order, reader, code_version())
 
     @property
     def total_steps(self) -> int:
@@ -76,10 +80,11 @@ class TrainingPlan:
         fit_norms(model, self.open(), self.reader)
 
     def provenance(self) -> dict[str, Any]:
-        """Where a checkpoint's data came from, and the species (with their taxon facts) it was trained on."""
+        """Where a checkpoint's data came from, what code trained it, and the species (with taxon facts) it was
+        trained on."""
         taxa = species_facts(self.open().records(["facts"], split="train")["facts"].to_pylist())
         names = {"dataset": self.dataset, "dataset_version": self.version, "dataset_digest": self.digest}
-        return names | {"taxa": taxa}
+        return names | {"code": self.code, "taxa": taxa}
 
 
 def sample_reader(recipe: Recipe, dataset: Dataset) -> SampleReader:
