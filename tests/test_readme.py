@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from tests.pipelines.road import xmodal
 from tests.terminal import CTRL_C, AtTerminal
 
 README = (REPOSITORY / "README.md").read_text()
+DOCS = REPOSITORY / "docs"
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 COMMANDS = [
     line.partition("#")[0].strip()
@@ -171,6 +173,21 @@ def test_the_recipe_is_one(tmp_path: Path) -> None:
     (tmp_path / "north-ridge.yaml").write_text(recipe)
     ended = xmodal("show", tmp_path / "north-ridge.yaml")
     assert ended.code == 0 and "north-ridge" in ended.out, ended.err
+
+
+PLACEHOLDERS = re.compile(r"/(?:x|xyz)\.\w+$")
+"""The file of whoever adds one."""
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in DOCS.glob("*.md"))])
+def test_paths_and_modules_that_a_page_names_exist(page: str) -> None:
+    text = (REPOSITORY / page).read_text()
+    paths = set(re.findall(r"`((?:xmodal|pipelines|infra|tune_spaces|tests|docs|\.ci)/[\w./*-]*)`", text))
+    lost = {one for one in paths if not PLACEHOLDERS.search(one) and not list(REPOSITORY.glob(one.rstrip("/")))}
+    assert not lost, f"{page} names what does not exist: {sorted(lost)}"
+    modules = set(re.findall(r"python -m ((?:pipelines|infra|tests)[\w.]*)", text))
+    missing = {one for one in modules if find_spec(one) is None}
+    assert not missing, f"{page} names modules that do not exist: {sorted(missing)}"
 
 
 def test_the_file_map_names_files_that_exist() -> None:
