@@ -138,6 +138,7 @@ def test_make_demo_stays_up_at_a_terminal_until_ctrl_c(demo: Demo) -> None:
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"{mlflow_address(demo.second)}/health", timeout=5)
     assert demo.screen.count("\x1b[") > 10 and "samples/s" in demo.screen and "data wait" in demo.screen
+    assert "evaluate: embedding" in demo.screen
 
 
 @pytest.mark.slow

@@ -81,26 +81,22 @@ def travelled(recipe: str, archive: str, *overrides: str) -> tuple[Dataset, dict
 
 
 def better(figures: dict[str, dict[str, Any]], name: str) -> None:
-    """Above chance, which lies below the interval, and above the model before its first step where that is told."""
-    found = figures[name]
-    print(name, {key: found[key] for key in ("value", "chance", "low", "high", "baseline", "n")})
-    assert found["value"] > found["chance"] and found["low"] > found["chance"]
-    before = figures.get(f"untrained/{name}")
-    if before is not None:
-        print("untrained", before["value"])
-        assert found["low"] > before["value"] and before["low"] is not None
+    """Well above chance and above the model before its first step, which has the same chance."""
+    found, before = figures[name], figures[f"untrained/{name}"]
+    print(name, {key: found[key] for key in ("value", "chance", "low", "high", "n")}, "untrained", before["value"])
+    assert found["value"] > 1.5 * found["chance"] and found["low"] < found["value"] < found["high"]
+    assert found["value"] > 1.5 * before["value"] and before["chance"] == pytest.approx(found["chance"])
 
 
 def test_camera_trap_frames(road: str, data_dir: Path) -> None:
     """Loose objects, with boxes of a real detector."""
-    dataset, figures = travelled("camera-traps", push("cameratraps", data_dir, road), "train.epochs=6")
+    dataset, figures = travelled("camera-traps", push("cameratraps", data_dir, road), "train.epochs=8")
     assert dataset.document["surveys"][0]["counts"] == {"ok": 820, "rejected/metadata": 2}
     assert dataset.ledger(["key"]).num_rows == 822 and dataset.counts["train"] == 414
     boxes = dataset.records(["n_boxes"])["n_boxes"].to_pylist()
     assert None not in boxes and sum(count > 0 for count in boxes) > 500
     assert dataset.check() == []
     better(figures, "test/t2i/map_at_r")
-    assert "untrained/test/t2i/map_at_r" in figures
     species = figures["test/species/micro"]
     assert species["baseline"] is not None and species["low"] < species["value"] < species["high"]
     assert species["value"] > species["chance"]
@@ -140,4 +136,3 @@ def test_a_slice_of_flickr8k(road: str, data_dir: Path, tmp_path: Path) -> None:
     ledger = dataset.ledger(["key", "status"]).to_pylist()
     assert {".tar" in row["key"] for row in ledger if row["status"] == "ok"} == {True}
     better(figures, "test/rsum")
-    assert "untrained/test/rsum" in figures

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from infra.cluster import local_ray
 from infra.mlflow_server import MlflowServer
@@ -19,6 +20,9 @@ from infra.seaweed import SeaweedServer
 from infra.storage import open_store
 from pipelines.__main__ import one_line_errors
 from pipelines.demo.survey import is_complete
+
+if TYPE_CHECKING:
+    from pipelines.evaluate.flow import Evaluated
 
 HOME = Path(".xmodal/demo")
 DRAWING_SECONDS = 900.0
@@ -37,10 +41,11 @@ def main() -> None:
         with survey() as drawn:  # while the other services come up
             address = start(services)
             drawn()
-        table, report = road()
-        print(table)
+        measured = road()
+        print(measured.text)
+        measured.record()
         show_queries(run_name())
-        tell(address, report, headline(table), time.monotonic() - begun)
+        tell(address, measured.report, headline(measured.text), time.monotonic() - begun)
         if stays():
             wait(address)
 
@@ -74,8 +79,8 @@ def survey() -> Iterator[Callable[[], None]]:
         yield partial(child.wait_until, lambda: child.process.poll() == 0, DRAWING_SECONDS)
 
 
-def road() -> tuple[str, Path]:
-    """prepare, train, evaluate; returns the table of figures and the report."""
+def road() -> "Evaluated":
+    """prepare, train, evaluate."""
     from pipelines.evaluate.flow import evaluate
     from pipelines.prepare.verb import prepare
     from pipelines.train.flow import train
@@ -84,11 +89,8 @@ def road() -> tuple[str, Path]:
         print(prepare(RECIPE, False))
     with step("train on 2 workers"):
         print(train(RECIPE))
-    report = HOME / "report.html"
     with step("evaluate"):
-        measured = evaluate(run_name(), (), None, report, False)
-        measured.record()
-        return measured.text, report
+        return evaluate(run_name(), (), None, HOME / "report.html", False)
 
 
 def run_name() -> str:

@@ -16,6 +16,7 @@ from pipelines.evaluate.protocol import protocol
 from pipelines.evaluate.subject import Subject
 from pipelines.gallery import embed, gallery
 from pipelines.places import root_store
+from pipelines.progress import working
 from pipelines.recipe import Recipe
 from pipelines.report import render
 from pipelines.report.content import Measures, ReportContent
@@ -69,9 +70,10 @@ def evaluate(
     Damaged.
     """
     store = root_store(root)
-    subject, recipe = examined(store, checkpoint, overrides, beams)
-    partner = examined(store, ensemble, ())[0] if ensemble else None
-    content = report_content(subject, recipe, partner)
+    with working("evaluate: embedding, measuring, drawing the report"):
+        subject, recipe = examined(store, checkpoint, overrides, beams)
+        partner = examined(store, ensemble, ())[0] if ensemble else None
+        content = report_content(subject, recipe, partner)
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(render(content), encoding="utf-8")
     figures = every_figure(content)
