@@ -74,7 +74,7 @@ def survey() -> Iterator[Callable[[], None]]:
         yield lambda: None
         return
     print("\n== drawing a camera-trap survey (generated: no real animals)", file=sys.stderr, flush=True)
-    command = [sys.executable, "-m", "pipelines.demo.survey", ARCHIVE]
+    command = [sys.executable, "-m", "pipelines.demo.drawing", ARCHIVE]
     with Child(command, HOME / "survey.log", dict(os.environ)) as child:
         yield partial(child.wait_until, lambda: child.process.poll() == 0, DRAWING_SECONDS)
 

@@ -1,9 +1,5 @@
-"""Writes the generated survey into a store: images, Camtrap DP package, COCO Camera Traps JSON, detector results.
+"""Writes the generated survey into a store: images, Camtrap DP package, COCO Camera Traps JSON, detector results."""
 
-`python -m pipelines.demo.survey ARCHIVE` draws the demo's.
-"""
-
-import sys
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +9,7 @@ from typing import Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from infra.storage import Store, open_store
+from infra.storage import Store
 from pipelines.demo.camtrap_package import camtrap_files
 from pipelines.demo.files import Shot, damage, encode
 from pipelines.demo.frames import Camera
@@ -136,7 +132,3 @@ def _subject(shot: Shot) -> str:
         return "blank"
     species = shot.frame.visit.species
     return SPECIES[species].taxon if species >= 0 else "human"
-
-
-if __name__ == "__main__":
-    generate(open_store(sys.argv[1]), DemoSettings())
