@@ -160,6 +160,7 @@ def test_species_are_skewed_and_places_tell_them() -> None:
     assert len({counts.most_common(1)[0][0] for counts in at.values()}) >= 6, "and not the same one everywhere"
 
 
+@pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
 def test_raw_pixels_do_not_tell_the_species_at_unseen_places(tmp_path: Path) -> None:
     """A linear probe on 32 x 32 pixels, each quarter of the places left out in turn, stays under twice chance: one in
     as many as there are species, where all of them count alike."""
