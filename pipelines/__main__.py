@@ -6,7 +6,8 @@ Data go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 us
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,9 @@ def evaluate(
     """
     from pipelines.evaluate.flow import evaluate
 
-    click.echo(evaluate(checkpoint, overrides, root, Path(report), as_json, ensemble, beams))
+    measured = evaluate(checkpoint, overrides, root, Path(report), as_json, ensemble, beams)
+    click.echo(measured.text)
+    measured.record()
 
 
 @cli.group()
@@ -180,26 +183,37 @@ def gc(dataset: str, root: str | None, dry_run: bool, older_than: str) -> None:
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
-@click.argument("verb")
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.argument("verb", metavar="VERB|status|logs")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ARGUMENTS|JOB]...")
 @click.option("--address", envvar="RAY_ADDRESS", required=True, help="The cluster's jobs address, http://host:8265.")
 @click.option("--id", "submission_id", default=None, help="Submission id; the same id is accepted once.")
-@click.option("--wait", is_flag=True, help="Follow the log until the job ends; its result is this command's.")
+@click.option("--wait", is_flag=True, help="Follow the log until the job ends; its exit code is this command's.")
 def submit(verb: str, arguments: tuple[str, ...], address: str, submission_id: str | None, wait: bool) -> None:
-    """Run another verb as a cluster job: the same words, after `submit`."""
-    from pipelines.submit import submit
+    """Run another verb as a cluster job: the same words, after `submit`. With `status JOB` or `logs JOB`, look at one
+    that was submitted."""
+    from pipelines.submit import LOOKS, submit
 
-    if verb not in cli.commands or verb == "submit":
-        raise click.UsageError(
-            f"{verb}: no such verb to submit; allowed: {', '.join(sorted(set(cli.commands) - {'submit'}))}"
-        )
+    verbs = sorted(set(cli.commands) - {"submit"})
+    if verb in LOOKS:
+        if len(arguments) != 1 or submission_id is not None:
+            raise click.UsageError(f"submit {verb} takes the id of one job, which `submit` printed")
+        sys.exit(LOOKS[verb](arguments[0], address, wait))
+    if verb not in verbs:
+        raise click.UsageError(f"{verb}: no such verb to submit; allowed: {', '.join([*verbs, *LOOKS])}")
     sys.exit(submit(verb, arguments, address, submission_id, wait))
 
 
 def main() -> None:
-    """Console entry: a user's mistake or a missing thing ends in one line and its exit code, a bug in its traceback."""
-    try:
+    """Console entry."""
+    with one_line_errors():
         cli(standalone_mode=False)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """A user's mistake or a missing thing ends in one line and its exit code, a bug in its traceback."""
+    try:
+        yield
     except (click.exceptions.Abort, KeyboardInterrupt):  # click makes the one of the other
         print("interrupted; run the same command again to continue", file=sys.stderr)
         sys.exit(130)
@@ -230,6 +244,7 @@ def exit_code(error: Exception) -> int | None:
         lock.Locked: 11,
         storage.Denied: 1,
         jobs.JobRefused: 1,
+        jobs.NoSuchJob: 10,
         lock.Lost: 1,
         process.StartFailed: 1,
         cluster.ClusterTooSmall: 1,

@@ -101,8 +101,8 @@ def load_recipe(arguments: Iterable[str]) -> Recipe:
 
 
 def _located(argument: str) -> str:
-    """The file behind a name like `demo`; anything else as it is."""
-    if "=" in argument or Path(argument).exists():
+    """The file behind a name like `demo`, also where a folder has that name; anything else as it is."""
+    if "=" in argument or Path(argument).is_file():
         return argument
     shipped = {Path(str(entry)).stem: str(entry) for entry in (files("pipelines") / "recipes").iterdir()}
     if argument in shipped:

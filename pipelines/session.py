@@ -2,7 +2,6 @@
 
 import math
 import os
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from infra.cluster import connect, local_ray
 from infra.tracking import DatasetVersion, NullTracker, Tracker
+from pipelines.code import git_commit
 from pipelines.recipe import ComputeSettings, Recipe
 from pipelines.train.plan import TrainingPlan
 from pipelines.train.runs import Run
@@ -90,9 +90,3 @@ def log_evaluation(recipe: Recipe, mlflow_run: str | None, step: int, figures: S
 
 def _finite(values: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in values.items() if math.isfinite(value)}
-
-
-def git_commit() -> str:
-    """The commit of the working directory, "" where it is no checkout."""
-    found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return found.stdout.strip() if found.returncode == 0 else ""

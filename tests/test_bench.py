@@ -15,8 +15,8 @@ import torch
 
 from infra.storage import open_store
 from pipelines.dataset import Dataset
+from tests.bench import cca, matchers, memory, plain, released, retrieval_speed, step
 from tests.bench import decode as bench_decode
-from tests.bench import matchers, memory, plain, released, retrieval_speed, step
 from tests.bench.frame import Comparison, Measured, Side, Timing, compare, measured
 from tests.bench.loader import LoaderBench, drained
 from tests.bench.photographs import Camera
@@ -218,3 +218,43 @@ def test_cross_attention_of_the_speed_comparison_is_scan_pair_by_pair() -> None:
             context = (share / share.sum()) @ regions
             cosines.append(said[word] @ context / np.linalg.norm(said[word]) / np.linalg.norm(context))
         assert abs(found[image, caption].item() - np.mean(cosines)) < 1e-5
+
+
+def drawn_pairs(rng: np.random.Generator, images: int, strength: tuple[float, ...]) -> cca.Pairs:
+    """Two texts an image, which share one latent number a canonical pair with it, each so strongly."""
+    latent = rng.normal(size=(images, len(strength)))
+    noise = [rng.normal(size=(count, len(strength))) for count in (images, 2 * images)]
+    rho = np.sqrt(strength)
+    owner = np.repeat(np.arange(images), 2)
+    x = latent * rho + noise[0] * np.sqrt(1 - rho**2)
+    y = latent[owner] * rho + noise[1] * np.sqrt(1 - rho**2)
+    turned = [torch.from_numpy(side @ rng.normal(size=(len(strength), len(strength))) + 3) for side in (x, y)]
+    return cca.Pairs(turned[0], turned[1], torch.from_numpy(owner))
+
+
+def test_the_closed_form_finds_the_correlations_that_were_put_in() -> None:
+    """And, without a ridge, what QR and SVD of the centred views give (Bjorck & Golub 1973)."""
+    pairs = drawn_pairs(np.random.default_rng(0), 20_000, (0.9, 0.5, 0.2))
+    found = cca.fit(pairs, 0.0).correlations.numpy()
+    assert found == pytest.approx([0.9, 0.5, 0.2], abs=0.03)
+    views = [(one - one.mean(0)).numpy() for one in (pairs.images[pairs.owner], pairs.texts)]
+    bases = [np.linalg.qr(view)[0] for view in views]
+    assert found == pytest.approx(np.linalg.svd(bases[0].T @ bases[1])[1], abs=1e-9)
+
+
+def test_what_the_closed_form_prints_is_read_off_the_ranks() -> None:
+    rng = np.random.default_rng(1)
+    splits = {name: drawn_pairs(rng, count, (0.99, 0.98, 0.97)) for name, count in (("train", 500), ("val", 60))}
+    splits["test"] = drawn_pairs(rng, 60, (0.99, 0.98, 0.97))
+    maps = np.random.default_rng(2).normal(size=(2, 3, 3))
+    splits = {
+        name: cca.Pairs(one.images @ torch.from_numpy(maps[0]), one.texts @ torch.from_numpy(maps[1]), one.owner)
+        for name, one in splits.items()
+    }
+    test = splits["test"]
+    itself = cca.chosen(splits["train"], splits["val"])[1](test)
+    printed = list(cca.lines(splits, itself))
+    assert printed[-1] == "the run's rsum minus that of CCA: 0.0 (0.0 to 0.0), images resampled"
+    (rsum,) = [line for line in printed if line.startswith("cca/rsum")]
+    shares = cca.shares(cca.both_ranks(*itself, test.owner), test.owner)
+    assert float(rsum.split()[1]) == pytest.approx(shares.mean(), abs=0.051) and len(shares) == 60

@@ -6,8 +6,11 @@ import shlex
 import shutil
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,8 +21,10 @@ from infra.storage import open_store
 from pipelines.__main__ import cli
 from tests.conftest import REPOSITORY
 from tests.pipelines.road import xmodal
+from tests.terminal import CTRL_C, AtTerminal
 
 README = (REPOSITORY / "README.md").read_text()
+DOCS = REPOSITORY / "docs"
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 COMMANDS = [
     line.partition("#")[0].strip()
@@ -34,11 +39,14 @@ ELSEWHERE = ("xmodal submit",)
 
 @dataclass(frozen=True)
 class Demo:
-    """A checkout in which `make demo` was run twice, and what it printed."""
+    """A checkout in which `make demo` was run twice at a terminal, and what it printed: first with DEMO_EXIT=1, so
+    that it ended at once; then without, until Ctrl-C, when MLflow had answered `while_up`. `screen` is the terminal."""
 
     folder: Path
     first: str
     second: str
+    while_up: str
+    screen: str
 
     @property
     def run(self) -> str:
@@ -48,13 +56,31 @@ class Demo:
         return names.pop()
 
 
-def make_demo(folder: Path) -> str:
-    """`make demo` with this suite's environment in place of `.venv`."""
+def make_demo(folder: Path, out: Path, **variables: str) -> AtTerminal:
+    """`make demo` at a terminal, with this suite's environment in place of `.venv`."""
     venv = Path(sys.prefix)
     command = ["make", "-o", f"{venv}/installed", f"VENV={venv}", "demo"]
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended.stdout
+    return AtTerminal(command, folder, os.environ | {"TERM": "xterm"} | variables, out)
+
+
+def demo_twice(folder: Path) -> Demo:
+    """The second time it is left up, asked, and ended by Ctrl-C."""
+    with make_demo(folder, folder / "first.out", DEMO_EXIT="1") as first:
+        code = first.wait(1100)
+        assert code == 0, first.written + first.screen
+    with make_demo(folder, folder / "second.out") as second:
+        second.until(lambda: "Ctrl-C ends it" in second.written, 600)
+        address = mlflow_address(second.written)
+        with urllib.request.urlopen(f"{address}/health", timeout=10) as answer:
+            while_up = answer.read().decode()
+        second.press(CTRL_C)
+        second.wait(60)  # make's own code: it was interrupted too
+    return Demo(folder, first.written, second.written, while_up, first.screen)
+
+
+def mlflow_address(printed: str) -> str:
+    (address,) = re.findall(r"^  MLflow +(http://127\.0\.0\.1:\d+)", printed, re.MULTILINE)
+    return address
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +90,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     for name in filter(None, tracked.stdout.split("\0")):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(REPOSITORY / name, folder / name)
-    return Demo(folder, make_demo(folder), make_demo(folder))
+    return demo_twice(folder)
 
 
 @pytest.fixture(scope="module")
@@ -94,11 +120,25 @@ def images(demo: Demo, services: dict[str, str], monkeypatch: pytest.MonkeyPatch
 def test_make_demo_ends_by_telling_what_to_open_and_reuses_what_is_there(demo: Demo) -> None:
     (report,) = re.findall(r"^  report +(\S+)$", demo.first, re.MULTILINE)
     assert Path(report).read_text().startswith("<!doctype html>")
-    assert re.search(r"^  MLflow +http://127\.0\.0\.1:\d+", demo.first, re.MULTILINE)
+    assert mlflow_address(demo.first)
     end = demo.first[demo.first.index("\ndone in ") :]
     assert re.search(r"^  figure +value +chance", end, re.MULTILINE) and 'xmodal search "' in demo.first
     assert len(re.findall(r"^  test/(?:species/m|t2i/map|caption/c)\S+ +[\d.]+\s?%? +[\d.]+", end, re.MULTILINE)) == 4
     assert f"run {demo.run}\n" in demo.second and " version 1 " in demo.second
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.services
+@pytest.mark.timeout(1200)
+def test_make_demo_stays_up_at_a_terminal_until_ctrl_c(demo: Demo) -> None:
+    """With DEMO_EXIT=1 it did not; whatever it started stops with it. Progress is live."""
+    assert "Ctrl-C ends it" not in demo.first and demo.while_up == "OK"
+    assert demo.second.rstrip().endswith("stopping")
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"{mlflow_address(demo.second)}/health", timeout=5)
+    assert demo.screen.count("\x1b[") > 10 and "samples/s" in demo.screen and "data wait" in demo.screen
+    assert "evaluate: embedding" in demo.screen
 
 
 @pytest.mark.slow
@@ -134,6 +174,21 @@ def test_the_recipe_is_one(tmp_path: Path) -> None:
     (tmp_path / "north-ridge.yaml").write_text(recipe)
     ended = xmodal("show", tmp_path / "north-ridge.yaml")
     assert ended.code == 0 and "north-ridge" in ended.out, ended.err
+
+
+PLACEHOLDERS = re.compile(r"/(?:x|xyz)\.\w+$")
+"""The file of whoever adds one."""
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in DOCS.glob("*.md"))])
+def test_paths_and_modules_that_a_page_names_exist(page: str) -> None:
+    text = (REPOSITORY / page).read_text()
+    paths = set(re.findall(r"`((?:xmodal|pipelines|infra|tune_spaces|tests|docs|\.ci)/[\w./*-]*)`", text))
+    lost = {one for one in paths if not PLACEHOLDERS.search(one) and not list(REPOSITORY.glob(one.rstrip("/")))}
+    assert not lost, f"{page} names what does not exist: {sorted(lost)}"
+    modules = set(re.findall(r"python -m ((?:pipelines|infra|tests)[\w.]*)", text))
+    missing = {one for one in modules if find_spec(one) is None}
+    assert not missing, f"{page} names modules that do not exist: {sorted(missing)}"
 
 
 def test_the_file_map_names_files_that_exist() -> None:

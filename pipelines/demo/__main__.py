@@ -7,18 +7,25 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from infra.cluster import local_ray
 from infra.mlflow_server import MlflowServer
+from infra.process import Child
 from infra.seaweed import SeaweedServer
 from infra.storage import open_store
-from pipelines.demo.survey import DemoSettings, generate
+from pipelines.__main__ import one_line_errors
+from pipelines.demo.survey import is_complete
+
+if TYPE_CHECKING:
+    from pipelines.evaluate.flow import Evaluated
 
 HOME = Path(".xmodal/demo")
+DRAWING_SECONDS = 900.0
 ARCHIVE, ROOT = "s3://xmodal-archive/generated", "s3://xmodal/root"
 RECIPE = ("demo",)
 HEADLINE = ("test/species/micro", "test/species/macro", "test/t2i/map_at_r", "test/caption/cider")
@@ -31,15 +38,15 @@ def main() -> None:
     begun = time.monotonic()
     with ExitStack() as services:
         storage(services)
-        with ThreadPoolExecutor(1) as pool:  # the archive is drawn while the other services come up
-            drawn = pool.submit(survey)
+        with survey() as drawn:  # while the other services come up
             address = start(services)
-            drawn.result()
-        table, report = road()
-        print(table)
+            drawn()
+        measured = road()
+        print(measured.text)
+        measured.record()
         show_queries(run_name())
-        tell(address, report, headline(table), time.monotonic() - begun)
-        if sys.stdin.isatty() and os.environ.get("DEMO_EXIT") != "1":
+        tell(address, measured.report, headline(measured.text), time.monotonic() - begun)
+        if stays():
             wait(address)
 
 
@@ -59,16 +66,21 @@ def start(services: ExitStack) -> str:
     return tracking.uri
 
 
-def survey() -> None:
-    """The generated survey, drawn where the bucket does not hold it yet; its metadata are written last."""
-    store = open_store(ARCHIVE)
-    if store.head("datapackage.json") is None:
-        with step("drawing a camera-trap survey (generated: no real animals)"):
-            generate(store, DemoSettings())
+@contextmanager
+def survey() -> Iterator[Callable[[], None]]:
+    """Draws the generated survey where the bucket does not hold all of it, in a process that ends with the block; what
+    it yields waits for it. Raises StartFailed where the drawing fails."""
+    if is_complete(open_store(ARCHIVE)):
+        yield lambda: None
+        return
+    print("\n== drawing a camera-trap survey (generated: no real animals)", file=sys.stderr, flush=True)
+    command = [sys.executable, "-m", "pipelines.demo.drawing", ARCHIVE]
+    with Child(command, HOME / "survey.log", dict(os.environ)) as child:
+        yield partial(child.wait_until, lambda: child.process.poll() == 0, DRAWING_SECONDS)
 
 
-def road() -> tuple[str, Path]:
-    """prepare, train, evaluate; returns the table of figures and the report."""
+def road() -> "Evaluated":
+    """prepare, train, evaluate."""
     from pipelines.evaluate.flow import evaluate
     from pipelines.prepare.verb import prepare
     from pipelines.train.flow import train
@@ -77,9 +89,8 @@ def road() -> tuple[str, Path]:
         print(prepare(RECIPE, False))
     with step("train on 2 workers"):
         print(train(RECIPE))
-    report = HOME / "report.html"
     with step("evaluate"):
-        return evaluate(run_name(), (), None, report, False), report
+        return evaluate(run_name(), (), None, HOME / "report.html", False)
 
 
 def run_name() -> str:
@@ -118,6 +129,11 @@ def tell(address: str, report: Path, figures: list[str], seconds: float) -> None
     print(f"  kept in  {HOME.resolve()}  (make clean removes it)")
 
 
+def stays() -> bool:
+    """Whether what was started is to stay up: at a terminal, unless DEMO_EXIT=1."""
+    return sys.stdin.isatty() and os.environ.get("DEMO_EXIT") != "1"
+
+
 def wait(address: str) -> None:
     """Until Ctrl-C."""
     print(f"\nMLflow stays up at {address}; Ctrl-C ends it")
@@ -137,4 +153,5 @@ def step(title: str) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()

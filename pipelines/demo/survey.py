@@ -75,7 +75,8 @@ class Generated:
 
 
 def generate(store: Store, settings: DemoSettings) -> Generated:
-    """Draws the survey and writes it below `store`, the metadata last. Raises what infra.storage raises."""
+    """Draws the survey and writes it below `store`: images, metadata, and DETECTOR_KEY last of all (`is_complete`).
+    Raises what infra.storage raises."""
     species = SPECIES[: settings.species]
     frames = plan(species, settings.places, settings.frames, settings.seed)
     broken = _broken(frames, settings)
@@ -89,6 +90,11 @@ def generate(store: Store, settings: DemoSettings) -> Generated:
     store.put(COCO_KEY, coco_camera_traps(shots, missing, species))
     store.put(DETECTOR_KEY, megadetector_results(shots, settings.seed))
     return Generated(shots, missing, unlisted)
+
+
+def is_complete(store: Store) -> bool:
+    """Whether `generate` has come to its end here; what a cut one left is written again."""
+    return store.head(DETECTOR_KEY) is not None
 
 
 def _broken(frames: list[Frame], settings: DemoSettings) -> dict[int, str]:

@@ -1,11 +1,12 @@
 """`xmodal evaluate`: figures of a checkpoint on its dataset's test split, the report, and MLflow."""
 
 import json
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from infra.storage import Store
+from infra.storage import Denied, Store, Unreachable
 from pipelines.dataset import Dataset
 from pipelines.evaluate import captioned, classes, distractors, language, pairs, published, retrieval
 from pipelines.evaluate.attention import attention
@@ -15,13 +16,14 @@ from pipelines.evaluate.protocol import protocol
 from pipelines.evaluate.subject import Subject
 from pipelines.gallery import embed, gallery
 from pipelines.places import root_store
+from pipelines.progress import working
 from pipelines.recipe import Recipe
 from pipelines.report import render
 from pipelines.report.content import Measures, ReportContent
 from pipelines.report.formats import number, span
 from pipelines.report.verdict import sentence
 from pipelines.session import log_evaluation
-from pipelines.train.plan import build_model, sample_reader
+from pipelines.train.plan import sample_reader, starting_model
 from pipelines.train.runs import opened
 from xmodal.checkpoint import load_momentum
 from xmodal.inference import Inference
@@ -29,6 +31,27 @@ from xmodal.metrics.figure import Figure
 from xmodal.settings import load
 
 SPLIT = "test"
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What was measured: `text` to print, the figures, the report, and the MLflow record they belong to."""
+
+    text: str
+    figures: Sequence[Figure]
+    report: Path
+    recipe: Recipe
+    mlflow_run: str | None
+    step: int
+
+    def record(self) -> None:
+        """Adds figures and report to the record of the run, where there is one. Comes after printing, so that a server
+        which does not answer costs nothing that was measured. Raises Unreachable, Denied, saying that."""
+        try:
+            log_evaluation(self.recipe, self.mlflow_run, self.step, self.figures, self.report)
+        except (Unreachable, Denied) as error:
+            kept = f"the figures and {self.report} are complete but were not logged; evaluate again to log them"
+            raise type(error)(f"{error}; {kept}") from None
 
 
 def evaluate(
@@ -39,24 +62,27 @@ def evaluate(
     as_json: bool,
     ensemble: str | None = None,
     beams: int = 1,
-) -> str:
-    """Measures, writes the report, logs both to the run's MLflow record; returns the table (or JSON) to print.
+) -> Evaluated:
+    """Measures and writes the report; returns the table (or JSON) to print, and what MLflow is to hold.
 
     `overrides` apply to the checkpoint's own recipe (tracking, compute, evaluation). `ensemble` names a second
     checkpoint of the same dataset version, whose scores are averaged with this one's. Raises NotFound, DataRefused,
     Damaged.
     """
     store = root_store(root)
-    subject, recipe = examined(store, checkpoint, overrides, beams)
-    partner = examined(store, ensemble, ())[0] if ensemble else None
-    content = report_content(subject, recipe, partner)
+    with working("evaluate: embedding, measuring, drawing the report"):
+        subject, recipe = examined(store, checkpoint, overrides, beams)
+        partner = examined(store, ensemble, ())[0] if ensemble else None
+        content = report_content(subject, recipe, partner)
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(render(content), encoding="utf-8")
     figures = every_figure(content)
-    log_evaluation(recipe, subject.model.state["mlflow_run_id"], subject.model.state["step"], figures, report)
     if as_json:
-        return json.dumps([asdict(one) for one in figures], indent=1)
-    return _table(figures, content, published.table(SPLIT, recipe.evaluation, figures), report)
+        text = json.dumps([asdict(one) for one in figures], indent=1)
+    else:
+        text = _table(figures, content, published.table(SPLIT, recipe.evaluation, figures), report)
+    state = subject.model.state
+    return Evaluated(text, figures, report, recipe, state["mlflow_run_id"], state["step"])
 
 
 def examined(store: Store, checkpoint: str, overrides: tuple[str, ...], beams: int = 1) -> tuple[Subject, Recipe]:
@@ -106,8 +132,8 @@ def report_content(subject: Subject, recipe: Recipe, partner: Subject | None = N
 
 
 def _untrained(subject: Subject, recipe: Recipe) -> Figure:
-    """The headline figure of the same architecture before any training."""
-    network = build_model(recipe, subject.dataset).eval()
+    """The headline figure of the model that the run began with, before its first step."""
+    network = starting_model(recipe, subject.dataset, subject.rows.reader).eval()
     other = gallery(embed(network, subject.rows, "cpu"), subject.rows.reader.attributes)
     return retrieval.untrained(subject, other)
 

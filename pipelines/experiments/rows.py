@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from infra.storage import NotFound, Store
+from pipelines.code import git_commit
 from pipelines.dataset import Dataset
 from pipelines.evaluate.subject import Subject
 from pipelines.experiments.fit import fit
 from pipelines.experiments.table import Arm, Outcome, Table
 from pipelines.progress import Progress
 from pipelines.recipe import Recipe
-from pipelines.session import git_commit
 from pipelines.train.plan import sample_reader
 from xmodal.inference import Inference
 from xmodal.model import CrossModalModel

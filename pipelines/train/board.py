@@ -40,10 +40,15 @@ def shown_progress(samples: int) -> Iterator[Any]:
         finally:
             ended.set()
             watcher.join()
+        _show(board, progress)  # what the last second brought
 
 
 def _watch(board: Any, progress: Progress, ended: threading.Event) -> None:
     while not ended.wait(1.0):
-        done, facts = ray.get(board.read.remote())
-        if done:
-            progress.update(done, **facts)
+        _show(board, progress)
+
+
+def _show(board: Any, progress: Progress) -> None:
+    done, facts = ray.get(board.read.remote())
+    if done:
+        progress.update(done, **facts)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from infra.storage import Store
+from pipelines.code import code_version
 from pipelines.dataset import Dataset
 from pipelines.errors import DataRefused
 from pipelines.gallery import Split, encode
@@ -38,6 +39,8 @@ class TrainingPlan:
     epochs: int
     order: LaneOrder
     reader: SampleReader
+    code: dict[str, str]
+    """Version and commit of the code, as the driver has them: a worker's node may have no checkout."""
 
     @classmethod
     def of(cls, recipe: Recipe, dataset: Dataset) -> "TrainingPlan":
@@ -56,7 +59,8 @@ class TrainingPlan:
             rows, settings.seed, settings.global_batch, settings.lanes, settings.window, settings.class_power
         )
         reader = sample_reader(recipe, dataset)
-        return cls(dataset.store, dataset.name, dataset.version, dataset.digest, settings.epochs, order, reader)
+        names = (dataset.store, dataset.name, dataset.version, dataset.digest)
+        return cls(*names, settings.epochs, order, reader, code_version())
 
     @property
     def total_steps(self) -> int:
@@ -74,17 +78,15 @@ class TrainingPlan:
         return LaneSource(self.store, self.dataset, self.version, self.order, self.reader)
 
     def initialise(self, model: CrossModalModel) -> None:
-        """What a fresh run's model takes from the data before its first step: the statistics of frozen features."""
-        if model.standardised:
-            some = Split.of(self.open(), self.reader, ("train",), FITTED_ON)
-            found = encode(some, model.pool_image, model.pool_text, model.temperature.value.device)
-            model.fit_norms(torch.cat(found.images), torch.cat(found.texts))
+        """What a fresh run's model takes from the data before its first step."""
+        fit_norms(model, self.open(), self.reader)
 
     def provenance(self) -> dict[str, Any]:
-        """Where a checkpoint's data came from, and the species (with their taxon facts) it was trained on."""
+        """Where a checkpoint's data came from, what code trained it, and the species (with taxon facts) it was
+        trained on."""
         taxa = species_facts(self.open().records(["facts"], split="train")["facts"].to_pylist())
         names = {"dataset": self.dataset, "dataset_version": self.version, "dataset_digest": self.digest}
-        return names | {"taxa": taxa}
+        return names | {"code": self.code, "taxa": taxa}
 
 
 def sample_reader(recipe: Recipe, dataset: Dataset) -> SampleReader:
@@ -118,6 +120,24 @@ def token_texts(recipe: Recipe, wordpiece: WordPiece) -> TokenTexts:
     return VariedTexts(
         text, document, text.longest, Corruption(words, Pieces.of(text.pieces(wordpiece)), recipe.train.seed)
     )
+
+
+def fit_norms(model: CrossModalModel, dataset: Dataset, reader: SampleReader) -> None:
+    """Gives a new model the statistics of the frozen features of the train split, where it standardises any."""
+    if model.standardised:
+        some = Split.of(dataset, reader, ("train",), FITTED_ON)
+        found = encode(some, model.pool_image, model.pool_text, model.temperature.value.device)
+        model.fit_norms(torch.cat(found.images), torch.cat(found.texts))
+
+
+def starting_model(recipe: Recipe, dataset: Dataset, reader: SampleReader) -> CrossModalModel:
+    """The model that a run of `recipe` begins with, on the CPU: the seed's weights and the data's statistics. What
+    `train.init_from` would bring is not in it: that has been trained. Draws of the caller are left as they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.train.seed)
+        model = build_model(recipe, dataset)
+    fit_norms(model, dataset, reader)
+    return model
 
 
 def build_model(recipe: Recipe, dataset: Dataset) -> CrossModalModel:

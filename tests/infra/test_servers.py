@@ -3,6 +3,8 @@
 import json
 import os
 import stat
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -12,6 +14,8 @@ import pytest
 from infra import mlflow_server, seaweed
 from infra.process import StartFailed, session_members
 from infra.storage import open_store
+from tests.conftest import REPOSITORY
+from tests.terminal import CTRL_C, AtTerminal
 
 pytestmark = pytest.mark.services
 
@@ -60,3 +64,24 @@ def test_a_server_that_cannot_start_is_stopped_and_named(tmp_path):
     (tmp_path / "mlflow.db").write_text("this is no database" * 100)
     with pytest.raises(StartFailed, match=r"mlflow ended \(\d+\) while starting: .*mlflow.log"):
         mlflow_server.MlflowServer(tmp_path).__enter__()
+
+
+def test_a_server_by_command_until_ctrl_c(tmp_path):
+    """Its variables are a file for its owner alone, which goes with it."""
+    command = [sys.executable, "-m", "infra.seaweed", str(tmp_path / "s3"), "some-bucket"]
+    variables = tmp_path / "s3" / "environment.sh"
+    with AtTerminal(command, REPOSITORY, os.environ, tmp_path / "out") as program:
+        program.until(lambda: "Ctrl-C ends it" in program.written, 60)
+        assert stat.S_IMODE(variables.stat().st_mode) == 0o600 and str(variables) in program.written
+        script = f"source {variables}; {sys.executable} -c 'import s3fs; print(s3fs.S3FileSystem().ls(\"\"))'"
+        listed = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+        assert "some-bucket" in listed.stdout
+        program.press(CTRL_C)
+        assert program.wait(30) == 0 and "Traceback" not in program.screen
+    assert not variables.exists()
+
+
+def test_a_server_by_command_needs_a_bucket(tmp_path):
+    command = [sys.executable, "-m", "infra.seaweed", str(tmp_path)]
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1 and ended.stderr == "usage: python -m infra.seaweed DIRECTORY BUCKET...\n"

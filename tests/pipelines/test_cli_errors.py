@@ -11,10 +11,11 @@ from PIL import Image
 
 from infra.process import free_ports
 from infra.storage import Store, open_store
+from pipelines.prepare import flow
 from pipelines.recipe import Recipe
 from tests.pipelines.conftest import Road
-from tests.pipelines.road import contents, flip, prepared, untrained_run, write_recipe, xmodal
-from tests.pipelines.surveys import write_coco
+from tests.pipelines.road import contents, document, flip, prepared, untrained_run, write_recipe, xmodal
+from tests.pipelines.surveys import IMAGE, IN_PROCESS, TEXT, write_coco, write_survey
 from xmodal.settings import parse, read_yaml
 
 REPOSITORY = Path(__file__).parents[2]
@@ -60,6 +61,29 @@ def test_a_wrong_endpoint(bucket_url: str, recipe: Path) -> None:
     ended = xmodal("prepare", recipe, f"compute.root={bucket_url}", f"compute.endpoint={address}")
     assert ended.code == 5 and address in ended.line
     assert not contents(open_store(bucket_url))
+
+
+@pytest.mark.services
+def test_an_archive_has_an_endpoint_of_its_own(
+    s3, bucket_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`surveys.N.endpoint` is asked, not the environment's; a wrong one is named, and nothing is written."""
+    write_survey(open_store(bucket_url))
+    dead, wrong = (f"http://127.0.0.1:{port}" for port in free_ports(2))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", dead)
+    recipe = write_recipe(tmp_path / "tiny.yaml", bucket_url, str(tmp_path / "root"))
+    ended = xmodal("prepare", recipe, f"data.surveys.0.endpoint={wrong}")
+    assert ended.code == 5 and wrong in ended.line and dead not in ended.line
+    assert not contents(open_store(str(tmp_path / "root")))
+    told = xmodal("prepare", recipe, "--dry-run", f"data.surveys.0.endpoint={s3.endpoint}")
+    assert told.code == 0 and "tiny" in told.out, told.err
+    tree = document(bucket_url, str(tmp_path / "root"))
+    tree["data"]["surveys"][0]["endpoint"] = s3.endpoint
+    data = parse(Recipe, tree).data
+    dataset = flow.prepare(data, open_store(str(tmp_path / "root")), IMAGE, TEXT, workers=IN_PROCESS)
+    assert (
+        dataset.document["surveys"][0]["counts"]["ok"] == sum(part["rows"] for part in dataset.document["pixels"]) > 40
+    )
 
 
 @pytest.mark.services
@@ -180,8 +204,16 @@ def test_unknown_verbs(words: list[str]) -> None:
 
 
 def test_a_cluster_that_is_not_there() -> None:
-    ended = xmodal("submit", "show", "demo", "--address", f"http://127.0.0.1:{free_ports(1)[0]}")
-    assert ended.code in (1, 5) and "127.0.0.1" in ended.line
+    address = f"http://127.0.0.1:{free_ports(1)[0]}"
+    for words in (["show", "demo"], ["status", "some-job"], ["logs", "some-job"], ["logs", "some-job", "--wait"]):
+        ended = xmodal("submit", *words, "--address", address)
+        assert ended.code == 5 and address in ended.line and "no answer" in ended.line
+
+
+@pytest.mark.parametrize("words", [["status"], ["logs", "one", "two"], ["status", "one", "--id", "two"]])
+def test_a_look_at_no_job_or_at_several(words: list[str]) -> None:
+    ended = xmodal("submit", *words, "--address", "http://x:1")
+    assert ended.code == 2 and "takes the id of one job" in ended.err.splitlines()[-1]
 
 
 def test_a_species_may_be_named_like_a_script(tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """Recipes that come with xmodal: each is valid, and the reading of ReCap goes over every survey's."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from pipelines.recipe import load_recipe
 from tests.xmodal import tiny
 from xmodal.model import CrossModalModel
+from xmodal.settings import SettingsError
 
 SURVEYS = ("demo", "camera-traps", "flickr8k", "cifar10")
 CODES = torch.arange(4, dtype=torch.int32)[:, None].expand(-1, 6).contiguous()
@@ -18,6 +21,15 @@ def test_it_is_valid(name: str, more: tuple[str, ...]) -> None:
     recipe = load_recipe([name, *more])
     assert recipe.name == (more[0] if more else name)
     assert load_recipe([name, *more]).fingerprint() == recipe.fingerprint()
+
+
+def test_a_folder_of_that_name_is_not_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Archives are kept under the names of their recipes."""
+    (tmp_path / "flickr8k").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe(["flickr8k"]).name == "flickr8k"
+    with pytest.raises(SettingsError, match="no such recipe file"):
+        load_recipe([str(tmp_path)])
 
 
 def test_recap_over_the_demo_trains() -> None:

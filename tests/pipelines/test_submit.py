@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from infra.process import Child, free_ports, program
-from tests.pipelines.road import write_recipe
+from infra.storage import open_store
+from pipelines.train.runs import Run, run_names
+from tests.pipelines.road import prepared, write_recipe
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -88,14 +90,48 @@ def test_a_verb_runs_as_a_job_and_no_secret_goes_with_it(head: Head, folder: Pat
     described = head.get(f"/api/jobs/{name}").decode()
     assert json.loads(described)["runtime_env"]["env_vars"].items() >= endpoint.items()
     assert PLANTED not in described + head.get("/api/jobs/").decode() + ended.stderr
+    told = head.submit(folder, "status", name)
+    assert told.returncode == 0 and told.stdout.startswith(f"{name}  SUCCEEDED"), told.stderr
+    written = head.submit(folder, "logs", name)
+    assert written.returncode == 0 and "# fingerprint" in written.stdout and "seed: 5" in written.stdout
     again = head.submit(folder, "--id", name, "show", "tiny.yaml")
     assert again.returncode == 1 and again.stderr.count("\n") == 1
     assert again.stderr.startswith("xmodal: ") and "submission id exists" in again.stderr
 
 
-def test_a_failing_verb_fails_the_command(head: Head, folder: Path) -> None:
+def test_a_failing_verb_ends_the_command_with_its_code(head: Head, folder: Path) -> None:
+    """10, not found; for whoever looks later, too."""
     ended = head.submit(folder, "--wait", "check", "nothing-of-that-name")
-    assert ended.returncode == 1 and "nothing-of-that-name: no checkpoint there" in ended.stderr
+    assert ended.returncode == 10 and "nothing-of-that-name: no checkpoint there" in ended.stderr
+    followed = head.submit(folder, "logs", ended.stdout.strip(), "--wait")
+    assert followed.returncode == 10 and "nothing-of-that-name: no checkpoint there" in followed.stdout
+    told = head.submit(folder, "status", ended.stdout.strip())
+    assert told.returncode == 0 and "FAILED" in told.stdout
+
+
+@pytest.mark.parametrize("look", [["status"], ["logs"], ["logs", "--wait"]], ids=" ".join)
+def test_a_job_that_the_cluster_does_not_know(head: Head, folder: Path, look: list[str]) -> None:
+    ended = head.submit(folder, look[0], "nobodys-job", *look[1:])
+    assert ended.returncode == 10 and ended.stderr.count("\n") == 1 and "no job nobodys-job there" in ended.stderr
+
+
+def test_a_wrong_token_is_one_line(head: Head, folder: Path) -> None:
+    ended = head.submit(folder, "status", "some-job", RAY_AUTH_TOKEN="ab" * 32)
+    assert ended.returncode == 1 and ended.stderr.startswith("xmodal: ") and ended.stderr.count("\n") == 1
+
+
+def test_train_runs_as_a_job_on_the_cluster_it_was_sent_to(head: Head, tmp_path: Path) -> None:
+    """The recipe says `auto`: the job joins the Ray that runs it. What it says is what `train` says."""
+    root = tmp_path / "elsewhere"
+    prepared(str(root))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    write_recipe(folder / "tiny.yaml", f"{root}/archive", str(root))
+    where = ["compute.ray_address=auto", "compute.workers=1", "train.epochs=1"]
+    ended = head.submit(folder, "--wait", "train", "tiny.yaml", *where)
+    assert ended.returncode == 0 and "next: xmodal evaluate tiny-" in ended.stderr, ended.stderr
+    (name,) = run_names(open_store(str(root)))
+    assert Run(open_store(str(root)), name).read("result.json") is not None
 
 
 def test_an_address_that_holds_a_password_is_not_sent(head: Head, folder: Path) -> None:
