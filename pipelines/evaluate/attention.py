@@ -98,7 +98,7 @@ def _total(seen: Sequence[Look]) -> Tally:
 def _counts(asked: Sequence[Asked], seen: Sequence[Look]) -> str:
     """What could be asked and what not."""
     nothing = np.zeros((0, 0))
-    mute = [image_tally(nothing, nothing > 0, nothing.any(0), one.animals)[0] for one in asked if not one.asked]
+    mute = [image_tally(nothing, nothing > 0, np.zeros(0, bool), one.animals)[0] for one in asked if not one.asked]
     total, left = sum(mute, _total(seen)), len(asked) - len(mute) - len(seen)
     return (
         f"Of {len(asked)} images {total.unknown} were seen by no detector, in {total.no_box} it found no animal, and "

@@ -166,7 +166,7 @@ def _moved(points: Tensor, seed: int) -> Tensor:
 def test_the_bound_at_1024_pairs_is_its_formula(asked: tuple[Subject, Recipe]) -> None:
     """One set of 1,024: log N + log softmax of the own text, at the temperature that validation fits; chance is 0."""
     subject = repeated(asked[0], 1024)
-    images, texts, _ = (one for one in Asked(subject).pairs)
+    images, texts, _ = Asked(subject).pairs
     assert len(images) == 1024
     (row,) = [row for row in answered(subject, "C3") if row.name.endswith("c3_i_nce_1024")]
     logits = images.double().numpy() @ texts.double().numpy().T / subject.temperature

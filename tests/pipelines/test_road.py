@@ -103,7 +103,7 @@ def test_evaluate_writes_a_report_that_stands_alone(evaluated: Ended, reports: P
     assert evaluated.code == 0, evaluated.err
     page = (reports / "report.html").read_text()
     assert not ADDRESS.search(page), ADDRESS.search(page)
-    assert not found(page + ended.out + ended.err)
+    assert not found(page + evaluated.out + evaluated.err)
 
 
 def test_what_was_planted_stays_in_the_archive(

@@ -134,7 +134,7 @@ def test_what_the_constraints_tell_is_their_loop(host: str) -> None:
             back = np.where(keys[pair], (1 - w) / (m - 1), 0)
             ccr.append((max(0.0, 0.2 - r(w) + r(back)), r(w), r(back)))
             spread.append(-sum(one * np.log(one) for one in w[keys[pair]] if one > 0) / np.log(m))
-            others = [r(weight[pair, j]) for j in words if j != i and _may_swap(record.query_group, pair, i, j)]
+            others = [r(weight[pair, j]) for j in words if j != i and _may_swap(record.query_group, pair, i, int(j))]
             if others:
                 ccs.append((max(0.0, 0.2 - r(w) + max(others)), r(w), max(others)))
     for name in ("active", "r_pos", "r_neg"):
@@ -180,8 +180,9 @@ def test_the_class_token_is_no_key_of_the_fusion_host() -> None:
     """Dropped as its measures drop it, and the patches' weights sum to 1; of regions nothing is dropped."""
     vit = {"model_type": "vit", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
     vit |= {"intermediate_size": 16, "image_size": 32, "patch_size": 16}
-    image = {"kind": "hugging_face", "config": vit, "frozen": False}
-    built, given = tiny.model(**HOSTS["fusion"] | {"image": image}).eval(), batch(3)
+    image: Any = {"kind": "hugging_face", "config": vit, "frozen": False}
+    fusion: dict[str, Any] = HOSTS["fusion"]
+    built, given = tiny.model(**fusion | {"image": image}).eval(), batch(3)
     seen = tiny.encodings(built, given)
     (record,) = seen.hosted.records
     other = seen.hosted.other(record, torch.tensor([1, 2, 0]))
@@ -195,7 +196,8 @@ def test_the_class_token_is_no_key_of_the_fusion_host() -> None:
     assert torch.allclose(record.gram, keys @ keys.transpose(1, 2), atol=1e-6)
     assert record.sim.shape == other.weight.shape == (3, 8, 4) and record.key_mask.shape == (3, 4)
     assert torch.allclose(other.weight.sum(-1), torch.ones(3, 8))
-    regions = tiny.model(**HOSTS["fusion"] | {"image": {"kind": "precomputed", "regions": 5, "width": 8}})
+    image = {"kind": "precomputed", "regions": 5, "width": 8}
+    regions = tiny.model(**fusion | {"image": image})
     given = tiny.batch(3, image=torch.randn(3, 5, 8))
     assert tiny.encodings(regions, given).hosted.records[0].weight.shape == (3, 8, 5)
 

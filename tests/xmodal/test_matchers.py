@@ -149,7 +149,7 @@ def test_statistics_of_saf_in_training_are_a_captions_own_over_real_nodes() -> N
         nodes = np.concatenate([loops.sgraf_nodes(image, caption, state) for image in images])
         logits = [loops.linear(node, state, "vector.weigh")[0] for node in nodes]
         own = {"running_mean": np.array([np.mean(logits)]), "running_var": np.array([np.var(logits)])}
-        own = state | {f"vector.norm.{name}": value for name, value in own.items()}
+        own: dict[str, np.ndarray] = state | {f"vector.norm.{name}": value for name, value in own.items()}
         wanted[:, column] = [loops.sgraf(image, caption, own, 0) for image in images]
         means.append(np.mean(logits))
     cast(Any, host).vector.train()
