@@ -97,12 +97,13 @@ def whole() -> bytes:
     [
         (whole()[: len(whole()) // 2], ["a.jpg"], {"member_cut_off": 1}),
         (whole()[:100], [], {}),
-        (whole()[:-8] + b"1234" + whole()[-4:], ["a.jpg", "b.jpg"], {"member_cut_off": 1}),  # another checksum
+        (whole()[:-8] + b"1234" + whole()[-4:], ["a.jpg", "b.jpg"], {"member_cut_off": 1}),
         (whole()[:-2000], ["a.jpg", "b.jpg"], {"member_cut_off": 1}),
-        (tar_of({"a.jpg": b"x"}), [], {}),  # not compressed
-        (gzip.compress(NOISE), [], {}),  # not a tar
+        (tar_of({"a.jpg": b"x"}), [], {}),
+        (gzip.compress(NOISE), [], {}),
         (b"", [], {}),
     ],
+    ids=["half", "head", "another checksum", "cut at the end", "a bare tar", "no tar", "nothing"],
 )
 def test_a_damaged_container_is_listed_itself_beside_the_members_before(
     tmp_path: Path, damaged: bytes, left: list[str], more: dict[str, int]
