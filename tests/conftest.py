@@ -112,6 +112,12 @@ def ray_cluster(s3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes would be named by their content, which may hold the time they were made at: all processes that share the
+    suite must collect the same names."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """In CI everything a test needs is there: a skip hides a broken environment."""
