@@ -37,6 +37,7 @@ class _Track:
     height: float
     speed: float
     variant: int
+    tone: tuple[float, float, float]  # factors of red, green and blue: no two coats of a species are alike
 
 
 class Camera:
@@ -98,6 +99,7 @@ class Camera:
             height=0.24 + 0.30 * near,
             speed=speed,
             variant=int(rng.integers(2)),
+            tone=_tone(rng),
         )
 
     def _pass_by(
@@ -113,7 +115,8 @@ class Camera:
             scale = track.height * _apparent(self._species[frame.visit.species], individual)
             speed = track.speed * {"walking": 1.0, "foraging": 0.25, "vigilance": 0.0}[individual.behaviour]
         x = track.x + speed * frame.position
-        box = _paste(image, sprite, (x * self._size[0], track.foot * self._size[1]), scale * self._size[1], speed >= 0)
+        foot = x * self._size[0], track.foot * self._size[1]
+        box = _paste(image, sprite, track.tone, foot, scale * self._size[1], speed >= 0)
         self._hide_feet(image, scene, (x, track.foot), track.height, rng)
         return _visible(box, self._size)
 
@@ -139,8 +142,19 @@ def _apparent(species: Species, individual: Individual) -> float:
     return min(species.shape.size**0.45 / shoulder, 0.85) * (0.68 if individual.juvenile else 1.0)
 
 
+def _tone(rng: np.random.Generator) -> tuple[float, float, float]:
+    """Wide enough that a mean colour is no mark of a species: what tells them apart is shape and pattern."""
+    red, green, blue = np.exp(rng.normal(0, 0.25) + rng.normal(0, 0.1, 3)).tolist()
+    return red, green, blue
+
+
 def _paste(
-    image: Image.Image, sprite: Sprite, foot: tuple[float, float], unit: float, facing_right: bool
+    image: Image.Image,
+    sprite: Sprite,
+    tone: tuple[float, float, float],
+    foot: tuple[float, float],
+    unit: float,
+    facing_right: bool,
 ) -> tuple[float, float, float, float]:
     """Pastes a sprite with its feet at `foot`, `unit` pixels a body length; returns left, top, right, bottom."""
     shrink = unit / UNIT
@@ -152,7 +166,8 @@ def _paste(
         drawing = drawing.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         left, right, anchor = width - right, width - left, width - anchor
     x, y = foot[0] - anchor, foot[1] - sprite.feet[1] * shrink
-    image.paste(drawing, (int(x), int(y)), drawing)
+    toned = drawing.point([min(255, int(value * factor)) for factor in (*tone, 1.0) for value in range(256)])
+    image.paste(toned, (int(x), int(y)), toned)
     return x + left, y + top, x + right, y + bottom
 
 

@@ -110,7 +110,7 @@ BADGER = Species(
           snout=0.27, snout_width=0.065, ear=0.06, ear_width=0.05, tail=0.22, tail_width=0.085, tail_drop=0.5,
           carriage=0.0),
     Coat((146, 142, 136), (60, 54, 50), (38, 34, 32), (238, 236, 230), (176, 172, 164), mask=(26, 24, 24)),
-    night=0.85,
+    night=0.7,
 )  # fmt: skip
 WOLF = Species(
     "Canis lupus",
@@ -154,7 +154,7 @@ WOOD_PIGEON = Species(
           carriage=1.05, feet=2),
     Coat((126, 138, 158), (190, 160, 168), (206, 92, 92), (120, 134, 156), (84, 92, 108), pattern="stripes",
          mark=(76, 84, 100), mask=(240, 240, 240), tail_tip=(42, 46, 54)),
-    night=0.02,
+    night=0.3,
 )  # fmt: skip
 
 SPECIES = (ROE_DEER, RED_FOX, WILD_BOAR, BADGER, RED_DEER, WOLF, LYNX, WOOD_PIGEON)

@@ -1,5 +1,6 @@
 """The untrained baseline is the model that a run of the recipe begins with, and the same each time."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -72,4 +73,8 @@ def test_the_figure_is_that_models_and_does_not_change_between_calls(asked: tupl
     embedded = embed(begun(subject, recipe).eval(), subject.rows, "cpu")
     found = gallery(embedded, subject.rows.reader.attributes)
     wanted = headline("test", found, subject.groups, subject.text_groups, "untrained/")
-    assert first == wanted and first.chance is not None and first.interval is not None
+    assert (
+        first == replace(wanted, label=f"Untrained model: {wanted.title}")
+        and first.chance is not None
+        and first.interval is not None
+    )
