@@ -47,7 +47,8 @@ def train(arguments: tuple[str, ...], again: bool = False) -> str:
     run = choose_run(store, recipe, plan.digest, again)
     result = run.read("result.json")
     if result is None:
-        warm_start(build_model(recipe, dataset), recipe, store)  # what is wrong with either is said before Ray starts
+        if not run.saved():  # what a fresh run cannot begin with is said before Ray starts; a resumed one needs neither
+            warm_start(build_model(recipe, dataset), recipe, store)
         with cluster(recipe.compute):
             result = fit(recipe, plan, run)
     return _told(run, result)
