@@ -10,17 +10,18 @@ from xmodal.crops import Box
 from xmodal.settings import fingerprint
 
 
-def boxes(listing: SurveyListing, files: np.ndarray, data: DataSettings) -> dict[str, tuple[Box, ...]]:
-    """By key, of those of the files (positions) that crops are cut out of."""
+def cuts(listing: SurveyListing, files: np.ndarray, data: DataSettings) -> tuple[dict[str, tuple[Box, ...]], set[str]]:
+    """Boxes by key, of those of the files (positions) that crops are cut out of; and the keys of those whose boxes are
+    of labels."""
     media = listing.known.media(files) if data.crops else {}
     found = {key: crop_boxes(medium, data.crops, data.detector_threshold) for key, medium in media.items()}
-    return {key: own for key, own in found.items() if own}
+    labelled = {key for key, medium in media.items() if label_boxes(medium)}
+    return {key: own for key, own in found.items() if own}, labelled
 
 
-def of_labels(listing: SurveyListing, files: np.ndarray, data: DataSettings) -> set[str]:
-    """Keys of those of the files that crops are cut out of around boxes of labels."""
-    media = listing.known.media(files) if data.crops else {}
-    return {key for key, medium in media.items() if label_boxes(medium)}
+def boxes(listing: SurveyListing, files: np.ndarray, data: DataSettings) -> dict[str, tuple[Box, ...]]:
+    """The boxes alone."""
+    return cuts(listing, files, data)[0]
 
 
 def read_with(listing: SurveyListing, files: np.ndarray, data: DataSettings) -> list[str]:

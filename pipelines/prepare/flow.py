@@ -25,7 +25,7 @@ from pipelines.prepare import event_labels, ledger, versions, vocabularies
 from pipelines.prepare.attributes import Vocabulary
 from pipelines.prepare.clock_flags import ClockFlags, clock_flags
 from pipelines.prepare.columns import at
-from pipelines.prepare.cuts import boxes, of_labels
+from pipelines.prepare.cuts import cuts
 from pipelines.prepare.derived import derive
 from pipelines.prepare.document import describe, split_counts, unused
 from pipelines.prepare.images import File, PixelReceipt, PixelTask, ReadPixels
@@ -149,15 +149,17 @@ def read_pixels(run: Run, items: list[Item], held: Held) -> None:
     def task(item: Item) -> PixelTask:
         files = item.listing.files.entries(item.files)
         ids, sizes = item.listing.known.ids_of(item.files), item.listing.known.sizes(item.files)
-        own, labelled = boxes(item.listing, item.files, run.data), of_labels(item.listing, item.files, run.data)
-        cuts = [(own.get(entry.key, ()), size, entry.key in labelled) for entry, size in zip(files, sizes, strict=True)]
+        own, labelled = cuts(item.listing, item.files, run.data)
+        asked = [
+            (own.get(entry.key, ()), size, entry.key in labelled) for entry, size in zip(files, sizes, strict=True)
+        ]
         return PixelTask(
             item=item.identity,
             survey=item.survey,
             archive=item.listing.settings.store(),
             home=run.home,
             receipt=receipts,
-            files=[File(entry, media_id, *cut) for entry, media_id, cut in zip(files, ids, cuts, strict=True)],
+            files=[File(entry, media_id, *cut) for entry, media_id, cut in zip(files, ids, asked, strict=True)],
             settings=run.data.pixels,
             unchanged=unchanged(item, run.read_before, parts, run.data, run.needed),
             margin=run.data.crops.margin if run.data.crops else 0.0,
