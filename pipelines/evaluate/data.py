@@ -24,7 +24,7 @@ CURVES = {
     "Consistency loss": {"train": "train/cons"},
     "Anchor loss": {"train": "train/anchor"},
     "Distillation loss": {"train": "train/distil"},
-    "UTO, share of positives at or below 0": {"train": "train/uto/dead_positives"},
+    "Dead positives of UTO, share at or below 0": {"train": "train/uto/dead_positives"},
     "Validation score": {"val": "val/score"},
     "Sum of the six recalls": {"val": "val/rsum"},
     "Image to text, R@1 in %": {"val": "val/i2t/r1"},
