@@ -44,6 +44,10 @@ class ClusterTooSmall(Exception):
     """The cluster cannot hold the workers and a reader beside them: the run would wait for ever."""
 
 
+_ALONE = _SETTINGS | {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
+"""On one machine: nobody takes it away with notice, and the watcher is one more process to start."""
+
+
 @contextmanager
 def local_ray(
     workers: int,
@@ -66,7 +70,7 @@ def local_ray(
     held = math.ceil(workers * cpus_per_worker)
     with ExitStack() as stack:
         if not ray.is_initialized():
-            stack.enter_context(_variables(_authentication() | _SETTINGS | dict(environment or {})))
+            stack.enter_context(_variables(_authentication() | _ALONE | dict(environment or {})))
             files = stack.enter_context(_short_path(Path(directory)))
             stack.callback(ray.shutdown)
             cpus = max(os.cpu_count() or 1, held + SPARE_CPUS)

@@ -1,49 +1,32 @@
 """MLflow as seen from a run: the driver opens it, worker 0 adds to its curves, the driver adds files, model and status.
 
-Curves go through a Delivery: a server that is slow, stopped or dead never delays a step, and costs one warning. A
-restarted worker logs steps again; MLflow keeps both points, and readers take the last one of a step. Files and the
-model are sent while nothing waits for them, with short timeouts; where that fails a warning says what is missing.
+Files and the model are sent while nothing waits for them, with short timeouts; where that fails a warning says what is
+missing.
 """
 
-import importlib.util
 import json
 import logging
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import mlflow
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 from mlflow.tracking import MlflowClient
 from requests.exceptions import RequestException
 
-from infra.delivery import Delivery, NoDelivery, Refused, every, nothing
+from infra.curves import Curves, NoCurves, one_line, set_limits
 from infra.storage import Denied, Unreachable
 
-CLOSE_SECONDS = 15.0
-"""How long the end of a run waits for a server that still takes points."""
-SYSTEM_METRICS_SECONDS = 10.0
 UPLOAD_SECONDS = "120"
 PARAMS_PER_BATCH = 100
 PARAM_CHARACTERS = 6000
 DIGEST_CHARACTERS = 36
-
-_LIMITS = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
-"""MLflow's own would hold a call for up to four minutes."""
 
 logger = logging.getLogger("xmodal.tracking")
 
@@ -61,18 +44,10 @@ class DatasetVersion:
 class NullTracker:
     """Tracks nothing: the same methods, where no MLflow server is named."""
 
-    run_id = ""
-
-    def worker(self) -> "NullTracker":
-        return self
-
-    def attach(self, rank: int) -> None:
-        return
+    def worker(self) -> NoCurves:
+        return NoCurves()
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        return
-
-    def detach(self) -> None:
         return
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
@@ -89,12 +64,13 @@ class NullTracker:
 
 
 class Tracker:
-    """One MLflow run. Pickles to the worker's side of it, which calls `attach`, `log` and `detach`."""
+    """One MLflow run, in the driver."""
 
-    def __init__(self, uri: str, run_id: str, started: float, system_metrics: bool = True) -> None:
-        """started: Unix seconds; the steps of system metrics are seconds since then, so they go on after a restart."""
+    def __init__(self, uri: str, run_id: str, started: float, system_metrics: bool) -> None:
+        """started: Unix seconds."""
         self.uri, self.run_id, self.started, self.system_metrics = uri, run_id, started, system_metrics
-        self._delivery: Delivery[Metric] | NoDelivery = NoDelivery()
+        self._curves = Curves(uri, run_id, started, system_metrics=False)
+        self._curves.attach(0)
 
     @classmethod
     def start(
@@ -118,38 +94,22 @@ class Tracker:
         params: flat names to values; a value is cut at 6,000 characters. note: Markdown shown on the run's page.
         parent: run id of the sweep or retraining that this run belongs to. Raises Unreachable, Denied.
         """
-        _set_limits()
+        set_limits()
         client = MlflowClient(tracking_uri=uri)
         standard = {"mlflow.note.content": note, "mlflow.source.git.commit": commit, "mlflow.parentRunId": parent}
         named = dict(tags) | {name: value for name, value in standard.items() if value}
         with _one_line_errors(uri):
             if run_id is None or not _reopened(client, run_id):
                 run_id = _created(client, experiment, run_name, named, params, dataset)
-            tracker = cls(uri, run_id, client.get_run(run_id).info.start_time / 1000, system_metrics)
-        tracker._deliver(nothing)
-        return tracker
+            return cls(uri, run_id, client.get_run(run_id).info.start_time / 1000, system_metrics)
 
-    def worker(self) -> "Tracker":
-        """The worker's side of the same run."""
-        return Tracker(self.uri, self.run_id, self.started, self.system_metrics)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Tracker, (self.uri, self.run_id, self.started, self.system_metrics)
-
-    def attach(self, rank: int) -> None:
-        """Called in each worker: rank 0 delivers curves and system metrics, the others nothing."""
-        _set_limits()
-        if rank == 0:
-            self._deliver(_system_sampler(self.started) if self.system_metrics else nothing)
+    def worker(self) -> Curves:
+        """What the workers of the run log to."""
+        return Curves(self.uri, self.run_id, self.started, self.system_metrics)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Queues one point a metric at `step`; returns at once, whatever the server does."""
-        self._delivery.add(_points(step, metrics))
-
-    def detach(self) -> None:
-        """Delivers what is queued, for CLOSE_SECONDS at most."""
-        self._delivery.close(CLOSE_SECONDS)
-        self._delivery = NoDelivery()
+        self._curves.log(step, metrics)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Adds or changes tags; a warning where the server does not take them."""
@@ -196,13 +156,9 @@ class Tracker:
 
     def finish(self, status: str = "FINISHED") -> None:
         """Delivers the rest and closes the run: FINISHED, FAILED or KILLED."""
-        self.detach()
+        self._curves.detach()
         with self._careful(f"status {status}"):
             MlflowClient(tracking_uri=self.uri).set_terminated(self.run_id, status)
-
-    def _deliver(self, sample: Callable[[], Sequence[Metric]]) -> None:
-        send = partial(_send, MlflowClient(tracking_uri=self.uri), self.run_id)
-        self._delivery = Delivery(send, sample, f"MLflow at {self.uri}")
 
     @contextmanager
     def _careful(self, what: str) -> Iterator[None]:
@@ -210,12 +166,7 @@ class Tracker:
         try:
             yield
         except (MlflowException, RequestException, OSError) as error:
-            logger.warning("MLflow at %s: %s was not logged: %s", self.uri, what, _line(error))
-
-
-def _set_limits() -> None:
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # else a line for every retry
-    os.environ.update(_LIMITS | {name: os.environ[name] for name in _LIMITS if name in os.environ})
+            logger.warning("MLflow at %s: %s was not logged: %s", self.uri, what, one_line(error))
 
 
 @contextmanager
@@ -236,12 +187,8 @@ def _one_line_errors(uri: str) -> Iterator[None]:
     except (MlflowException, RequestException, OSError) as error:
         status = error.get_http_status_code() if isinstance(error, MlflowException) else 0
         if 400 <= status < 500:
-            raise Denied(f"MLflow at {uri} refuses: {_line(error)}") from None
+            raise Denied(f"MLflow at {uri} refuses: {one_line(error)}") from None
         raise Unreachable(f"MLflow at {uri}: no answer; check tracking.uri and that the server runs") from None
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def _created(
@@ -293,42 +240,6 @@ def _log_dataset(client: MlflowClient, run_id: str, dataset: DatasetVersion) -> 
     client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
     tags = {"dataset.name": dataset.name, "dataset.version": dataset.version, "dataset.digest": dataset.digest}
     client.log_batch(run_id, tags=[RunTag(name, str(value)) for name, value in tags.items()])
-
-
-def _points(step: int, metrics: Mapping[str, float]) -> list[Metric]:
-    now = int(time.time() * 1000)
-    return [Metric(name, float(value), now, step) for name, value in metrics.items()]
-
-
-def _send(client: MlflowClient, run_id: str, points: Sequence[Metric]) -> None:
-    try:
-        client.log_batch(run_id, metrics=points)
-    except MlflowException as error:
-        if 400 <= error.get_http_status_code() < 500:
-            raise Refused(_line(error)) from error
-        raise
-
-
-def _system_sampler(started: float) -> Callable[[], Sequence[Metric]]:
-    """CPU, memory, disk and network under MLflow's own names, about every SYSTEM_METRICS_SECONDS."""
-    if importlib.util.find_spec("psutil") is None:
-        logger.warning("system metrics are not logged: install psutil")
-        return nothing
-    from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
-    from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
-    from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
-
-    monitors = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
-
-    def collect() -> list[Metric]:
-        values: dict[str, float] = {}
-        for monitor in monitors:
-            monitor.collect_metrics()
-            values |= {f"system/{name}": value for name, value in monitor.aggregate_metrics().items()}
-            monitor.clear_metrics()
-        return _points(int(time.time() - started), values)
-
-    return every(SYSTEM_METRICS_SECONDS, collect)
 
 
 @contextmanager

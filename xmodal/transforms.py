@@ -200,7 +200,7 @@ def encode_jpeg(pixels: Tensor, quality: int) -> bytes:
 def decode_pixels(jpeg: bytes) -> Tensor:
     """(3, H, W) uint8 of a JPEG that `prepare_image` made."""
     with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
-        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
 class AugmentSettings(Settings):

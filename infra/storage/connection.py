@@ -8,10 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import obstore
-import s3fs
 from botocore.exceptions import BotoCoreError, NoCredentialsError, PartialCredentialsError
 from botocore.session import Session
 from obstore.exceptions import AlreadyExistsError, PermissionDeniedError, PreconditionError, UnauthenticatedError
@@ -19,6 +18,9 @@ from obstore.store import S3Store as S3Client
 
 from infra.storage.contract import AlreadyExists, Conflict, Denied, NotFound, StorageError, Unreachable, Unreadable
 from infra.storage.patience import Result, repeated
+
+if TYPE_CHECKING:
+    import s3fs
 
 CONNECT_SECONDS = 2.5
 READ_SECONDS = 20.0
@@ -121,8 +123,10 @@ class Connection:
         return self._client(READ_SECONDS)
 
     @cached_property
-    def files(self) -> s3fs.S3FileSystem:
-        """s3fs: listings with exact keys, and the keys that obstore does not take."""
+    def files(self) -> "s3fs.S3FileSystem":
+        """s3fs: listings with exact keys, and the keys that obstore does not take. Most processes do without it."""
+        import s3fs
+
         config: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
         config["retries"] = {"max_attempts": 1, "mode": "standard"}
         files = s3fs.S3FileSystem(

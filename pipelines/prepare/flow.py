@@ -224,9 +224,8 @@ def write_records(
     known = {part["records_id"]: part for part in run.inherited("records")}
     planned = {task(item).identity: item for item in items}
     new = {f"{identity}.json": (item, identity) for identity, item in planned.items() if identity not in known}
-    made = [
-        json.loads(receipt) for receipt in run.perform("records", WriteRecords, (), Made(lambda one: task(*one), new))
-    ]
+    tasks = Made(lambda one: task(*one), new)
+    made = [json.loads(receipt) for receipt in run.perform("records", WriteRecords, (), tasks, light=True)]
     known |= {part["records_id"]: part for part in made}
     return [known[identity] for identity in planned]
 

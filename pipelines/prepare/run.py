@@ -101,12 +101,13 @@ class Run:
         arguments: tuple[Any, ...],
         tasks: Mapping[str, Any],
         part_of: Callable[[bytes], dict[str, Any] | None] = json.loads,
+        light: bool = False,
     ) -> Iterator[bytes]:
         """The receipts of `tasks` (by the name of their receipt in `folder`): those that are there, then new ones. A
         task is looked up when it is its turn.
 
         `part_of`: the entry of the part that a receipt says was written; where it is not stored, the task is done
-        again.
+        again. `light`: a task takes a second or less.
         """
         found = self.work.child(folder)
         listed = (entry for entry in found.stream() if entry.fault is None)
@@ -117,7 +118,8 @@ class Run:
             if self.stored(part_of(receipt)):
                 done.add(name)
                 yield receipt
-        yield from self.workers.run(make, arguments, Tasks(tasks, [name for name in tasks if name not in done]))
+        left = Tasks(tasks, [name for name in tasks if name not in done])
+        yield from self.workers.run(make, arguments, left, light)
 
     def stored(self, entry: dict[str, Any] | None) -> bool:
         """Whether a part is there with its size; None, which is no part, is."""

@@ -5,8 +5,6 @@ places: one black frame would join half an archive.
 """
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from pipelines.prepare.units import Rows
 
@@ -18,6 +16,9 @@ def welded(rows: Rows, fixed: np.ndarray, apart: np.ndarray) -> np.ndarray:
     by name; new units without such a link take that of the last by name among them (places come last). `apart`
     (units,), a part of the fixed ones, link nothing.
     """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     unit, link, links = _links(rows)
     unit, link = unit[~apart[unit]], link[~apart[unit]]
     count = len(fixed)

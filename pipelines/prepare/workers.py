@@ -18,26 +18,32 @@ from infra.storage import StorageError
 from xmodal.settings import SettingsError
 
 Worker = Callable[[Any], bytes]
+LIGHT_TASKS = 12
+"""Light tasks, of a second or less, that other processes are started for: their start alone takes some seconds."""
 
 
 class Workers(Protocol):
     """Runs tasks; results come as they are ready, in any order."""
 
-    def run(self, make: Callable[..., Worker], arguments: tuple[Any, ...], tasks: Sequence[Any]) -> Iterator[bytes]: ...
+    def run(
+        self, make: Callable[..., Worker], arguments: tuple[Any, ...], tasks: Sequence[Any], light: bool = False
+    ) -> Iterator[bytes]: ...
 
 
 class InProcess:
     """One task after the other in this process: for few files quicker than any cluster starts."""
 
-    def run(self, make: Callable[..., Worker], arguments: tuple[Any, ...], tasks: Sequence[Any]) -> Iterator[bytes]:
+    def run(
+        self, make: Callable[..., Worker], arguments: tuple[Any, ...], tasks: Sequence[Any], light: bool = False
+    ) -> Iterator[bytes]:
         if tasks:
             worker = make(*arguments)
             yield from map(worker, tasks)
 
 
 class RayWorkers:
-    """Up to `most` Ray Data actors of one CPU. `cluster` is entered before the first tasks that can share the work: a
-    single task gains nothing from a cluster and is done here."""
+    """Up to `most` Ray Data actors of one CPU. `cluster` is entered before the first tasks that gain from it: a single
+    task, and fewer light ones than LIGHT_TASKS, are done here."""
 
     def __init__(self, most: int = 1, cluster: Callable[[], AbstractContextManager[Any]] = nullcontext) -> None:
         self._most = most
@@ -53,13 +59,16 @@ class RayWorkers:
     ) -> None:
         self._stack.close()
 
-    def run(self, make: Callable[..., Worker], arguments: tuple[Any, ...], tasks: Sequence[Any]) -> Iterator[bytes]:
-        if len(tasks) < 2:
+    def run(
+        self, make: Callable[..., Worker], arguments: tuple[Any, ...], tasks: Sequence[Any], light: bool = False
+    ) -> Iterator[bytes]:
+        if len(tasks) < (LIGHT_TASKS if light else 2):
             yield from InProcess().run(make, arguments, tasks)
             return
         if not self._started:
             self._stack.enter_context(self._cluster())
             self._started = True
+        count = max(1, min(self._most, len(tasks)))
         one_by_one = (pa.table({"task": [pickle.dumps(task)]}) for task in tasks)
         blocks: list[Any] = [ray.put(block) for block in one_by_one]
         done = ray.data.from_arrow_refs(blocks).map_batches(
@@ -67,7 +76,7 @@ class RayWorkers:
             fn_constructor_args=(make, arguments),
             batch_size=None,
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, min(self._most, len(tasks)))),
+            compute=ray.data.ActorPoolStrategy(min_size=1, initial_size=count, max_size=count),
             num_cpus=1,
         )
         for block in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):

@@ -1,7 +1,6 @@
 """`xmodal train`: starts or resumes the run of a recipe, shows its progress, records it."""
 
 import signal
-from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -22,11 +21,11 @@ from pipelines.errors import DataRefused, Failed, NotFound
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.served import record_model
 from pipelines.session import cluster, tracked
+from pipelines.train.blocks import lane_dataset
 from pipelines.train.board import shown_progress
-from pipelines.train.lanes import lane_dataset
 from pipelines.train.loop import Job, work
 from pipelines.train.plan import TrainingPlan, build_model, warm_start
-from pipelines.train.runs import Run, resumable
+from pipelines.train.runs import Run, StartStep, resumable
 from xmodal.checkpoint import Damaged
 from xmodal.settings import SettingsError
 
@@ -135,17 +134,6 @@ def _trainer(recipe: Recipe, plan: TrainingPlan, run: Run, job: Job) -> TorchTra
         datasets={"train": lane_dataset(plan.lanes(), plan.epochs, StartStep(run), readers)},
         dataset_config=DataConfig(execution_options=options),
     )
-
-
-@dataclass(frozen=True)
-class StartStep:
-    """The optimizer step that a (re)started worker group begins at: that of the newest checkpoint that verifies."""
-
-    run: Run
-
-    def __call__(self) -> int:
-        saved = resumable(self.run)
-        return saved.step if saved else 0
 
 
 def _told(run: Run, result: dict[str, Any]) -> str:

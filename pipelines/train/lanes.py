@@ -1,13 +1,12 @@
-"""Lanes through Ray Data: each work item becomes one block, blocks reach worker j % S in strict round robin.
+"""Both ends of the lanes: a reader process turns a work item into a block, a training process blocks into batches.
 
-A reader process turns a work item into ready rows: it reads the row groups it needs, draws the caption and the
-augmentation by (seed, visit, sample), and tokenises. Columns are fixed-size binary, so the training process only views
-buffers. Decoding stays out of the training process.
+The reader reads the row groups it needs, draws the caption and the augmentation by (seed, visit, sample), and
+tokenises. Columns are fixed-size binary, so the training process only views buffers. Decoding stays out of it.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -42,6 +41,10 @@ class LaneSource:
         """Batches a work item holds: as many as keep its block near BLOCK_BYTES, at most 16."""
         return max(1, min(16, BLOCK_BYTES // (self.order.lane_batch * self.reader.row_bytes)))
 
+    def open(self) -> "ReadLane":
+        """What reads it."""
+        return ReadLane(self)
+
 
 def training_rows(dataset: Dataset) -> Rows:
     """The rows of the train split, in storage order; a row's class is its taxon, all rows without one are one class."""
@@ -51,7 +54,7 @@ def training_rows(dataset: Dataset) -> Rows:
 
 
 class ReadLane:
-    """Ray Data map: one work item in, one block of rows out."""
+    """Work items in, a block of rows each out."""
 
     def __init__(self, source: LaneSource):
         torch.set_num_threads(1)
@@ -98,34 +101,6 @@ class ReadLane:
                 self.groups.popitem(last=False)
         self.groups.move_to_end(key)
         return self.groups[key]
-
-
-def lane_dataset(source: LaneSource, epochs: int, start: Callable[[], int], readers: int) -> Callable[[], Any]:
-    """What Ray Train calls at every start of its worker group: a dataset of the work items from `start()` on.
-
-    `start` returns the optimizer step of the run's last good checkpoint, so a restarted group reads on from there.
-    """
-
-    def build() -> Any:
-        import ray
-
-        from pipelines.train.pace import Pace
-
-        items = [asdict(item) for item in source.order.plan(epochs, source.chunk(), start())]
-        if not items:  # a group restarted behind its last step has nothing to read
-            return ray.data.from_arrow(pa.table({"step": pa.array([], pa.int64())}))
-        blocks = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-            ReadLane,  # type: ignore[arg-type]
-            fn_constructor_args=(source,),
-            batch_size=None,
-            batch_format="numpy",
-            concurrency=(1, readers),
-            num_cpus=1,
-        )
-        blocks.context.custom_execution_callback_classes.append(Pace)
-        return blocks
-
-    return build
 
 
 def batches(

@@ -17,7 +17,7 @@ import ray.train.torch
 import torch
 from torch import Tensor
 
-from infra.tracking import NullTracker, Tracker
+from infra.curves import Curves, NoCurves
 from pipelines.errors import Failed, NonFinite
 from pipelines.recipe import Recipe
 from pipelines.train.descent import Descent
@@ -42,7 +42,7 @@ class Job:
     recipe: dict[str, Any]
     plan: TrainingPlan
     run: Run
-    tracker: Tracker | NullTracker
+    curves: Curves | NoCurves
     progress: Any
     """Ray actor that the driver's display reads."""
 
@@ -143,7 +143,7 @@ class Worker:
             "time/samples_per_second": batch / seconds,
         }
         if self.rank == 0:
-            self.job.tracker.log(self.step, metrics)
+            self.job.curves.log(self.step, metrics)
             share = self.waited / max(now - self.begun, 1e-9)
             facts = {"loss": f"{values['loss']:.3f}", "data wait": f"{share:.0%}"}
             self.job.progress.update.remote(self.step * batch, facts)
@@ -160,7 +160,7 @@ class Worker:
         with tempfile.TemporaryDirectory(prefix="xmodal-save-") as directory:
             saved = None
             if self.rank == 0:
-                self.job.tracker.log(self.step, metrics)
+                self.job.curves.log(self.step, metrics)
                 checkpoint.save(
                     directory,
                     model=self.model,
@@ -184,7 +184,7 @@ class Worker:
     def _state(self) -> dict[str, Any]:
         """What a checkpoint says of itself beside the tensors."""
         own = {"step": self.step, "history": self.history, "world_size": self.size, "run": self.job.run.name}
-        return own | {"mlflow_run_id": self.job.tracker.run_id} | self._provenance
+        return own | {"mlflow_run_id": self.job.curves.run_id} | self._provenance
 
     @cached_property
     def _provenance(self) -> dict[str, Any]:
@@ -217,7 +217,7 @@ def work(config: dict[str, Job]) -> None:
     torch.set_num_threads(max(1, int(job.recipe["compute"]["cpus_per_worker"])))
     worker = Worker(job)
     every = worker.recipe.train.checkpoint_every or job.plan.order.batches
-    job.tracker.attach(worker.rank)
+    job.curves.attach(worker.rank)
     try:
         asked = time.monotonic()
         for batch in worker.batches():
@@ -233,4 +233,4 @@ def work(config: dict[str, Job]) -> None:
         if worker.rank == 0:
             job.run.write("stopped.json", {"reason": str(error), "step": worker.step})
     finally:
-        job.tracker.detach()
+        job.curves.detach()

@@ -9,7 +9,7 @@ from typing import Any
 
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
-PAUSE = 0.02
+PAUSE = 0.05
 """Seconds after each turn of the loop; a block that is ready waits no longer for it."""
 
 

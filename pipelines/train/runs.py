@@ -112,6 +112,17 @@ def resumable(run: Run) -> Saved | None:
         return found and found[0]
 
 
+@dataclass(frozen=True)
+class StartStep:
+    """The optimizer step that a (re)started worker group begins at: that of the newest checkpoint that verifies."""
+
+    run: Run
+
+    def __call__(self) -> int:
+        saved = resumable(self.run)
+        return saved.step if saved else 0
+
+
 @contextmanager
 def opened(root: Store, where: str) -> Iterator[Path]:
     """The checkpoint that `where` names, verified and local: a checkpoint directory or URL, a run's directory or URL,

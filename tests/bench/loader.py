@@ -17,7 +17,8 @@ from infra.cluster import local_ray
 from infra.storage import open_store
 from pipelines.dataset import Dataset
 from pipelines.prepare import flow
-from pipelines.train.lanes import LaneSource, ReadLane, batches, lane_dataset, training_rows
+from pipelines.train.blocks import lane_dataset
+from pipelines.train.lanes import LaneSource, ReadLane, batches, training_rows
 from pipelines.train.order import LaneOrder
 from pipelines.train.samples import PixelImages, SampleReader, TokenTexts
 from tests.bench.frame import Comparison, Side, compare

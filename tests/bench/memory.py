@@ -153,7 +153,9 @@ class Apart:
     def __init__(self, pool: ProcessPoolExecutor) -> None:
         self._pool = pool
 
-    def run(self, make: Callable[..., Any], arguments: tuple[Any, ...], tasks: Sequence[Any]) -> Iterator[bytes]:
+    def run(
+        self, make: Callable[..., Any], arguments: tuple[Any, ...], tasks: Sequence[Any], light: bool = False
+    ) -> Iterator[bytes]:
         for task in tasks:
             yield self._pool.submit(_stubbed, task).result()
 

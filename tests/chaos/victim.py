@@ -10,9 +10,11 @@ import os
 import sys
 import traceback
 from typing import Any, cast
+from unittest.mock import patch
 
 from infra.cluster import connect
 from infra.storage import Store, open_store
+from pipelines.prepare import workers
 from pipelines.prepare.settings import SurveySettings
 from pipelines.prepare.workers import RayWorkers, Workers
 from tests.chaos import stories
@@ -27,11 +29,11 @@ def run(job: dict[str, Any]) -> None:
         tell(job, Ordinal(job.get("number"), job.get("phase", "")), IN_PROCESS)
         return
     fuse = Shared(job["number"], job["phase"], job["counter"], os.getpid() if job["victim"] == "driver" else None)
-    with connect(job["ray"], 1):
+    with connect(job["ray"], 1), patch.object(workers, "LIGHT_TASKS", 2):
         tell(job, fuse, RayWorkers(2))
 
 
-def tell(job: dict[str, Any], fuse: Fuse, workers: Workers) -> None:
+def tell(job: dict[str, Any], fuse: Fuse, where: Workers) -> None:
     """The job's story, with the fuse in the reads of the archive or in all that is written."""
     root: Any = open_store(job["root"])
     if job.get("phase") == "read":
@@ -39,7 +41,7 @@ def tell(job: dict[str, Any], fuse: Fuse, workers: Workers) -> None:
         SurveySettings.store = lambda self: cast(Store, KillingReads(opened(self), fuse))
     else:
         root = Killing(root, fuse)
-    stories.tell(job["story"], job["archives"], root, workers)
+    stories.tell(job["story"], job["archives"], root, where)
 
 
 def forked(job: dict[str, Any]) -> int:

@@ -17,7 +17,8 @@ import pytest
 from mlflow.artifacts import download_artifacts
 from mlflow.tracking import MlflowClient
 
-from infra import tracking
+from infra import curves
+from infra.curves import Curves, NoCurves
 from infra.mlflow_server import MlflowServer
 from infra.process import free_ports
 from infra.storage import Denied, Unreachable
@@ -116,7 +117,7 @@ def test_a_run_that_was_deleted_is_one_line(mlflow_server):
 @pytest.mark.slow
 @pytest.mark.parametrize("blow", [signal.SIGSTOP, signal.SIGKILL])
 def test_a_dead_or_frozen_server_delays_no_step(tmp_path, caplog, monkeypatch, blow):
-    monkeypatch.setattr(tracking, "CLOSE_SECONDS", 1.0)
+    monkeypatch.setattr(curves, "CLOSE_SECONDS", 1.0)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")  # of 5, to spare the suite's time
     with MlflowServer(tmp_path / "mlflow") as server, caplog.at_level(logging.WARNING, "xmodal.tracking"):
         tracker = start(server.uri).worker()
@@ -198,12 +199,14 @@ def test_a_model_loads_without_pickle(mlflow_server, tmp_path, monkeypatch):
 def test_the_null_tracker_has_every_method():
     public = {name for name in vars(Tracker) if not name.startswith("_")} - {"start"}
     assert public <= set(vars(NullTracker))
-    null = NullTracker().worker()
-    null.attach(0)
-    null.log(1, {"x": 1.0})
+    assert {name for name in vars(Curves) if not name.startswith("_")} <= set(vars(NoCurves))
+    null = NullTracker()
+    for one in (null, null.worker()):
+        one.log(1, {"x": 1.0})
+    null.worker().attach(0)
+    null.worker().detach()
     null.artifact("nowhere")
     assert null.log_model("m", loader_module="x", data_path="y") is None
-    null.detach()
     null.finish()
 
 

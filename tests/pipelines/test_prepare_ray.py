@@ -6,7 +6,7 @@ import pytest
 
 from infra.storage import NotFound, open_store
 from pipelines.dataset import Dataset
-from pipelines.prepare import flow, items
+from pipelines.prepare import flow, items, workers
 from pipelines.prepare.images import PixelTask, ReadPixels
 from pipelines.prepare.workers import RayWorkers
 from tests.pipelines.surveys import IMAGE, IN_PROCESS, TEXT, settings, write_survey
@@ -24,6 +24,7 @@ def test_ray_on_s3_makes_the_parts_that_one_process_makes(
     bucket_url: str, ray_cluster: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(items, "cut", partial(items.cut, most=24))  # several items of so few files
+    monkeypatch.setattr(workers, "LIGHT_TASKS", 2)
     write_survey(open_store(f"{bucket_url}/archive"))
     data = settings(f"{bucket_url}/archive")
     one = flow.prepare(data, open_store(f"{bucket_url}/one"), IMAGE, TEXT, workers=IN_PROCESS, lease=5.0)

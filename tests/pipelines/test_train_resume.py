@@ -19,8 +19,8 @@ import ray
 import safetensors.torch
 import torch
 
+from infra.curves import NoCurves
 from infra.storage import Store, open_store
-from infra.tracking import NullTracker
 from pipelines.dataset import Dataset
 from pipelines.recipe import load_recipe
 from pipelines.train import flow
@@ -225,7 +225,7 @@ def test_a_group_restarted_behind_its_last_step_ends_well(undisturbed: Run, data
     recipe = load_recipe((str(recipe_of(tmp_path / "recipe.yaml", dataset, undisturbed.store, 2, LONG)),))
     plan = TrainingPlan.of(recipe, Dataset.open(undisturbed.store, recipe.data.name))
     with flow.shown_progress(plan.total_samples) as progress:
-        job = flow.Job(recipe.model_dump(mode="json"), plan, undisturbed, NullTracker(), progress)
+        job = flow.Job(recipe.model_dump(mode="json"), plan, undisturbed, NoCurves(), progress)
         before = undisturbed.saved()
         flow._finish(flow._trainer(recipe, plan, undisturbed, job))
     assert undisturbed.saved() == before and undisturbed.read("stopped.json") is None
@@ -269,8 +269,11 @@ def test_another_fingerprint_starts_a_run_of_its_own(train: Callable[..., Run], 
     assert {entry.key: entry.etag for entry in undisturbed.store.list(undisturbed.prefix)} == files
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_in_one_line(dataset: Store, ray_cluster: str, tmp_path: Path) -> None:
-    """The rate rises from zero, so the checkpoint behind the first step is still a good one; the next is not taken."""
+def test_a_run_that_blows_up_ends_in_one_line(dataset: Store, ray_cluster: str, tmp_path: Path) -> None:
+    """The rate rises from zero, so the checkpoint behind the first step is still a good one; the next is not taken.
+
+    Whether weights of 1e29 give numbers to the validation behind their step is the machine's: the next loss is the last
+    to notice (that it names its task: test_loop)."""
     store = fresh_root(dataset, "infinite")
     rates = {"learning_rate": 1e30, "warmup_fraction": 0.5}
     wild = {"epochs": 4, "checkpoint_every": 1, "optimizer": rates}
@@ -278,7 +281,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_in_one_line(dataset: Store, ray_
     begun = time.monotonic()
     ended = xmodal("train", recipe)
     assert ended.code == 1 and "stopped at step 2" in ended.line
-    assert re.search(r"the loss of (itc|itm|lm)(, (itm|lm))* is not finite", ended.line), "the task is named"
+    assert re.search(r"(the loss of (itc|itm|lm)\b.* is|validation images are) not finite", ended.line)
     assert time.monotonic() - begun < DEADLINE
     (name,) = run_names(store)
     assert Run(store, name).read("result.json") is None
