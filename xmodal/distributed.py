@@ -50,6 +50,20 @@ def gather_objects(value: Any) -> list[Any]:
     return gathered
 
 
+class Diverged(RuntimeError):
+    """What every rank must hold alike is not alike: a bug, or a machine that computes wrongly."""
+
+
+def check_alike(tensors: dict[str, Tensor]) -> None:
+    """Raises Diverged on every rank, naming the tensors whose words (of 4 or 8 bytes; bools) do not add up to the same
+    sum everywhere. Nothing else would show it: queue and key encoder are never sent around."""
+    sums = {name: int(_words(one.detach().reshape(1, -1)).sum(dtype=torch.int64)) for name, one in tensors.items()}
+    everywhere = gather_objects(sums)
+    apart = [name for name in sums if len({own[name] for own in everywhere}) > 1]
+    if apart:
+        raise Diverged(f"{apart[0]} and {len(apart) - 1} more are no longer the same on every worker")
+
+
 def share_of_mean(values: Tensor, counted: Tensor, count: Tensor | int) -> Tensor:
     """This rank's summand of a global mean: sum of the local `values` where `counted`, over (count / S).
 

@@ -180,6 +180,12 @@ class CrossModalModel(nn.Module):
             **self.refresh.metrics(),
         }
 
+    def replicated(self) -> dict[str, Tensor]:
+        """What every rank keeps for itself and must hold alike: the queue, and the weights of the key encoders."""
+        queue = {f"queue.{name}": column for name, column in self.queue.state().items()}
+        averages = ((place, one.encoder.named_parameters()) for place, one in self.key_encoders.items())
+        return queue | {f"{place}.{name}": weight for place, own in averages for name, weight in own}
+
     @property
     def standardised(self) -> list[Standardise]:
         """Norms that take statistics of the training set before the first step: those behind frozen encoders."""

@@ -5,6 +5,7 @@ of the numbers themselves, a band for each region, so that nothing is taken for 
 """
 
 import io
+import threading
 
 import numpy as np
 import torch
@@ -14,12 +15,16 @@ from xmodal.decoding import BadImage, Decoded, scaled_grey
 MAGIC = b"\x93NUMPY"
 SIDE = 64
 """Pixels that the picture has at least in either direction."""
+ONE_HEADER = threading.Lock()
+"""Held while NumPy reads a header, which it parses as Python: up to 3.12 two threads at it may end in SystemError
+(https://github.com/python/cpython/issues/106905)."""
 
 
 def read_regions(data: bytes) -> np.ndarray:
     """(R, W) floats of an `.npy` file. Raises BadImage where it is none, or holds a number that is not finite."""
     try:
-        array = np.load(io.BytesIO(data), allow_pickle=False)
+        with ONE_HEADER:
+            array = np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise BadImage("truncated", f"not a readable array ({' '.join(str(error).split())})") from None
     if array.ndim != 2 or not array.size or array.dtype.kind != "f":

@@ -15,6 +15,7 @@ from numpy.lib import format as npy
 
 from infra.storage import Entry, Store
 from pipelines.sources.members import LARGEST_MEMBER, ArchiveEntry, Damaged, Format, Index, Members, listed
+from xmodal.regions import ONE_HEADER
 
 SUFFIX = "_ims.npy"
 LONGEST_HEADER = 1 << 16
@@ -50,7 +51,8 @@ def header_of(data: bytes) -> Header:
     read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
     if read is None:
         raise ValueError(f"version {version} of the format is not read")
-    shape, fortran, dtype = read(stream)
+    with ONE_HEADER:
+        shape, fortran, dtype = read(stream)
     if fortran or not shape or dtype.str not in DTYPES:
         order = "column by column" if fortran else f"of type {dtype.str}"
         raise ValueError(f"an array of shape {shape} {order}; floats row by row are expected")

@@ -152,7 +152,9 @@ class Worker:
             self.history.append({"step": self.step, **metrics})
 
     def checkpoint(self, batch: Batch) -> None:
-        """Validates, saves and reports after the step of `batch`; every worker takes part, rank 0 writes."""
+        """Validates, saves and reports after the step of `batch`; every worker takes part, rank 0 writes. What the
+        workers must hold alike is compared first: one of them speaks for all in the checkpoint."""
+        distributed.check_alike(self.model.replicated())
         metrics = self.validation.measure(self.model, self.device) | queue_health(self.model, batch)
         self.history.append({"step": self.step, **metrics})
         generators = distributed.gather_objects(checkpoint.rng_state())

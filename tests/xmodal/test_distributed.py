@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.xmodal import tiny
 from tests.xmodal.world import World
 from xmodal import distributed
 
@@ -80,6 +81,26 @@ def objects() -> list[int]:
 
 def test_objects_come_in_rank_order(world: World) -> None:
     assert world.run(3, objects) == [[0, 10, 20]] * 3
+
+
+def alike(odd: dict[str, float]) -> str:
+    """What the comparison says where the last rank's values differ by what `odd` says."""
+    held = tiny.model().replicated()
+    for name, value in odd.items():
+        if distributed.rank() == distributed.world_size() - 1:
+            held[name].reshape(-1)[0] += value
+    try:
+        distributed.check_alike(held)
+    except distributed.Diverged as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("odd", [{}, {"queue.text": 1e-6}, {"queue.sample_id": 1, "key.image.encoder.position": 1e-6}])
+def test_what_every_rank_must_hold_alike_is_compared(world: World, odd: dict[str, float]) -> None:
+    said = world.run(2, alike, odd)
+    wanted = f"{next(iter(odd))} and {len(odd) - 1} more are no longer the same on every worker" if odd else ""
+    assert said == [wanted] * 2
 
 
 def test_without_a_group_everything_is_the_identity() -> None:
