@@ -107,9 +107,9 @@ def test_drawn_files_differ_and_show_the_same() -> None:
 
 
 def test_prepare_and_the_pool_make_the_same_images(tmp_path: Path) -> None:
-    bench = PrepareBench(tmp_path, 48, 64, 48, IN_PROCESS)
+    bench = PrepareBench(tmp_path, [drawing(64, 48, number) for number in range(2)], 48, IN_PROCESS)
     dataset = bench.prepared()
-    assert rows(dataset) == bench.pooled() == 48
+    assert rows(dataset) == bench.pooled(plain.ours) == bench.pooled(plain.squeezed) == 48
     ours = [dataset.read_group(item.index, 0, "pixels").to_pylist() for item in dataset.items]
     files = sorted((tmp_path / "run-1").glob("*.parquet"))
     theirs = [row for file in files for row in pq.read_table(file).to_pylist()]

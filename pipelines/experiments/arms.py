@@ -43,9 +43,14 @@ FLICKR8K = Table(
             "attention instead of as many weights without",
         ),
         Arm(
+            "small MLP",
+            (f"model.image_enhance=[{NARROW}, {{kind: residual_mlp, wider: 1}}]",),
+            asks="as many weights as SGE has, alone",
+        ),
+        Arm(
             "SGE",
             (f"model.image_enhance=[{NARROW}, {{kind: self_guided}}]",),
-            "residual MLP",
+            "small MLP",
             "a global vector that guides the regions",
         ),
         Arm("+ ITM", ("model.tasks.itm={}",), asks="matching with hard negatives beside ITC"),

@@ -22,7 +22,7 @@ from pipelines.train.lanes import LaneSource, ReadLane, batches, training_rows
 from pipelines.train.order import LaneOrder
 from pipelines.train.samples import PixelImages, SampleReader, TokenTexts
 from tests.bench.frame import Comparison, Side, compare
-from tests.bench.pictures import write_archive
+from tests.bench.pictures import DRAWINGS, drawing, write_archive
 from tests.bench.rayside import settle
 from tests.pipelines.surveys import IMAGE, IN_PROCESS, TEXT, coco_settings
 from xmodal.batch import Batch
@@ -48,7 +48,8 @@ class LoaderBench:
 
     def __init__(self, folder: Path, images: int, size: int, epochs: int):
         data = coco_settings(f"{folder}/archive", pixels={"size": size}, vocabulary_size=1000)
-        write_archive(open_store(data.surveys[0].archive), images, size, size)
+        drawings = [drawing(size, size, number) for number in range(DRAWINGS)]
+        write_archive(open_store(data.surveys[0].archive), drawings, images)
         dataset = flow.prepare(data, open_store(f"{folder}/root"), IMAGE, TEXT, workers=IN_PROCESS)
         self.dataset, self.epochs, self.home = dataset, epochs, folder / "root" / "datasets" / dataset.name
         self.source = lane_source(dataset)

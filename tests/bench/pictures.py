@@ -1,6 +1,7 @@
 """Camera-like JPEGs drawn by numpy, and an archive of them: many files of few drawings, no two files equal."""
 
 import io
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -33,12 +34,12 @@ def marked(jpeg: bytes, number: int) -> bytes:
     return jpeg[:2] + b"\xff\xfe\x00\x0a" + number.to_bytes(8, "big") + jpeg[2:]
 
 
-def write_archive(store: Store, count: int, width: int, height: int) -> None:
-    """A COCO Camera Traps archive of `count` labelled frames at PLACES places, a folder each."""
+def write_archive(store: Store, pictures: Sequence[bytes], count: int) -> None:
+    """A COCO Camera Traps archive of `count` labelled frames at PLACES places, a folder each: `pictures` in turn, no
+    two files alike."""
     images = [
         {"id": str(n), "file_name": f"{n % PLACES:02}/{n:05}.jpg", "location": f"place {n % PLACES}", "category": 1}
         for n in range(count)
     ]
-    drawings = [drawing(width, height, number) for number in range(DRAWINGS)]
-    files = {str(one["file_name"]): marked(drawings[n % DRAWINGS], n) for n, one in enumerate(images)}
+    files = {str(one["file_name"]): marked(pictures[n % len(pictures)], n) for n, one in enumerate(images)}
     write_coco(store, images, files)

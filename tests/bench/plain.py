@@ -5,10 +5,12 @@
 
 import hashlib
 import io
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,38 +20,45 @@ from PIL import Image, ImageOps
 from xmodal.transforms import PixelSettings, prepare_image
 
 PART_ROWS = 1024
+Row = Callable[[bytes, PixelSettings], dict[str, Any]]
+"""What is stored of an image file beside its key and sha256."""
 
 
-def prepare(archive: Path, target: Path, settings: PixelSettings, workers: int) -> int:
-    """Every JPEG below `archive` into Parquet parts of at most PART_ROWS rows below `target`; returns the rows."""
-    files = sorted(archive.rglob("*.jpg"))
-    size = min(PART_ROWS, -(-len(files) // workers))
-    return pooled([files[start : start + size] for start in range(0, len(files), size)], target, settings, workers)
+def ours(data: bytes, settings: PixelSettings) -> dict[str, Any]:
+    """All that prepare makes of the pixels."""
+    return prepare_image(data, settings)._asdict()
 
 
-def pooled(groups: list[list[Path]], target: Path, settings: PixelSettings, workers: int) -> int:
-    """Each group into a part, in fresh processes: forking one that runs Ray's threads is not safe."""
-    target.mkdir(parents=True)
-    make = partial(write_part, target=target, settings=settings)
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        return sum(pool.map(make, range(len(groups)), groups))
-
-
-def write_part(number: int, files: list[Path], target: Path, settings: PixelSettings) -> int:
-    """Reads, decodes, turns, resizes and writes `files`; returns the rows."""
-    rows = []
-    for file in files:
-        data = file.read_bytes()
-        image = prepare_image(data, settings)
-        rows.append({"key": str(file), "sha256": hashlib.sha256(data).digest(), **image._asdict()})
-    pq.write_table(pa.Table.from_pylist(rows), target / f"{number}.parquet", compression="none", use_dictionary=False)
-    return len(rows)
-
-
-def squeezed(data: bytes, settings: PixelSettings) -> bytes:
+def squeezed(data: bytes, settings: PixelSettings) -> dict[str, Any]:
     """Full decode, EXIF turn, bicubic resize and JPEG, all by Pillow."""
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
     stream = io.BytesIO()
     side = (settings.size, settings.size)
     image.resize(side, Image.Resampling.BICUBIC).save(stream, "JPEG", quality=settings.quality)
-    return stream.getvalue()
+    return {"jpeg": stream.getvalue()}
+
+
+def prepare(archive: Path, target: Path, settings: PixelSettings, workers: int, row: Row) -> int:
+    """Every JPEG below `archive` into Parquet parts of at most PART_ROWS rows below `target`; returns the rows."""
+    files = sorted(archive.rglob("*.jpg"))
+    size = min(PART_ROWS, -(-len(files) // workers))
+    groups = [files[start : start + size] for start in range(0, len(files), size)]
+    return pooled(groups, target, settings, workers, row)
+
+
+def pooled(groups: list[list[Path]], target: Path, settings: PixelSettings, workers: int, row: Row) -> int:
+    """Each group into a part, in fresh processes: forking one that runs Ray's threads is not safe."""
+    target.mkdir(parents=True)
+    make = partial(write_part, target=target, settings=settings, row=row)
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        return sum(pool.map(make, range(len(groups)), groups))
+
+
+def write_part(number: int, files: list[Path], target: Path, settings: PixelSettings, row: Row) -> int:
+    """Reads `files`, stores what `row` makes of each; returns the rows."""
+    rows = []
+    for file in files:
+        data = file.read_bytes()
+        rows.append({"key": str(file), "sha256": hashlib.sha256(data).digest(), **row(data, settings)})
+    pq.write_table(pa.Table.from_pylist(rows), target / f"{number}.parquet", compression="none", use_dictionary=False)
+    return len(rows)

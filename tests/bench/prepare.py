@@ -1,10 +1,11 @@
-"""`prepare` on Ray Data against a plain process pool on the same files; one image against a full decode by Pillow.
+"""`prepare` on Ray Data against plain process pools on the same files; one image against a full decode by Pillow.
 
-Our side does more with a file than the pool: ledger, split, captions, records and a committed version are in its time.
+Our side does more with a file than a pool: ledger, split, captions, records and a committed version are in its time.
+One pool decodes, resizes and encodes by the same `prepare_image`, the other as a first script does, by Pillow alone.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -18,58 +19,63 @@ from pipelines.prepare.images import PixelTask, ReadPixels
 from pipelines.prepare.workers import RayWorkers, Workers
 from tests.bench import plain
 from tests.bench.frame import Comparison, Side, compare
+from tests.bench.photographs import CAMERAS, photographs
 from tests.bench.pictures import DRAWINGS, drawing, write_archive
 from tests.bench.rayside import settle
 from tests.pipelines.surveys import IMAGE, TEXT, coco_settings
 from xmodal.transforms import PixelSettings, prepare_image
 
-IMAGES, WIDTH, HEIGHT = 1200, 800, 600
+SMALL = (800, 600)
 LARGE = (2048, 1536)
+COUNTS = {"12 MP": 240, "3 MP": 900}
+"""Files of each camera's photographs, which are a few that differ by a comment alone."""
 WORKERS = 2
-EXECUTIONS = 2
-"""Times that prepare starts Ray Data's actors: for pixels, then for records."""
 
 
 def comparisons() -> Iterator[Comparison]:
     """The cluster is started once and stands before the first run."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder, local_ray(WORKERS, f"{folder}/ray"):
-        bench = PrepareBench(Path(folder), IMAGES, WIDTH, HEIGHT, RayWorkers(WORKERS))
-        title = f"prepare, {IMAGES} JPEGs of {WIDTH} x {HEIGHT}, {WORKERS} processes"
-        yield compare(title, "image", bench.ours(), bench.reference(), repeats=3)
+        small = [drawing(*SMALL, number) for number in range(DRAWINGS)]
+        kinds = {"drawn 0.5 MP": (small, 1200)}
+        kinds |= {one.name: (photographs(one, DRAWINGS), COUNTS[one.name]) for one in CAMERAS if one.name in COUNTS}
+        for kind, (pictures, images) in kinds.items():
+            bench = PrepareBench(Path(folder) / kind, pictures, images, RayWorkers(WORKERS))
+            for reference in (bench.pool("the same decoding", plain.ours), bench.pool("Pillow alone", plain.squeezed)):
+                title = f"prepare, {images} JPEGs, {kind}, {WORKERS} processes"
+                yield compare(title, "image", bench.ours(), reference, repeats=3)
     yield one_image()
 
 
 class PrepareBench:
-    """Both sides over one archive of `images` drawn frames below `folder`; every run writes to a place of its own."""
+    """The sides over one archive of `images` files below `folder`; every run writes to a place of its own."""
 
-    def __init__(self, folder: Path, images: int, width: int, height: int, workers: Workers):
+    def __init__(self, folder: Path, pictures: Sequence[bytes], images: int, workers: Workers):
         self.folder, self.workers, self.runs = folder, workers, count()
         self.data = coco_settings(f"{folder}/archive", pixels={"size": 224})
-        write_archive(open_store(self.data.surveys[0].archive), images, width, height)
+        write_archive(open_store(self.data.surveys[0].archive), pictures, images)
 
     def ours(self) -> Side:
         return Side("xmodal prepare (Ray Data)", lambda: rows(self.prepared()), self._start_actors, settle)
 
-    def reference(self) -> Side:
-        return Side("process pool", self.pooled, self._start_pool)
+    def pool(self, name: str, row: plain.Row) -> Side:
+        return Side(f"process pool, {name}", lambda: self.pooled(row), lambda: self._start_pool(row))
 
     def prepared(self) -> Dataset:
         root = open_store(str(self._fresh()))
         return flow.prepare(self.data, root, IMAGE, TEXT, workers=self.workers)
 
-    def pooled(self) -> int:
-        return plain.prepare(self.folder / "archive", self._fresh(), self.data.pixels, WORKERS)
+    def pooled(self, row: plain.Row) -> int:
+        return plain.prepare(self.folder / "archive", self._fresh(), self.data.pixels, WORKERS, row)
 
     def _start_actors(self) -> None:
         """The actors of a run, with items of no files."""
         store = open_store(str(self._fresh()))
         tasks = [PixelTask(str(n), "none", store, store, store, [], self.data.pixels) for n in range(WORKERS)]
-        for _ in range(EXECUTIONS):
-            list(self.workers.run(ReadPixels, (), tasks))
+        list(self.workers.run(ReadPixels, (), tasks))
 
-    def _start_pool(self) -> None:
-        plain.pooled([[]] * WORKERS, self._fresh(), self.data.pixels, WORKERS)
+    def _start_pool(self, row: plain.Row) -> None:
+        plain.pooled([[]] * WORKERS, self._fresh(), self.data.pixels, WORKERS, row)
 
     def _fresh(self) -> Path:
         return self.folder / f"run-{next(self.runs)}"
