@@ -33,5 +33,5 @@ def fit(recipe: Recipe, dataset: Dataset, device: str, seen: Callable[[int], Non
 def _batches(plan: TrainingPlan) -> Iterator[Batch]:
     source = plan.lanes()
     lane = ReadLane(source)
-    blocks = (lane.block(item) for item in plan.order.plan(plan.epochs, source.chunk(), 0))
+    blocks = (lane.block(item) for item in plan.order.plan(plan.epochs, source.chunk(plan.epochs), 0))
     return batches(blocks, plan.order, plan.reader, 0, 1)

@@ -37,7 +37,7 @@ def lane_dataset(source: "LaneSource", epochs: int, start: Callable[[], int], re
 
         from pipelines.train.pace import Pace
 
-        items = [asdict(item) for item in source.order.plan(epochs, source.chunk(), start())]
+        items = [asdict(item) for item in source.order.plan(epochs, source.chunk(epochs), start())]
         if not items:  # a group restarted behind its last step has nothing to read
             return ray.data.from_arrow(pa.table({"step": pa.array([], pa.int64())}))
         blocks = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(

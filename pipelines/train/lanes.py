@@ -21,8 +21,12 @@ from pipelines.train.order import GROUP_ROWS, LaneOrder, Rows, WorkItem
 from pipelines.train.samples import Sample, SampleReader
 from xmodal.batch import Batch
 
-BLOCK_BYTES = 16 << 20
-"""Blocks stay far below Ray Data's target block size (128 MiB), above which a block is cut and lanes would mix."""
+BLOCK_BYTES, BLOCK_BATCHES = 16 << 20, 16
+"""What a block holds where nothing asks for more."""
+LARGEST_BLOCK = 96 << 20
+"""Bytes: blocks stay below Ray Data's target block size (128 MiB), above which a block is cut and lanes would mix."""
+MANY_ITEMS = 10_000
+"""Work items of a run beyond which blocks grow: Ray Data takes some 1.2 ms for each before the first one is read."""
 CACHED_GROUPS = 64
 """Row groups a reader keeps in memory."""
 
@@ -37,9 +41,13 @@ class LaneSource:
     order: LaneOrder
     reader: SampleReader
 
-    def chunk(self) -> int:
-        """Batches a work item holds: as many as keep its block near BLOCK_BYTES, at most 16."""
-        return max(1, min(16, BLOCK_BYTES // (self.order.lane_batch * self.reader.row_bytes)))
+    def chunk(self, epochs: int) -> int:
+        """Batches a work item holds: as many as keep its block near BLOCK_BYTES, at most BLOCK_BATCHES; in a run so
+        long that this makes MANY_ITEMS, more, up to LARGEST_BLOCK."""
+        batch_bytes = self.order.lane_batch * self.reader.row_bytes
+        usual = min(BLOCK_BATCHES, BLOCK_BYTES // batch_bytes)
+        few = -(-epochs * self.order.batches * self.order.lanes // MANY_ITEMS)
+        return max(1, usual, min(few, LARGEST_BLOCK // batch_bytes))
 
     def open(self) -> "ReadLane":
         """What reads it."""

@@ -75,7 +75,7 @@ class LoaderBench:
 
     def direct(self) -> Iterator[Batch]:
         lane = ReadLane(self.source)
-        items = self.source.order.plan(self.epochs, self.source.chunk(), 0)
+        items = self.source.order.plan(self.epochs, self.source.chunk(self.epochs), 0)
         yield from batches((lane.block(item) for item in items), self.source.order, self.source.reader, 0, 1)
 
     def pixels(self) -> Iterator[np.ndarray]:

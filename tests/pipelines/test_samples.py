@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pipelines.dataset import Dataset
 from pipelines.recipe import Recipe
 from pipelines.train.caption_words import CaptionWords
-from pipelines.train.lanes import ReadLane, batches
+from pipelines.train.lanes import LARGEST_BLOCK, MANY_ITEMS, ReadLane, batches
 from pipelines.train.order import LaneOrder
 from pipelines.train.plan import TrainingPlan, sample_reader
 from pipelines.train.samples import (
@@ -261,4 +261,12 @@ def test_a_lane_source_pickles_and_reads_the_same(plan: TrainingPlan, lane: Read
     item = next(plan.order.plan(1, 2, 0))
     again = ReadLane(pickle.loads(pickle.dumps(plan.lanes())))
     assert again.block(item).equals(lane.block(item))
-    assert isinstance(again.source.order, LaneOrder) and again.source.chunk() == 16
+    assert isinstance(again.source.order, LaneOrder) and again.source.chunk(2) == 16
+
+
+def test_a_long_run_has_larger_blocks_up_to_what_ray_data_leaves_whole(plan: TrainingPlan) -> None:
+    source = plan.lanes()
+    batch_bytes = source.order.lane_batch * source.reader.row_bytes
+    epochs = 17 * MANY_ITEMS // (source.order.batches * source.order.lanes)
+    assert source.chunk(1) == 16 and source.chunk(epochs) == 17
+    assert source.chunk(10**9) == LARGEST_BLOCK // batch_bytes
