@@ -106,7 +106,7 @@ def killing(
     ended = threading.Event()
 
     def watch() -> None:
-        while not ended.wait(0.02):
+        while not ended.wait(0.1):
             pid = victim() if any(saved.step >= after for saved in run.saved()) else None
             if pid is not None:
                 os.kill(pid, number)
