@@ -144,7 +144,7 @@ def digests(images: list[np.ndarray]) -> Counter[bytes]:
 
 def test_both_squeeze_an_image_to_the_same_size() -> None:
     settings, data = PixelSettings(size=32), drawing(96, 64, 0)
-    ours, naive = prepare_image(data, settings).jpeg, plain.squeezed(data, settings)
+    ours, naive = prepare_image(data, settings).jpeg, plain.squeezed(data, settings)["jpeg"]
     difference = decode_pixels(ours).float() - decode_pixels(naive).float()
     assert difference.shape == (3, 32, 32) and difference.abs().mean() < 4
 
