@@ -39,13 +39,12 @@ _SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
+_ALONE = _SETTINGS | {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
+"""On one machine: nobody takes it away with notice, and the watcher is one more process to start."""
+
 
 class ClusterTooSmall(Exception):
     """The cluster cannot hold the workers and a reader beside them: the run would wait for ever."""
-
-
-_ALONE = _SETTINGS | {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
-"""On one machine: nobody takes it away with notice, and the watcher is one more process to start."""
 
 
 @contextmanager

@@ -10,8 +10,8 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import NamedTuple
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 from infra.delivery import Delivery, NoDelivery, Refused, every, nothing
 
@@ -98,13 +98,19 @@ def _points(step: int, metrics: Mapping[str, float]) -> list[Point]:
     return [Point(name, float(value), now, step) for name, value in metrics.items()]
 
 
+@cache
+def _client(uri: str) -> Any:
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
 def _send(uri: str, run_id: str, points: Sequence[Point]) -> None:
     from mlflow.entities import Metric
     from mlflow.exceptions import MlflowException
-    from mlflow.tracking import MlflowClient
 
     try:
-        MlflowClient(tracking_uri=uri).log_batch(run_id, metrics=[Metric(*point) for point in points])
+        _client(uri).log_batch(run_id, metrics=[Metric(*point) for point in points])
     except MlflowException as error:
         if 400 <= error.get_http_status_code() < 500:
             raise Refused(one_line(error)) from error

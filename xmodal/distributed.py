@@ -55,8 +55,9 @@ class Diverged(RuntimeError):
 
 
 def check_alike(tensors: dict[str, Tensor]) -> None:
-    """Raises Diverged on every rank, naming the tensors whose words (of 4 or 8 bytes; bools) do not add up to the same
-    sum everywhere. Nothing else would show it: queue and key encoder are never sent around."""
+    """Raises Diverged on every rank, naming the first tensor whose words (of 4 or 8 bytes; bools) do not add up to the
+    same sum everywhere, and how many more there are. Nothing else would show it: queue and key encoder are never
+    sent around."""
     sums = {name: int(_words(one.detach().reshape(1, -1)).sum(dtype=torch.int64)) for name, one in tensors.items()}
     everywhere = gather_objects(sums)
     apart = [name for name in sums if len({own[name] for own in everywhere}) > 1]
