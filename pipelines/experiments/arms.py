@@ -4,6 +4,9 @@ from pipelines.experiments.measures import host_recall_sum, recall_sum, species
 from pipelines.experiments.table import Arm, Table
 
 NARROW = "{kind: project, width: 256}"
+SMALL = "{kind: project, width: 128}, {kind: transformer, layers: 2}"
+CAPTIONING = "model.tasks.lm={weight: 0.5}"
+BRIDGED = "model.tasks.lm={weight: 0.5, bridge: 1}"
 QUEUE = "model.queue.size=2048"
 FLICKR8K = Table(
     name="flickr8k",
@@ -66,6 +69,62 @@ FLICKR8K = Table(
     measure=recall_sum,
     unit="rsum",
 )
+TOKENS = Table(
+    name="flickr8k-tokens",
+    title="Flickr8k, an image encoder trained over frozen 7 x 7 regions",
+    recipe=(
+        "flickr8k",
+        "data.name=flickr8k-tokens",
+        "model.embed_dim=256",
+        "model.head={kind: linear}",
+        "model.image.grid=7",
+        f"model.image_enhance=[{SMALL}]",
+        "model.queue.size=2048",
+        "train.epochs=5",
+    ),
+    arms=(
+        Arm("baseline", asks="ITC with 2,048 stored keys, two blocks trained over the regions"),
+        Arm(
+            "residual MLP",
+            (f"model.image_enhance=[{SMALL}, {{kind: residual_mlp}}]",),
+            asks="more weights alone",
+        ),
+        Arm(
+            "RAN A",
+            (f"model.image_enhance=[{SMALL}, {{kind: residual_attention}}]",),
+            "residual MLP",
+            "C2: attention instead of as many weights without",
+        ),
+        Arm("RAN B", ("model.queue.refresh={every: 2}",), asks="C2: refreshed keys"),
+        Arm("L_cons", ("model.tasks.cons={}",), asks="C2: agreement with the key encoder"),
+        Arm("+ ITM", ("model.tasks.itm={}",), asks="C3: matching with hard negatives"),
+        Arm("+ LM", (CAPTIONING,), asks="C3, C7: captioning"),
+        Arm("+ ITM + LM", ("model.tasks.itm={}", CAPTIONING), asks="C3, C7: both"),
+        Arm("+ LM, bridge", (BRIDGED,), "+ LM", "captioning from the key encoder's tokens too"),
+        Arm("+ LM, bridge, strangers", (BRIDGED,), "+ LM, bridge", "the control: captions of other images", None, True),
+    ),
+    trials=(
+        ("train.optimizer.learning_rate=1e-3",),
+        ("train.optimizer.learning_rate=3e-4",),
+        ("train.optimizer.learning_rate=1e-3", "model.momentum.coefficient=0.95"),
+        ("train.optimizer.learning_rate=1e-3", "model.temperature.initial=0.03"),
+    ),
+    seeds=3,
+    measure=recall_sum,
+    unit="rsum",
+    claims={
+        "claims/c1_leak_image": "C1 leak",
+        "claims/c1_leak_control": "control",
+        "claims/c1_drift": "drift",
+        "claims/c1_jaccard": "neighbours kept",
+        "space/i_nce": "C3 information (256)",
+        "space/alignment": "C4 alignment",
+        "space/uniformity_union": "uniformity",
+        "space/gap": "gap",
+        "claims/c6_paraphrase_variance": "C6 variance of paraphrases",
+        "claims/c7_cycle_r1": "C7 found by own caption",
+    },
+)
 HOSTS = Table(
     name="flickr8k-hosts",
     title="Flickr8k, SCAN from words to 3 x 3 regions, words from scratch",
@@ -116,4 +175,22 @@ CAMERA_TRAPS = Table(
     measure=species,
     unit="species, micro %",
 )
-TABLES = {table.name: table for table in (FLICKR8K, HOSTS, CAMERA_TRAPS)}
+PIXELS = Table(
+    name="camera-traps-pixels",
+    title="Camera traps, species at unseen places, from pixels alone",
+    recipe=(
+        "camera-traps",
+        "data.name=camera-traps-pixels",
+        "data.pixels.size=96",
+        "model.image={kind: vit, image_size: 96, width: 96, depth: 2}",
+    ),
+    arms=(
+        Arm("baseline", asks="a small vision transformer that has seen nothing but these frames, 512 stored keys"),
+        Arm("no queue", ("model.queue.size=0",), asks="what the stored keys give"),
+    ),
+    trials=CAMERA_TRAPS.trials,
+    seeds=3,
+    measure=species,
+    unit="species, micro %",
+)
+TABLES = {table.name: table for table in (FLICKR8K, TOKENS, HOSTS, CAMERA_TRAPS, PIXELS)}

@@ -1,6 +1,7 @@
 """One run: a recipe trained in this process by the order, the reader and the step of the workers, without Ray."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 
@@ -14,15 +15,19 @@ from xmodal.batch import Batch
 from xmodal.model import CrossModalModel
 
 
-def fit(recipe: Recipe, dataset: Dataset, device: str, seen: Callable[[int], None]) -> CrossModalModel:
-    """The model after the last step, in evaluation mode. `seen` is told the samples so far. Raises NonFinite."""
-    plan, size = TrainingPlan.of(recipe, dataset), recipe.train.global_batch
+def fit(
+    plan: TrainingPlan, recipe: Recipe, dataset: Dataset, device: str, strangers: bool, seen: Callable[[int], None]
+) -> CrossModalModel:
+    """The model after the last step, in evaluation mode. With `strangers` the captions to be written are those of the
+    next image in the batch. `seen` is told the samples so far. Raises NonFinite."""
+    size = recipe.train.global_batch
     torch.manual_seed(recipe.train.seed)
     model = build_model(recipe, dataset).to(device)
     plan.initialise(model)
     descent = Descent(model, recipe.train.optimizer, plan.total_samples)
     model.train()
     for batch in _batches(plan):
+        batch = replace(batch, caption=batch.caption.roll(int(strangers), 0))
         losses = model(batch.to(device))
         check_finite({name: loss.item() for name, loss in losses.items()}, batch.step)
         descent.step(losses, batch.step, batch.step * size)

@@ -1,8 +1,12 @@
-"""Primary measures, image by image."""
+"""Primary measures, image by image, and what else is asked of a model."""
+
+from collections.abc import Collection
 
 import numpy as np
 
 from pipelines.errors import DataRefused
+from pipelines.evaluate.claims import claims
+from pipelines.evaluate.language import space
 from pipelines.evaluate.pairs import scores_of
 from pipelines.evaluate.retrieval import ranked
 from pipelines.evaluate.species import named
@@ -46,3 +50,13 @@ def species(subject: Subject) -> Outcome:
         raise DataRefused(f"dataset {subject.dataset.name}: no {subject.split} frame of a species that was trained on")
     names = [subject.records[n]["sample_id"] for n in found.images]
     return Outcome(names, (100.0 * hits(found.truth, found.predicted)).tolist(), found.groups)
+
+
+def claims_of(subject: Subject, wanted: Collection[str]) -> dict[str, float]:
+    """Figures of the shared space and of the claims C1 to C8 by their name behind the split, those of `wanted` that
+    this model on this data has."""
+    if not wanted:
+        return {}
+    figures = [figure for group in [*space(subject), claims(subject)] for figure in group.figures]
+    named = {figure.name.partition("/")[2]: figure.value for figure in figures}
+    return {name: named[name] for name in wanted if name in named}

@@ -1,10 +1,10 @@
 """The page: one table of arms, differences and adjusted p values, in Markdown."""
 
-from statistics import stdev
+from statistics import mean, stdev
 
 from pipelines.experiments.compare import Difference, difference, holm
 from pipelines.experiments.rows import Row, Rows
-from pipelines.experiments.table import Arm, Outcome, averaged
+from pipelines.experiments.table import Arm, Outcome, Table, averaged
 
 HEADING = """# What each part is worth
 
@@ -13,9 +13,7 @@ table: its arms share encoders, data order and the list of trials. The text enco
 Flickr30k captions, which hold these images. `p` is of a sign-flip test over images of the outcomes averaged over
 seeds, adjusted for all arms of the table (Holm): it says how sure the difference is for these seeds, not for new ones.
 
-Cut, for want of hours on two cores: the constraints on the fusion encoder, the residual attention of a trained
-transformer over 7 x 7 tokens, a run from pixels. Not built: captioning on shuffled captions as the control of the
-bridge term.
+Cut, for want of hours on two cores: seeds (three, not five), and the constraints on the fusion encoder.
 """
 HEAD = "| arm | {unit} | over seeds | beside | difference | p (Holm) | what it asks |\n|---|---|---|---|---|---|---|"
 
@@ -34,8 +32,22 @@ def section(rows: Rows) -> str:
         for arm in table.arms
         if arm.name in measured
     ]
+    lines += _claims(table, measured)
     missing = [arm.name for arm in table.arms if arm.name not in measured]
     return "\n".join([*lines, *(["", f"Not run yet: {', '.join(missing)}."] if missing else [])]) + "\n"
+
+
+def _claims(table: Table, measured: dict[str, list[Row]]) -> list[str]:
+    """What else the same runs gave, means over seeds; empty where the table asks for nothing."""
+    if not table.claims:
+        return []
+    heads = ["arm", *table.claims.values()]
+    lines = ["", "Of the same runs, means over seeds, not tested (what they are: [evaluation.md](evaluation.md)):", ""]
+    lines += ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for name, found in measured.items():
+        values = [[row.claims[key] for row in found if key in row.claims] for key in table.claims]
+        lines.append("| " + " | ".join([name, *(f"{mean(one):.3g}" if one else "" for one in values)]) + " |")
+    return lines
 
 
 def _mean(found: list[Row]) -> Outcome:

@@ -14,10 +14,11 @@ from pipelines.code import git_commit
 from pipelines.dataset import Dataset
 from pipelines.evaluate.subject import Subject
 from pipelines.experiments.fit import fit
+from pipelines.experiments.measures import claims_of
 from pipelines.experiments.table import Arm, Outcome, Table
 from pipelines.progress import Progress
 from pipelines.recipe import Recipe
-from pipelines.train.plan import sample_reader
+from pipelines.train.plan import TrainingPlan, sample_reader
 from xmodal.inference import Inference
 from xmodal.model import CrossModalModel
 
@@ -31,6 +32,8 @@ class Row:
     machine: str
     commit: str
     """Of the code that ran."""
+    claims: dict[str, float]
+    """The table's other figures that could be measured; of the validation split none are."""
 
     @property
     def figure(self) -> float:
@@ -48,31 +51,36 @@ class Rows:
 
     def key(self, arm: Arm, trial: int, seed: int, split: str) -> str:
         recipe = self.table.run(arm, trial, seed)
-        return f"experiments/{self.table.name}/{split}/{recipe.fingerprint(self.dataset.digest)}.json"
+        control = "-strangers" if arm.strangers else ""
+        return f"experiments/{self.table.name}/{split}/{recipe.fingerprint(self.dataset.digest)}{control}.json"
 
     def found(self, arm: Arm, trial: int, seed: int, split: str) -> Row | None:
         try:
             document: dict[str, Any] = json.loads(self.store.read(self.key(arm, trial, seed, split)))
         except NotFound:
             return None
-        return Row(Outcome(**document["outcome"]), document["seconds"], document["machine"], document["commit"])
+        told = {name: document[name] for name in ("seconds", "machine", "commit", "claims")}
+        return Row(Outcome(**document["outcome"]), **told)
 
     def make(self, arm: Arm, trial: int, seed: int, split: str, progress: type[Progress] = Progress) -> Row:
         """Trains, measures on `split` and stores. Raises NonFinite, SettingsError, DataRefused."""
         recipe = self.table.run(arm, trial, seed)
-        begun = time.monotonic()
-        images = recipe.train.epochs * self.dataset.counts["train"]
-        with progress(f"{arm.name} {split} trial {trial} seed {seed}", total=images, unit="samples") as shown:
-            model = fit(recipe, self.dataset, self.device, shown.update)
-        outcome = self.table.measure(self._subject(recipe, model, split))
-        row = Row(outcome, time.monotonic() - begun, _machine(self.device), git_commit())
+        begun, plan = time.monotonic(), TrainingPlan.of(recipe, self.dataset)
+        label = f"{arm.name} {split} trial {trial} seed {seed}"
+        with progress(label, total=plan.total_samples, unit="samples") as shown:
+            model = fit(plan, recipe, self.dataset, self.device, arm.strangers, shown.update)
+        subject = self._subject(recipe, model, split, plan.total_steps)
+        outcome = self.table.measure(subject)
+        claims = claims_of(subject, self.table.claims) if split == "test" else {}
+        row = Row(outcome, time.monotonic() - begun, _machine(self.device), git_commit(), claims)
         own = {"arm": arm.name, "settings": arm.settings, "trial": trial, "seed": seed}
         self.store.put(self.key(arm, trial, seed, split), json.dumps(own | asdict(row)).encode())
         return row
 
-    def _subject(self, recipe: Recipe, model: CrossModalModel, split: str) -> Subject:
+    def _subject(self, recipe: Recipe, model: CrossModalModel, split: str, step: int) -> Subject:
         own, device = recipe.model_dump(mode="json"), torch.device(self.device)
-        answering = Inference(model, own, self.dataset.wordpiece(), {}, recipe.data.pixels, device, beams=1)
+        state = {"step": step}
+        answering = Inference(model, own, self.dataset.wordpiece(), state, recipe.data.pixels, device, beams=1)
         return Subject.of(answering, self.dataset, sample_reader(recipe, self.dataset), split)
 
     def chosen(self, arm: Arm) -> int | None:

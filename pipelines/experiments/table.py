@@ -6,7 +6,7 @@ seed, by the chosen trial.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -39,6 +39,8 @@ class Arm:
     """The question that the difference answers, in a few words."""
     last: tuple[str, ...] | None = None
     """What is tried in place of the table's last trial, where that one changes nothing of this arm."""
+    strangers: bool = False
+    """Each image learns to write another image's caption: the control of captioning."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,9 @@ class Table:
     measure: Callable[[Subject], Outcome]
     unit: str
     """Of the primary measure, in words."""
+    claims: dict[str, str] = field(default_factory=dict)
+    """Other figures of the test split by their name behind it (e.g. "claims/c1_drift"), and the head of their column.
+    They choose nothing and are not tested."""
 
     def run(self, arm: Arm, trial: int, seed: int) -> Recipe:
         """The recipe of one run. Raises SettingsError."""

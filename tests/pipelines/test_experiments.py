@@ -3,9 +3,11 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
+import torch
 
 from infra.storage import open_store
 from pipelines.dataset import Dataset
@@ -19,6 +21,8 @@ from pipelines.experiments.rows import Rows
 from pipelines.experiments.table import Arm, Outcome, Table, averaged
 from pipelines.recipe import load_recipe
 from tests.pipelines.road import prepared, write_recipe
+from xmodal.batch import Batch
+from xmodal.model import CrossModalModel
 from xmodal.settings import SettingsError
 
 NAMES = [f"image {n}" for n in range(12)]
@@ -60,6 +64,41 @@ def test_only_what_is_missing_is_run(rows: Rows) -> None:
     assert "| baseline |" in text and "| + queue |" in text and "does it help" in text and "Not run yet" not in text
 
 
+def test_other_figures_of_the_test_split_stand_beside(rows: Rows, tmp_path: Path) -> None:
+    """Those that a model has: without a queue there is no C1."""
+    wanted = {"space/gap": "gap", "claims/c1_leak_image": "leak", "claims/c6_paraphrase_variance": "paraphrases"}
+    arms = (Arm("plain", ("model.queue.size=0",)), Arm("stored", ("model.queue.size=14",)))
+    table = replace(rows.table, arms=arms, trials=rows.table.trials[:1], seeds=1, claims=wanted)
+    fresh = replace(rows, table=table, store=open_store(str(tmp_path)))
+    for missed in missing(fresh):
+        fresh.make(*missed)
+    (plain,), (stored,) = (fresh.measured(arm) for arm in arms)
+    assert {"space/gap"} <= set(plain.claims) < set(wanted) and "claims/c1_leak_image" in stored.claims
+    tried = fresh.found(arms[0], 0, 0, "val")
+    assert tried is not None and tried.claims == {}
+    (line,) = [line for line in page.section(fresh).splitlines() if line.startswith("| stored | ") and "0." in line][1:]
+    assert len(line.split("|")) == 2 + 1 + len(wanted)
+    assert f"| {plain.claims['space/gap']:.3g} |" in page.section(fresh)
+
+
+def test_strangers_are_captioned_and_nothing_else_differs(rows: Rows, tmp_path: Path) -> None:
+    """The control of captioning trains the same contrast, on other captions to be written."""
+    arms = (ARMS[0], Arm("strangers", strangers=True))
+    fresh = replace(rows, table=replace(rows.table, arms=arms), store=open_store(str(tmp_path)))
+    assert fresh.key(arms[0], 0, 0, "val") != fresh.key(arms[1], 0, 0, "val")
+    seen = {arm.name: [batch.caption for batch in _seen(fresh, arm)] for arm in arms}
+    own, other = seen["baseline"][0], seen["strangers"][0]
+    assert torch.equal(own[:-1], other[1:]) and torch.equal(own[-1], other[0]) and not torch.equal(own, other)
+
+
+def _seen(rows: Rows, arm: Arm) -> list[Batch]:
+    found: list[Batch] = []
+    forward = CrossModalModel.forward
+    with patch.object(CrossModalModel, "forward", lambda self, batch: (found.append(batch), forward(self, batch))[1]):
+        rows.make(arm, 0, 0, "val")
+    return found
+
+
 def test_a_run_is_the_same_again(rows: Rows) -> None:
     once, twice = (rows.make(ARMS[1], 0, 0, "val").outcome for _ in range(2))
     assert once == twice
@@ -88,7 +127,8 @@ def test_every_shipped_table_is_a_valid_recipe_in_every_arm_and_trial() -> None:
     for table in TABLES.values():
         names = [arm.name for arm in table.arms]
         assert len(set(names)) == len(names) and all(arm.beside in names for arm in table.arms)
-        prints = {table.run(arm, trial, 0).fingerprint() for arm in table.arms for trial in range(len(table.trials))}
+        tried = [(arm, trial) for arm in table.arms for trial in range(len(table.trials))]
+        prints = {(table.run(arm, trial, 0).fingerprint(), arm.strangers) for arm, trial in tried}
         assert len(prints) == len(table.arms) * len(table.trials)
 
 

@@ -1,6 +1,5 @@
 """Training that is killed, damaged or shared otherwise ends where an undisturbed run does; real kills, real S3."""
 
-import json
 import os
 import re
 import signal
@@ -144,31 +143,31 @@ def test_a_killed_worker_costs_nothing(train: Callable[..., Run], dataset: Store
     assert_same_end(run, undisturbed)
 
 
-def test_a_killed_driver_is_continued_by_the_same_command(
+def test_an_interrupted_and_a_killed_driver_are_continued_by_the_same_command(
     train: Callable[..., Run], dataset: Store, undisturbed: Run, tmp_path: Path
 ) -> None:
     store = fresh_root(dataset, "driver")
     recipe = recipe_of(tmp_path / "recipe.yaml", dataset, store, 2, LONG)
     run = Run(store, undisturbed.name)
-    driver = subprocess.Popen([sys.executable, "-m", "pipelines", "train", str(recipe)], cwd=REPOSITORY)
-    with killing(run, lambda: driver.pid, after=6) as killed:
-        driver.wait(DEADLINE)
-    assert killed == [driver.pid] and driver.returncode == -signal.SIGKILL
-    stopped_at = run.saved()[0].step
-    assert run.read("result.json") is None and 6 <= stopped_at < 20
+    code, told = signalled(run, recipe, after=3, number=signal.SIGINT)
+    assert code == 130, told
+    assert told.splitlines()[-1] == "interrupted; run the same command again to continue"
+    interrupted_at = run.saved()[0].step
+    code, told = signalled(run, recipe, after=interrupted_at + 1, number=signal.SIGKILL)
+    assert code == -signal.SIGKILL, told
+    assert run.read("result.json") is None and interrupted_at < run.saved()[0].step < 20
     train("driver", root=store)
     assert_same_end(run, undisturbed)
 
 
-def test_ctrl_c_says_how_to_go_on(undisturbed: Run, dataset: Store, tmp_path: Path) -> None:
-    store = fresh_root(dataset, "interrupted")
-    recipe = recipe_of(tmp_path / "recipe.yaml", dataset, store, 2, LONG)
+def signalled(run: Run, recipe: Path, after: int, number: int) -> tuple[int, str]:
+    """`xmodal train`, signalled once the run has a checkpoint of step `after`: its exit code and what it wrote."""
     command = [sys.executable, "-m", "pipelines", "train", str(recipe)]
     driver = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
-    with killing(Run(store, undisturbed.name), lambda: driver.pid, 3, signal.SIGINT):
+    with killing(run, lambda: driver.pid, after, number) as killed:
         _, told = driver.communicate(timeout=DEADLINE)
-    assert driver.returncode == 130, told
-    assert told.splitlines()[-1] == "interrupted; run the same command again to continue"
+    assert killed == [driver.pid], told
+    return driver.returncode, told
 
 
 def test_one_worker_makes_the_losses_of_two(train: Callable[..., Run], undisturbed: Run) -> None:
@@ -180,8 +179,10 @@ def test_one_worker_makes_the_losses_of_two(train: Callable[..., Run], undisturb
     assert history(one.store, last(one), "queue/fill") == history(undisturbed.store, last(undisturbed), "queue/fill")
 
 
-def test_a_damaged_checkpoint_is_passed_over(train: Callable[..., Run], undisturbed: Run) -> None:
-    """The newest checkpoint that verifies is the one that counts, and from there the end is the same."""
+def test_a_damaged_checkpoint_is_passed_over_and_another_number_of_workers_goes_on_alike(
+    train: Callable[..., Run], undisturbed: Run
+) -> None:
+    """The newest checkpoint that verifies is the one that counts."""
     store = open_store(f"{undisturbed.store.url}-damaged")
     copy(undisturbed.store, store)
     run = Run(store, undisturbed.name)
@@ -189,17 +190,7 @@ def test_a_damaged_checkpoint_is_passed_over(train: Callable[..., Run], undistur
     flip(store, f"{run.prefix}/{newest.directory}/model.safetensors")
     assert resumable(run) == before
     run.delete("result.json")
-    train("damaged", root=store)
-    assert_same_end(run, undisturbed)
-
-
-def test_another_number_of_workers_goes_on_alike(train: Callable[..., Run], undisturbed: Run) -> None:
-    store = open_store(f"{undisturbed.store.url}-fewer")
-    copy(undisturbed.store, store)
-    run = Run(store, undisturbed.name)
-    flip(store, f"{run.prefix}/{run.saved()[0].directory}/model.safetensors")
-    run.delete("result.json")
-    train("fewer", root=store, workers=1)
+    train("damaged", root=store, workers=1)
     for curve in ("train/itc", "train/itm", "train/lm", "train/grad_norm", "queue/fill"):
         ours, theirs = (history(one.store, last(one), curve) for one in (run, undisturbed))
         assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-3), curve
@@ -258,25 +249,17 @@ def test_no_good_checkpoint_is_said_and_not_trained_over(undisturbed: Run, datas
     assert ended.code == 1 and "queue.safetensors" in ended.line
 
 
-def test_another_fingerprint_starts_a_run_of_its_own(train: Callable[..., Run], undisturbed: Run) -> None:
-    files = {entry.key: entry.etag for entry in undisturbed.store.list(undisturbed.prefix)}
-    other = train("seed", root=undisturbed.store, train={"epochs": 1, "seed": 7})
-    assert other.name != undisturbed.name and set(run_names(other.store)) == {other.name, undisturbed.name}
-    steps = [point["step"] for point in json.loads(other.store.read(f"{last(other)}/state.json"))["history"]]
-    assert sorted(set(steps)) == [1, 2], "from its first step on"
-    first = [history(run.store, last(run), "train/loss")[0] for run in (other, undisturbed)]
-    assert first[0] != first[1]
-    assert {entry.key: entry.etag for entry in undisturbed.store.list(undisturbed.prefix)} == files
-
-
-def test_a_run_that_blows_up_ends_in_one_line(dataset: Store, ray_cluster: str, tmp_path: Path) -> None:
+def test_a_run_that_blows_up_ends_in_one_line_and_leaves_the_runs_beside_it(
+    undisturbed: Run, dataset: Store, tmp_path: Path
+) -> None:
     """The rate rises from zero, so the checkpoint behind the first step is still a good one; the next is not taken.
 
     Whether weights of 1e29 give numbers to the validation behind their step is the machine's: the next loss is the last
-    to notice (that it names its task: test_loop)."""
-    store = fresh_root(dataset, "infinite")
+    to notice (that it names its task: test_loop). Another fingerprint starts a run of its own."""
+    store = undisturbed.store
+    files = contents(store)
     rates = {"learning_rate": 1e30, "warmup_fraction": 0.5}
-    wild = {"epochs": 4, "checkpoint_every": 1, "optimizer": rates}
+    wild = {"epochs": 4, "checkpoint_every": 1, "optimizer": rates, "seed": 7}
     recipe = recipe_of(tmp_path / "recipe.yaml", dataset, store, 2, wild)
     begun = time.monotonic()
     ended = xmodal("train", recipe)
@@ -284,10 +267,13 @@ def test_a_run_that_blows_up_ends_in_one_line(dataset: Store, ray_cluster: str, 
     named = r"the loss of (itc|itm|lm)(, (itm|lm))* is"
     assert re.search(rf"({named}|embeddings of the validation images are) not finite", ended.line)
     assert time.monotonic() - begun < DEADLINE
-    (name,) = run_names(store)
-    assert Run(store, name).read("result.json") is None
-    assert resumable(Run(store, name)) is not None
+    (name,) = set(run_names(store)) - {undisturbed.name}
+    wild_run = Run(store, name)
+    assert wild_run.read("result.json") is None and resumable(wild_run) is not None
     assert xmodal("check", name, "--root", store.url).code == 0
+    losses = [history(store, last(run), "train/loss") for run in (wild_run, undisturbed)]
+    assert len(losses[0]) == 1 and losses[0][0] != losses[1][0], "from its first step on, in another order"
+    assert files.items() <= contents(store).items()
 
 
 def test_a_first_batch_that_does_not_come_is_said_in_one_line(dataset: Store, ray_cluster: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.xmodal import tiny
-from xmodal.enhance import Project, ResidualAttention, ResidualMask, ResidualMLP, SelfGuided
+from xmodal.enhance import Project, ResidualAttention, ResidualMask, ResidualMLP, SelfGuided, Transformer
 from xmodal.enhance.gate import Gate
 from xmodal.model import ModelSettings
 from xmodal.settings import SettingsError, differences, dump_yaml, fingerprint, flatten, load, parse
@@ -114,6 +114,24 @@ def test_padding_changes_no_real_token(kind: str) -> None:
     built = opened(KINDS[kind].build(W))
     other = torch.where(mask[..., None], x, torch.full_like(x, 50.0))
     assert torch.allclose(built(x, mask)[mask], built(other, mask)[mask], atol=1e-5)
+
+
+def test_a_transformer_is_its_blocks_and_a_norm() -> None:
+    """From step 0 on: it is no identity; what stands at masked places changes nothing."""
+    x, mask = tokens()
+    built = opened(Transformer(kind="transformer", layers=2, heads=HEADS).build(W))
+    found = built(x, mask).detach().numpy()
+    for row in range(len(x)):
+        wanted = numbers(x[row])
+        for block in built.blocks:  # pyright: ignore[reportGeneralTypeIssues]
+            wanted = wanted + attention(norm(wanted, block.attend_norm), mask[row].numpy(), block.attend)
+            wanted = wanted + linear(gelu(linear(norm(wanted, block.feed_norm), block.feed[0])), block.feed[2])
+        wanted = norm(wanted, built.norm)  # pyright: ignore[reportArgumentType]
+        assert np.abs(found[row] - wanted)[mask[row].numpy()].max() < 1e-4
+    other = torch.where(mask[..., None], x, torch.full_like(x, 50.0))
+    assert torch.allclose(built(x, mask)[mask], built(other, mask)[mask], atol=1e-5)
+    with pytest.raises(SettingsError, match="heads 3 do not divide the width 8"):
+        Transformer(kind="transformer", heads=3).build(W)
 
 
 def test_the_control_is_of_equal_size() -> None:

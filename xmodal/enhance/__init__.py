@@ -18,9 +18,11 @@ from xmodal.enhance.project import Project
 from xmodal.enhance.residual_attention import ResidualAttention, ResidualMask
 from xmodal.enhance.residual_mlp import ResidualMLP
 from xmodal.enhance.self_guided import SelfGuided
+from xmodal.enhance.transformer import Transformer
 
 EnhancerSettings = Annotated[
-    ResidualAttention | ResidualMask | ResidualMLP | SelfGuided | ClipGuided | Project, Field(discriminator="kind")
+    ResidualAttention | ResidualMask | ResidualMLP | SelfGuided | ClipGuided | Project | Transformer,
+    Field(discriminator="kind"),
 ]
 
 
@@ -50,6 +52,7 @@ __all__ = [
     "ResidualMLP",
     "ResidualMask",
     "SelfGuided",
+    "Transformer",
     "after",
     "build",
 ]
