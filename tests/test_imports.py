@@ -57,6 +57,15 @@ def test_mlflow_stands_in_few_files() -> None:
     assert found <= {"tracking.py", "curves.py", "registry.py"} and found
 
 
+def test_clients_of_object_storage_stand_in_few_files() -> None:
+    """Which does what: `infra/storage`. The embedded server asks for itself by botocore whether it is up."""
+    clients = {"obstore", "s3fs", "botocore", "boto3", "fsspec"}
+    files = [path for folder in OURS - {"tests"} for path in sources(folder)]
+    found = {(path.relative_to(ROOT).as_posix(), top) for path in files for _, top in imports(path) if top in clients}
+    assert {path for path, _ in found if not path.startswith("infra/storage/")} == {"infra/seaweed.py"}
+    assert {top for _, top in found} == clients - {"boto3"}
+
+
 def test_tasks_never_import_each_other() -> None:
     tasks = {p.stem for p in sources("xmodal/tasks")} - {"__init__", "relations"}
     wrong = [

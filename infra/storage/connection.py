@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import obstore
@@ -73,9 +74,10 @@ class Connection:
         Raises Unreachable, Denied, NotFound (the bucket)."""
         if self.answered:
             return
-        absent = urllib.parse.urlsplit(url).path.lstrip("/").rpartition("/")[0] + f"/.xmodal-absent-{uuid.uuid4().hex}"
+        *folders, _ = urllib.parse.urlsplit(url).path.lstrip("/").split("/")
+        plain = takewhile(lambda name: name.strip(".") and name.isprintable(), folders)  # obstore takes no others
         try:
-            obstore.get(self._client(CONTACT_SECONDS), absent.lstrip("/"))
+            obstore.get(self._client(CONTACT_SECONDS), "/".join([*plain, f".xmodal-absent-{uuid.uuid4().hex}"]))
         except Exception as error:
             problem = self._translated(url, error)
             if not isinstance(problem, NotFound) or _code(error) == "NoSuchBucket":

@@ -174,6 +174,12 @@ def test_keys_that_only_other_servers_have(monkeypatch):
         assert {urllib.parse.unquote(path) for path, _ in server.asked} == {f"/bucket/p/{key}"}
 
 
+@pytest.mark.parametrize("key", ELSEWHERE)
+def test_first_contact_may_be_by_any_key(monkeypatch, key):
+    fake_credentials(monkeypatch)
+    assert open_store("s3://bucket/p", endpoint=Listing({f"p/{key}": 5}).start()).read(key) == b"bytes"
+
+
 def test_a_server_that_refuses_an_odd_key_refuses_this_key_only(bucket_url):
     store = open_store(bucket_url)
     store.put("ok", b"1")
@@ -350,11 +356,14 @@ def fake_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Listing:
-    """Only what AWS does and SeaweedFS does not: a server of objects under any keys, listed in pages of 1,000."""
+    """Only what AWS does and SeaweedFS does not: a server of objects under any keys, listed in pages of 1,000. Those of
+    `bodies` hold what is given there; `signed` is what requests gave for their authorisation."""
 
-    def __init__(self, sizes: dict[str, int], pays: bool = False) -> None:
-        self.sizes, self.pays = sizes, pays
-        self.keys = sorted(sizes)
+    def __init__(self, sizes: dict[str, int], pays: bool = False, bodies: dict[str, bytes] | None = None) -> None:
+        self.bodies = bodies or {}
+        self.sizes, self.pays = sizes | {key: len(data) for key, data in self.bodies.items()}, pays
+        self.signed: list[str | None] = []
+        self.keys = sorted(self.sizes)
         self.asked: list[tuple[str, int]] = []
         self.refusals: list[tuple[int, str]] = []
         self.pages = 0
@@ -387,6 +396,7 @@ class Listing:
     def answer(self, path: str, headers) -> tuple[int, bytes, dict[str, str]]:
         place, _, query = path.partition("?")
         key = urllib.parse.unquote(place).removeprefix("/bucket/")
+        self.signed.append(headers.get("Authorization"))
         if self.pays and headers.get("x-amz-request-payer") != "requester":
             return 403, b"<Error><Code>AccessDenied</Code></Error>", {}
         if self.refusals and "xmodal-absent" not in path:
@@ -396,11 +406,13 @@ class Listing:
             return 200, self.page(urllib.parse.parse_qs(query)), {}
         if key not in self.sizes:
             return 404, b"<Error><Code>NoSuchKey</Code></Error>", {}
-        return self.object(place, self.sizes[key], headers.get("Range"))
+        return self.object(place, key, headers.get("Range"))
 
-    def object(self, place: str, size: int, wanted: str | None) -> tuple[int, bytes, dict[str, str]]:
+    def object(self, place: str, key: str, wanted: str | None) -> tuple[int, bytes, dict[str, str]]:
+        size = self.sizes[key]
         start, end = (int(part) for part in wanted[6:].split("-")) if wanted else (0, size - 1)
-        data = (b"bytes" if size == 5 else bytes(min(end, size - 1) + 1 - start))[: end + 1]
+        unsaid = (b"bytes" if size == 5 else bytes(min(end, size - 1) + 1 - start))[: end + 1]
+        data = self.bodies[key][start : end + 1] if key in self.bodies else unsaid
         self.asked.append((place, len(data)))
         facts = {"ETag": '"e"', "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT", "Content-Length": str(len(data))}
         ranged = {"Content-Range": f"bytes {start}-{start + len(data) - 1}/{size}"} if wanted else {}

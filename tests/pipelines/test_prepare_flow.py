@@ -3,8 +3,10 @@
 import io
 import json
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow.compute as pc
@@ -14,9 +16,11 @@ from PIL import Image
 from infra.storage import Store, open_store
 from pipelines.dataset import Dataset
 from pipelines.errors import DataRefused
-from pipelines.prepare import items
+from pipelines.prepare import items, run
 from pipelines.prepare.attributes import NAMES
 from pipelines.prepare.language import version
+from pipelines.prepare.listing import SurveyListing, list_survey
+from pipelines.prepare.settings import DataSettings, SurveySettings
 from tests.pipelines.surveys import (
     OBSERVATIONS,
     coco_settings,
@@ -49,6 +53,16 @@ def coco(archive: Store, files: dict[str, bytes] | None = None, places: int = 6)
     pictures = {str(one["file_name"]): image(number) for number, one in enumerate(images)}
     write_coco(archive, images, pictures | (files or {}))
     return images
+
+
+def test_a_count_that_differs_from_the_listing_is_never_committed(archive: Store, root: Store) -> None:
+    def one_more(data: DataSettings, survey: SurveySettings) -> SurveyListing:
+        found = list_survey(data, survey)
+        return replace(found, count=found.count + 1)
+
+    with patch.object(run, "list_survey", one_more), pytest.raises(AssertionError, match="nothing is committed"):
+        prepare(settings(archive.url), root)
+    assert not [entry.key for entry in root.list() if "/versions/" in entry.key]
 
 
 def test_every_file_is_accounted_for(archive: Store, root: Store) -> None:

@@ -21,6 +21,7 @@ from pipelines.prepare.settings import DataSettings, SurveySettings
 from pipelines.sources.camtrap_dp import CamtrapDP
 from tests.bench.pictures import drawing, marked
 from tests.infra.secure_server import SecureServer, body, secure_server
+from tests.infra.test_storage_s3 import Listing, fake_credentials
 from tests.pipelines.surveys import coco_settings, prepare, write_coco
 from tests.pipelines.test_archive import tar_of
 from xmodal.settings import SettingsError, parse
@@ -50,6 +51,28 @@ def rows(store: Store, parts: list[dict]) -> dict[str, tuple[str, str | None]]:
 def ledger_of(data: DataSettings, root: Store) -> dict[str, tuple[str, str | None]]:
     dataset = prepare(data, root)
     return rows(root.child(f"datasets/{data.name}"), dataset.document["ledger"])
+
+
+@pytest.mark.parametrize("asked", [{"requester_pays": True}, {"anonymous": True}], ids=lambda asked: next(iter(asked)))
+def test_an_archive_on_a_server_that_takes_any_key(root: Store, monkeypatch: pytest.MonkeyPatch, asked: dict) -> None:
+    """Keys that no path could be; every request says what the recipe says: its region, who pays, no signature."""
+    keys = [*frames(24), "3//twice.jpg", "/leading.jpg", "2/../1/up.jpg", "5/./here.jpg"]
+    files = {key: marked(PICTURE, number) for number, key in enumerate(keys)}
+    written = open_store(f"{root.url}-metadata")
+    write_coco(written, named(keys), {})
+    bodies = {f"p/{key}": data for key, data in files.items()} | {"p/metadata.json": written.read("metadata.json")}
+    server = Listing({}, pays="requester_pays" in asked, bodies=bodies)
+    fake_credentials(monkeypatch)
+    data = coco_settings("s3://bucket/p")
+    where = {"endpoint": server.start(), "region": "eu-north-1"} | asked
+    data = data.model_copy(update={"surveys": [data.surveys[0].model_copy(update=where)]})
+    found = ledger_of(data, root)
+    assert found == dict.fromkeys(keys, ("ok", None)) | {"metadata.json": ("rejected", "metadata")}
+    if "anonymous" in asked:
+        assert server.signed and set(server.signed) == {None}
+    else:
+        scopes = {str(one).split("Credential=")[1].split("/")[2] for one in server.signed}
+        assert scopes == {"eu-north-1"}
 
 
 def test_a_local_archive_as_it_is_found(tmp_path: Path, root: Store) -> None:
