@@ -109,7 +109,7 @@ def _uses(files: pa.Table) -> list[Row]:
     splits, unused = by(files, "split"), by(files, "unused")
     if splits.keys() <= {None}:
         return []
-    unused.pop(None)
+    unused.pop(None, 0)
     return [Row(name, name.replace("_", " "), splits[name]) for name in SPLITS if splits[name]] + _reasons(unused)
 
 

@@ -100,14 +100,14 @@ def plant(store: Store) -> None:
     for entry in store.list():
         data = store.read(entry.key)
         if data.startswith(b"\xff\xd8"):
-            store.put(entry.key, _marked(data))
+            store.put(entry.key, marked(data))
     for name, columns in _COLUMNS.items():
         store.put(name, _with_columns(store.read(name), columns))
     _edit(store, "datapackage.json", {"contributors": [_CONTACT], "bibliographicCitation": _CITATION})
     _edit(store, DETECTOR_KEY, {"info": {"format_version": "1.5", "summary_report": _USER}})
 
 
-def _marked(jpeg: bytes) -> bytes:
+def marked(jpeg: bytes) -> bytes:
     """A JPEG with further segments; its own EXIF, where it has one, stays."""
     segments = [(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + _XMP.encode()), (0xFE, _COMMENT.encode())]
     record = struct.pack(">BBBH", 0x1C, 2, 80, len(_BYLINE)) + _BYLINE.encode()

@@ -272,6 +272,19 @@ def test_what_stands_in_the_way_is_said(tmp_path: Path, root: Store) -> None:
     assert page.verdict == f"A run would stop: {refused.value}." and "A run would stop." in render(page)
 
 
+def test_an_archive_without_any_label_has_a_page(tmp_path: Path, root: Store) -> None:
+    """It cannot be trained on, and that is what the page says."""
+    archive = open_store(str(tmp_path / "unlabelled"))
+    every = [frame(f"{n % 6}/{n}.jpg") for n in range(24)]
+    write_coco(archive, [], {one["file_name"]: image(n) for n, one in enumerate(every)})
+    recipe = recipe_of(archive, root)
+    page = health(recipe)
+    with pytest.raises(DataRefused) as refused:
+        prepare(recipe.data, root)
+    assert page.files.obstacles == (str(refused.value),) and "A run would stop." in render(page)
+    assert fates(page)["taken"] == 24
+
+
 def secrets_of(archive: Store, root: Store) -> Iterator[str]:
     """What the tiny survey holds and no page may."""
     (listing,) = listed(tiny(archive, root)).listings
