@@ -76,9 +76,10 @@ def captions(shown: Shown, languages: Sequence[str], coder: Coder) -> list[dict[
     ]
 
 
-def own_captions(texts: list[str]) -> list[dict[str, Any]]:
-    """A captioned set's own texts; what they claim is not known."""
-    return [{"text": " ".join(text.split()), "language": "eng", "codes": None} for text in dict.fromkeys(texts)]
+def own_captions(texts: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    """A captioned set's own texts, given with their languages; what they claim is not known."""
+    distinct = dict.fromkeys(texts)
+    return [{"text": " ".join(text.split()), "language": code, "codes": None} for text, code in distinct]
 
 
 def class_texts(taxon: Mapping[str, Any], code: str = "eng") -> list[str]:

@@ -30,9 +30,10 @@ class Medium:
     detection: dict[str, Any] | None
 
     @property
-    def captions(self) -> list[str]:
-        """Texts that the archive itself brings."""
-        return [row["caption"] for row in self.observations if row["caption"] is not None]
+    def captions(self) -> list[tuple[str, str]]:
+        """Texts that the archive itself brings, and their languages (ISO 639-3); what states none is English."""
+        own = [row for row in self.observations if row["caption"] is not None]
+        return [(row["caption"], row.get("language") or "eng") for row in own]
 
 
 def facts(

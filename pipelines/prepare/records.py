@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from pipelines.prepare.incumbents import incumbents
 from pipelines.prepare.language import version
 from pipelines.prepare.lexicon import Lexicon
 from pipelines.prepare.parts import BOX_CLASSES, PIXELS, RECORDS, parquet, put_part, read_columns
+from pipelines.prepare.precedence import Observation
 from pipelines.prepare.settings import CaptionSettings, DataSettings
 from pipelines.prepare.units import place_hash
 from xmodal.crops import crop_window, within_window
@@ -65,7 +67,7 @@ def records_id(
 ) -> str:
     """16 hex digits of everything that a record part is made of."""
     known = [
-        [key, one.media, one.observations, one.detection, splits[key], clock_flags[key]]
+        [key, one.media, _stated(one.observations), one.detection, splits[key], clock_flags[key]]
         for key, one in sorted(media.items())
     ]
     versions = [FACTS_VERSION, RECORDS_VERSION, version(data.captions.languages), lexicon.meanings, lexicon.species]
@@ -78,6 +80,15 @@ def records_id(
     settings += [settings_digest(data.crops)] if data.crops else []
     settings += [one.places_of for one in data.surveys if one.name == part["survey"] and one.places_of is not None]
     return digest(part["item"], part["sha256"], known, settings, versions)[:16]
+
+
+def _stated(observations: Sequence[Observation]) -> list[Observation]:
+    """Without a language that is English or not stated: parts made before languages were kept go on being theirs."""
+    return [row if row.get("language") not in (None, "eng") else _without_language(row) for row in observations]
+
+
+def _without_language(row: Observation) -> Observation:
+    return {name: value for name, value in row.items() if name != "language"}
 
 
 class WriteRecords:

@@ -31,6 +31,8 @@ class Captioned(Settings):
     """Keys of the image lists (one file name a line) of train, val (a set's "dev") and test; none for a .json."""
     images_prefix: str = ""
     """Folder of the archive that image files and tars lie in, at any depth."""
+    language: str = Field(default="eng", pattern="^[a-z]{3}$")
+    """Language of the captions, ISO 639-3."""
 
     def read(self, store: Store) -> Survey:
         """Reads the set; refused rows are counted by reason. Raises DataRefused, infra.storage.NotFound.
@@ -43,7 +45,7 @@ class Captioned(Settings):
         splits = captioned.splits or _read_splits(store, self.splits)
         files = _find_files(store, self.images_prefix, rows.refused)
         for name in sorted(captioned.captions.keys() | splits.keys()):
-            _add_image(rows, name, files.get(name), splits.get(name), captioned.captions.get(name, []))
+            _add_image(rows, name, files.get(name), splits.get(name), captioned.captions.get(name, []), self.language)
         return rows.survey(f"{store.url}/{self.captions}", len(captioned.captions))
 
 
@@ -126,7 +128,9 @@ def _find_files(store: Store, prefix: str, refused: Refused) -> dict[str, str]:
     return files
 
 
-def _add_image(rows: SurveyRows, name: str, key: str | None, split: str | None, captions: list[str]) -> None:
+def _add_image(
+    rows: SurveyRows, name: str, key: str | None, split: str | None, captions: list[str], language: str
+) -> None:
     if key is None:
         rows.refused.add("no_such_file", name)
         rows.refused.counts["caption_of_missing_file"] += len(captions)
@@ -136,5 +140,11 @@ def _add_image(rows: SurveyRows, name: str, key: str | None, split: str | None, 
     rows.media.add(media_id=name, key=key, split=split)
     for caption in captions:
         rows.observations.add(
-            media_id=name, level="media", type="unclassified", caption=caption, method="human", origin="captioned"
+            media_id=name,
+            level="media",
+            type="unclassified",
+            caption=caption,
+            language=language,
+            method="human",
+            origin="captioned",
         )

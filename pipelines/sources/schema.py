@@ -52,6 +52,7 @@ OBSERVATIONS = pa.schema(
         ("confidence", pa.float32()),
         ("method", pa.string()),  # human | machine | null
         ("origin", pa.string()),  # which source or overlay says so, e.g. "camtrap_dp", "megadetector"
+        ("language", pa.string()),  # ISO 639-3 code of `caption`; null = not stated
     ]
 )
 

@@ -11,6 +11,7 @@ import pytest
 
 from infra.storage import NotFound, open_store
 from pipelines.errors import DataRefused
+from pipelines.prepare.facts import Medium
 from pipelines.sources import Captioned
 from pipelines.sources.schema import Survey
 
@@ -48,6 +49,13 @@ def test_images_are_found_by_name_wherever_they_lie(tmp_path: Path) -> None:
     captions = [(row["media_id"], row["caption"]) for row in survey.observations.to_pylist()]
     assert captions == [("a.jpg", "One ."), ("a.jpg", "Two\tthings"), ("b.jpg", "Three"), ("c.jpg", "Four")]
     assert survey.refused.counts == {}
+
+
+def test_captions_are_in_the_language_of_the_set(tmp_path: Path) -> None:
+    write(tmp_path, "a.jpg#0\tein Hund\n", train="a.jpg\n")
+    for settings, code in (({}, "eng"), ({"language": "deu"}, "deu")):
+        (row,) = read(tmp_path, **settings).observations.to_pylist()
+        assert Medium(None, [row], None).captions == [("ein Hund", code)]
 
 
 def test_rows_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
