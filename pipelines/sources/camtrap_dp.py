@@ -23,7 +23,7 @@ from pipelines.sources.camtrap_package import (
 )
 from pipelines.sources.clock import Clock, read_clock
 from pipelines.sources.deployments import add_deployments
-from pipelines.sources.labels import observation_type, taxon
+from pipelines.sources.labels import observation_type, scientific
 from pipelines.sources.reading import BadPath, archive_key, iterate, read_json
 from pipelines.sources.rows import SurveyRows, flag, number, text, whole
 from pipelines.sources.schema import PEOPLE, Refused, Survey
@@ -231,7 +231,7 @@ def _add_label(rows: SurveyRows, media_id: str, row: dict[str, Any], taxa: dict[
     kind, name = _kind(row), text(row["scientificName"])
     known: dict[str, str | None] = {}
     if kind == "animal" and name is not None:
-        known = taxa.get(name) or dict(zip(("taxon", "rank"), taxon(name), strict=True))
+        known = taxa.get(name) or dict(zip(("taxon", "rank"), scientific(name), strict=True))
     box = [row[column] for column in _BOX]
     example = f"observation {row['observationID']} of {media_id}"
     rows.observations.add(
@@ -253,7 +253,7 @@ def _add_label(rows: SurveyRows, media_id: str, row: dict[str, Any], taxa: dict[
 
 def _kind(row: dict[str, Any]) -> str:
     """The type; a frame of the camera being set up or calibrated that nobody has named shows who does it, and a person
-    is one of whatever type the row is (`animal`, `Homo sapiens`)."""
+    is one of whatever type the row is (`animal`, `Homo sapiens`, `Homo sp.`)."""
     unnamed = row["observationType"] in ("unknown", "unclassified") and text(row["cameraSetupType"]) is not None
     shown = "human" if unnamed else observation_type(text(row["observationType"]), text(row["scientificName"]))
     return shown if shown in PEOPLE else row["observationType"]

@@ -10,7 +10,7 @@ from infra.storage import Store
 from pipelines.errors import DataRefused
 from pipelines.sources.clock import read_clock
 from pipelines.sources.deployments import Deployment, coordinates
-from pipelines.sources.labels import RANKS, taxon
+from pipelines.sources.labels import RANKS, scientific
 from pipelines.sources.reading import BadPath, archive_key, iterate
 from pipelines.sources.rows import flag, text
 from pipelines.sources.schema import Refused
@@ -102,7 +102,7 @@ def read_taxa(package: dict[str, Any]) -> dict[str, dict[str, str | None]]:
     for entry in _mappings(package, "taxonomic"):
         if not text(entry.get("scientificName")):
             continue
-        name, rank = taxon(text(entry["scientificName"]))
+        name, rank = scientific(text(entry["scientificName"]))
         rank = text(entry.get("taxonRank")) or rank
         lineage = {higher: entry[higher] for higher in RANKS if text(entry.get(higher)) and higher != rank}
         stated = entry["vernacularNames"] if isinstance(entry.get("vernacularNames"), dict) else {}

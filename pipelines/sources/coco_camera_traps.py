@@ -10,11 +10,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pydantic import Field
+
 from infra.storage import Store
 from pipelines.sources.boxes import relative_box
 from pipelines.sources.clock import Clock, read_clock
 from pipelines.sources.coco import licence, licences
-from pipelines.sources.labels import BAD, RANKS, observation_type, taxon
+from pipelines.sources.labels import BAD, RANKS, LabelTypes, as_compared, observation_type, scientific
 from pipelines.sources.reading import BadPath, archive_key, read_json, read_list
 from pipelines.sources.rows import SurveyRows, flag, mappings, number, text, whole
 from pipelines.sources.schema import PEOPLE, Refused, Survey
@@ -32,6 +34,11 @@ class CocoCameraTraps(Settings):
     labels_of: Literal["image", "sequence"] = "image"
     """What an annotation without a box is about where it does not say: `sequence` for sets whose people labelled whole
     bursts and whose files lack `sequence_level_annotation`, as several public sets do."""
+    language: str = Field(default="eng", pattern="^[a-z]{3}$")
+    """Language of the categories' names, ISO 639-3."""
+    types: LabelTypes = Field(default={})
+    """Names of categories whose words we do not know, to what they mean: human, vehicle, blank, unknown, unclassified
+    or animal, such as `{mtu: human}`. Case, accents and separators do not count."""
 
     def read(self, store: Store) -> Survey:
         """Reads the survey; refused rows are counted by reason. Raises DataRefused, infra.storage.NotFound."""
@@ -43,7 +50,7 @@ class CocoCameraTraps(Settings):
         known = _Images(rows, self.images_prefix, licences(document))
         for image in mappings(images, rows.refused, "images"):
             known.add(image)
-        labels = _read_categories(categories, rows.refused)
+        labels = _read_categories(categories, self.language, as_compared(self.types), rows.refused)
         unsaid = {"image": "media", "sequence": "event"}[self.labels_of]
         for annotation in _unique(mappings(annotations, rows.refused, "annotations"), rows.refused):
             _add_annotation(annotation, rows, known, labels, unsaid)
@@ -143,12 +150,14 @@ class _Label:
     """Of PEOPLE what this category, or another one of its id, is."""
 
 
-def _read_categories(categories: list[Any], refused: Refused) -> dict[str, _Label]:
+def _read_categories(
+    categories: list[Any], language: str, types: dict[str, str], refused: Refused
+) -> dict[str, _Label]:
     labels: dict[str, _Label] = {}
     names: set[str | None] = set()
     for category in mappings(categories, refused, "categories"):
         identity = text(category.get("id"))
-        label = _read_category(category)
+        label = _read_category(category, language, types)
         if identity is None or identity in labels:
             refused.add("no_id" if identity is None else "duplicate_category", f"category {category.get('name')!r:.60}")
             labels.get(identity or "", label).kinds.update(label.kinds)
@@ -163,19 +172,19 @@ def _read_categories(categories: list[Any], refused: Refused) -> dict[str, _Labe
     return labels
 
 
-def _read_category(category: dict[str, Any]) -> _Label:
+def _read_category(category: dict[str, Any], language: str, types: dict[str, str]) -> _Label:
     """A category without a scientific name keeps its label and has no taxon."""
-    name, scientific = text(category.get("name")), text(category.get("scientific_name"))
-    kind = observation_type(name, scientific)
-    columns: dict[str, str | None] = {"type": kind, "label": name or scientific}
+    name, taxon = text(category.get("name")), text(category.get("scientific_name"))
+    kind = observation_type(name, taxon or text(category.get("genus")), types=types)
+    columns: dict[str, str | None] = {"type": kind, "label": name or taxon}
     if kind == "animal":
-        columns["taxon"], columns["rank"] = taxon(scientific)
+        columns["taxon"], columns["rank"] = scientific(taxon)
         lineage = {rank: category[rank] for rank in RANKS if isinstance(category.get(rank), str) and category[rank]}
         lineage.pop(columns["rank"] or "", None)
         columns["lineage"] = json.dumps(lineage) if lineage else None
-        vernacular = name and name.lower() not in ("animal", (scientific or "").lower())
-        columns["names"] = json.dumps({"eng": name}, ensure_ascii=False) if vernacular else None
-    return _Label(columns, (name or scientific or "#ref!").lower() not in BAD, {kind} & {*PEOPLE})
+        vernacular = name and name.lower() not in ("animal", (taxon or "").lower())
+        columns["names"] = json.dumps({language: name}, ensure_ascii=False) if vernacular else None
+    return _Label(columns, (name or taxon or "#ref!").lower() not in BAD, {kind} & {*PEOPLE})
 
 
 def _unique(annotations: Iterable[dict[str, Any]], refused: Refused) -> Iterator[dict[str, Any]]:

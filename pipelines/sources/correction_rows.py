@@ -3,7 +3,7 @@
 from typing import Any
 
 from pipelines.sources.handwritten import Row
-from pipelines.sources.labels import BAD, observation_type, taxon
+from pipelines.sources.labels import BAD, observation_type, plain, scientific
 from pipelines.sources.rows import whole
 from pipelines.sources.schema import PEOPLE, Refused
 
@@ -20,15 +20,16 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "behavior": ("behaviour",),
 }
 """The columns that are read, and other spellings of each; all others are passed over."""
-TYPES = ("animal", "human", "vehicle", "blank", "unknown", "unclassified")
 LABEL = ("type", "scientific_name", "common_name")
 DETAILS = ("life_stage", "sex", "behavior")
 
+Types = dict[str, str]
+"""What the overlay's setting says of words, `as_compared`."""
 Columns = dict[str, Any]
 """Some columns of OBSERVATIONS; `common` is the common name as written."""
 
 
-def read_label(row: Row, refused: Refused) -> Columns | None:
+def read_label(row: Row, types: Types, refused: Refused) -> Columns | None:
     """The columns of OBSERVATIONS that a row states; null where it has no label, or, counted, none that can be used."""
     example = f"line {row.line}: {', '.join(cell for name in LABEL if (cell := row[name]))!r:.80}"
     if not any(row[name] for name in LABEL):
@@ -38,30 +39,30 @@ def read_label(row: Row, refused: Refused) -> Columns | None:
     if any((row[name] or "").lower() in BAD for name in LABEL):
         refused.add("bad_label", example)
         return None
-    stated, implied = _stated_type(row), _implied_type(row)
+    stated, implied = _stated_type(row, types), _implied_type(row, types)
     if stated == "bad" or (stated and implied and not _agree(stated, implied)):
         refused.add("unknown_type" if stated == "bad" else "contradicting_labels", example)
         return None
     return _details(row, refused) | _names(row, stated or implied or "unknown", implied == "animal")
 
 
-def shown(row: Row) -> set[str]:
+def shown(row: Row, types: Types) -> set[str]:
     """Of PEOPLE all that a row names, also one that contradicts itself."""
-    return {kind for kind in (_stated_type(row), _implied_type(row)) if kind in PEOPLE}
+    return {kind for kind in (_stated_type(row, types), _implied_type(row, types)) if kind in PEOPLE}
 
 
-def _stated_type(row: Row) -> str | None:
+def _stated_type(row: Row, types: Types) -> str | None:
     """The cell `type`, or "bad" where it holds no word we know."""
-    written = (row["type"] or "").lower()
-    if not written or written in TYPES:
-        return written or None
-    found = observation_type(written)
-    return found if found != "animal" else "bad"
+    written = row["type"]
+    if written is None:
+        return None
+    found = observation_type(written, types=types)
+    return found if found != "animal" or plain(written) in ("animal", *types) else "bad"
 
 
-def _implied_type(row: Row) -> str | None:
+def _implied_type(row: Row, types: Types) -> str | None:
     names = [cell for name in ("scientific_name", "common_name") if (cell := row[name])]
-    return observation_type(*names) if names else None
+    return observation_type(*names, types=types) if names else None
 
 
 def _agree(stated: str, implied: str) -> bool:
@@ -70,11 +71,11 @@ def _agree(stated: str, implied: str) -> bool:
 
 
 def _names(row: Row, kind: str, named: bool) -> Columns:
-    scientific, common = row["scientific_name"], row["common_name"]
-    found: Columns = {"type": kind, "label": scientific or common or kind}
+    written, common = row["scientific_name"], row["common_name"]
+    found: Columns = {"type": kind, "label": written or common or kind}
     if kind == "animal" and named:
-        found["taxon"], found["rank"] = taxon(_capitalised(scientific))
-        generic = common is None or common.lower() in ("animal", (scientific or "").lower())
+        found["taxon"], found["rank"] = scientific(_capitalised(written))
+        generic = common is None or common.lower() in ("animal", (written or "").lower())
         found["common"] = None if generic else common
     return found
 

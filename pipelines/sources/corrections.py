@@ -15,9 +15,10 @@ from pydantic import Field
 
 from infra.storage import Store
 from pipelines.errors import DataRefused
-from pipelines.sources.correction_rows import COLUMNS, Columns, read_label, shown
+from pipelines.sources.correction_rows import COLUMNS, Columns, Types, read_label, shown
 from pipelines.sources.handwritten import Row, read_rows, read_text, turned
 from pipelines.sources.joining import with_observations, with_signs
+from pipelines.sources.labels import LabelTypes, as_compared
 from pipelines.sources.rows import Rows
 from pipelines.sources.schema import OBSERVATIONS, SIGNS, Refused, Survey
 from xmodal.settings import Settings
@@ -35,6 +36,9 @@ class Corrections(Settings):
     """Name that rows of this survey carry in the column `survey`, where one file corrects several surveys."""
     language: str = Field(default="eng", pattern="^[a-z]{3}$")
     """ISO 639-3 code of the language of `common_name`."""
+    types: LabelTypes = Field(default={})
+    """Words of `type` and of the names that we do not know, to what they mean: human, vehicle, blank, unknown,
+    unclassified or animal, such as `{mtu: human}`. Case, accents and separators do not count."""
 
     def read(self, store: Store, survey: Survey) -> Survey:
         """`survey` with this file's labels; an earlier corrections overlay stays for the files this one does not name.
@@ -44,15 +48,15 @@ class Corrections(Settings):
         name = f"{store.url}/{self.path}"
         refused = Refused()
         rows = list(read_rows(name, read_text(store, self.path), COLUMNS, ("key", "media_id")))
-        own, media = self._own(name, rows, refused), _Media(survey)
-        latest = _latest(own, media, refused)
+        own, media, types = self._own(name, rows, refused), _Media(survey), as_compared(self.types)
+        latest = _latest(own, media, types, refused)
         _check_joined(name, latest, refused)
         taxa = _Taxa(survey.observations, self.language)
         table = Rows(OBSERVATIONS)
         for media_id, label in latest.items():
             table.add(media_id=media_id, level="media", method="human", origin=ORIGIN, **taxa.completed(label))
         refused.extend(survey.refused)
-        survey = with_signs(survey, _signs(own, media))
+        survey = with_signs(survey, _signs(own, media, types))
         return replace(with_observations(survey, table.table(), ORIGIN, latest), refused=refused)
 
     def _own(self, name: str, rows: list[Row], refused: Refused) -> list[Row]:
@@ -66,11 +70,11 @@ class Corrections(Settings):
         return own
 
 
-def _latest(rows: list[Row], media: "_Media", refused: Refused) -> dict[str, Columns]:
+def _latest(rows: list[Row], media: "_Media", types: Types, refused: Refused) -> dict[str, Columns]:
     """Media id to the label of the last row that gives one."""
     found: dict[str, Columns] = {}
     for row in rows:
-        label = read_label(row, refused)
+        label = read_label(row, types, refused)
         media_id = media.named_by(row, refused) if label else None
         if label and media_id is not None:
             if media_id in found:
@@ -79,11 +83,11 @@ def _latest(rows: list[Row], media: "_Media", refused: Refused) -> dict[str, Col
     return found
 
 
-def _signs(rows: list[Row], media: "_Media") -> pa.Table:
+def _signs(rows: list[Row], media: "_Media", types: Types) -> pa.Table:
     """SIGNS of the people that any row names, in whatever files it means."""
     found = Rows(SIGNS)
     for row in rows:
-        for kind in sorted(shown(row)):
+        for kind in sorted(shown(row, types)):
             for key in media.files_of(row):
                 found.add(key=key, kind=kind)
     return found.table()

@@ -12,13 +12,13 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from infra.storage import Store
 from pipelines.errors import DataRefused
 from pipelines.sources.archive import Archive
 from pipelines.sources.formats import EXTENSIONS
-from pipelines.sources.labels import BAD, observation_type, taxon
+from pipelines.sources.labels import BAD, LabelTypes, as_compared, observation_type, taxon
 from pipelines.sources.reading import folder
 from pipelines.sources.rows import SurveyRows
 from pipelines.sources.schema import Refused, Survey
@@ -46,10 +46,13 @@ class Folders(Settings):
     `Impala`, so a set that has such labels must say. No other label needs it: `Felidae` is a family, `red_fox` and
     `Red Fox` are common names."""
     language: str = Field(default="eng", pattern="^[a-z]{3}$")
-    """Language of common names, ISO 639-3."""
+    """Language of common names and of `captions`, ISO 639-3."""
     captions: str | None = None
     """Text of an image of any class, with {label} in place of its folder's name, such as "a photo: {label}". No name is
     looked up among the words of camera traps then, and none names a taxon."""
+    types: LabelTypes = Field(default={})
+    """Folders whose words we do not know, to what they mean: human, vehicle, blank, unknown, unclassified or animal,
+    such as `{mtu: human}`. Case, accents and separators do not count."""
     place_level: int | None = None
     """Which folder is the place, counted as `label_level`; without it no place is known."""
     split_level: int | None = None
@@ -62,6 +65,12 @@ class Folders(Settings):
             raise ValueError(f"{captions!r} has no {{label}} in it, so all classes would have one text")
         return captions
 
+    @model_validator(mode="after")
+    def _looked_up(self) -> "Folders":
+        if self.types and self.captions is not None:
+            raise ValueError("with `captions` no folder's name is looked up, so `types` says nothing; set one of them")
+        return self
+
     def read(self, store: Store) -> Survey:
         """Lists the set; a file without a folder at a level is counted as no_label, no_place or no_split, and kept.
 
@@ -70,8 +79,8 @@ class Folders(Settings):
         name, rows = f"{store.url}/{self.images_prefix}".rstrip("/"), SurveyRows()
         place_of, split_of = _part(self.place_level, "no_place"), _part(self.split_level, "no_split")
         label_of = _part({"folder": self.label_level, "none": None}[self.labels], "no_label")
-        taxa = partial(_columns, name, self.names, self.language)
-        columns = cache(taxa if self.captions is None else partial(_captioned, self.captions))
+        taxa = partial(_columns, name, self.names, self.language, as_compared(self.types))
+        columns = cache(taxa if self.captions is None else partial(_captioned, self.captions, self.language))
         for key in _images(store, self.images_prefix):
             levels = [_CONTAINER.sub("", level) for level in key[len(folder(self.images_prefix)) :].split("/")[:-1]]
             place, split = place_of(levels, key, rows.refused), split_of(levels, key, rows.refused)
@@ -98,8 +107,9 @@ def _part(level: int | None, reason: str) -> Part:
 
 
 def _at(level: int, reason: str, levels: list[str], key: str, refused: Refused) -> str | None:
-    """The folder at `level`; a file that has none there is counted under `reason`."""
-    if -len(levels) <= level < len(levels):
+    """The folder at `level`; a file that has none there, or one without a name (`fox//1.jpg`), is counted under
+    `reason`."""
+    if -len(levels) <= level < len(levels) and levels[level].strip("_ "):
         return levels[level]
     refused.add(reason, key)
     return None
@@ -115,15 +125,16 @@ def _published(split: str | None, key: str, refused: Refused) -> str | None:
     return _SPLITS.get((split or "").lower())
 
 
-def _captioned(captions: str, label: str) -> dict[str, Any]:
+def _captioned(captions: str, language: str, label: str) -> dict[str, Any]:
     """The text of a class, as columns of OBSERVATIONS."""
     written = " ".join(label.replace("_", " ").split())
-    return {"type": "unclassified", "label": label, "caption": captions.replace("{label}", written)}
+    caption = captions.replace("{label}", written)
+    return {"type": "unclassified", "label": label, "caption": caption, "language": language}
 
 
-def _columns(survey: str, names: str | None, language: str, label: str) -> dict[str, Any]:
+def _columns(survey: str, names: str | None, language: str, types: dict[str, str], label: str) -> dict[str, Any]:
     """What a label says, as columns of OBSERVATIONS. Raises DataRefused for a label that only `names` could tell."""
-    kind, written = observation_type(label), " ".join(label.replace("_", " ").split())
+    kind, written = observation_type(label, types=types), " ".join(label.replace("_", " ").split())
     said: dict[str, Any] = {"type": kind, "label": label}
     if kind != "animal" or written.lower() == "animal":
         return said

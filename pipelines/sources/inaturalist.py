@@ -151,6 +151,6 @@ def category_columns(name: str, category: dict[str, Any]) -> Columns:
 
 
 def _kind(name: str, lineage: dict[str, str]) -> str:
-    if lineage.get("kingdom") != "Animalia":
-        return "unknown"
-    return "human" if observation_type(name) == "human" else "animal"
+    if observation_type(name) == "human":
+        return "human"
+    return "animal" if lineage.get("kingdom") == "Animalia" else "unknown"

@@ -56,7 +56,7 @@ def _read(written: str) -> SpeciesNetClass | None:
         return None
     uuid, *ranks, common = parts
     taxa = _taxa(ranks)
-    kind = SPECIAL.get(uuid.lower()) or observation_type(taxa.get("species"), None if taxa else common)
+    kind = SPECIAL.get(uuid.lower()) or observation_type(next(reversed(taxa.values()), common))
     if kind != "animal":
         return SpeciesNetClass(kind, common or kind, {}, None)
     named = common and common.lower() != "animal" and not _is_rank(common, taxa)

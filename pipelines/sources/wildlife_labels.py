@@ -68,7 +68,7 @@ def _is_name(value: str) -> bool:
 
 def _kind(name: str | None, ranks: dict[str, str], blank: bool | None) -> str:
     """The type that the names tell; without any blank by is_blank, else something that nobody could name."""
-    kind = observation_type(name, *ranks.values()) if name or ranks else "unknown"
+    kind = observation_type(name, next(reversed(ranks.values()), None)) if name or ranks else "unknown"
     if ranks and kind in ("unknown", "unclassified"):
         return "animal"
     return "blank" if blank and (kind == "unclassified" or not (name or ranks)) else kind

@@ -306,6 +306,27 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         CocoCameraTraps(kind="coco_camera_traps", metadata="nowhere.json").read(open_store(str(tmp_path)))
 
 
+def test_names_are_in_the_language_of_the_categories(tmp_path: Path) -> None:
+    zorro = {"id": 1, "name": "zorro rojo", "scientific_name": "vulpes vulpes"}
+    read(tmp_path, [image(1)], [label("i1", 1)], [zorro])
+    source = CocoCameraTraps(kind="coco_camera_traps", metadata="cct.json", language="spa")
+    (row,) = source.read(open_store(str(tmp_path))).observations.to_pylist()
+    assert (row["names"], row["taxon"], row["rank"]) == ('{"spa": "zorro rojo"}', "Vulpes vulpes", "species")
+
+
+@pytest.mark.parametrize(
+    ("category", "expected"),
+    [
+        ({"name": "rosy starling", "genus": "Pastor", "scientific_name": "Pastor roseus"}, "animal"),
+        ({"name": "walking", "genus": "Homo"}, "human"),
+        ({"name": "walking", "scientific_name": "Homo sapiens sapiens"}, "human"),
+    ],
+)
+def test_a_person_by_genus(tmp_path: Path, category: dict[str, Any], expected: str) -> None:
+    survey = read(tmp_path, [image(1)], [label("i1", 1)], [{"id": 1, **category}])
+    assert survey.observations["type"].to_pylist() == [expected]
+
+
 @pytest.mark.data
 def test_the_real_frames(data_dir: Path) -> None:
     store = open_store(str(data_dir / "cameratraps"))

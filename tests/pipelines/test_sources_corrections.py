@@ -154,11 +154,27 @@ def test_what_a_spreadsheet_turned(cell: str, is_turned: bool) -> None:
         (",,person", "human", None),
         ("Vehicle,,car", "vehicle", None),
         ("unknown,,", "unknown", None),
+        ("Persona,,", "human", None),
+        ("human/vehicle,,", "human", None),
+        ("vacío,,", "blank", None),
+        ("Mensch,Homo sapiens sapiens,", "human", None),
+        (",Vulpes vulpes (Linnaeus),", "animal", "species"),
+        (",Vulpes vulpes ssp. fulva,", "animal", "subspecies"),
     ],
 )
 def test_labels_in_words_people_use(tmp_path: Path, cells: str, kind: str, rank: str | None) -> None:
     row = corrected(overlay(tmp_path, f"key,type,scientific_name,common_name\nimg/a.jpg,{cells}\n"))["id-a"]
     assert (row["type"], row["rank"]) == (kind, rank)
+
+
+def test_words_that_only_the_writers_know(tmp_path: Path) -> None:
+    table = "key,type,common_name\nimg/a.jpg,MTU,\nimg/b.jpg,mnyama,mbweha\nimg/c.jpg,,kati\nimg/d.jpg,dubwana,\n"
+    found = overlay(tmp_path, table, types={"mtu": "human", "Mnyama": "animal", "kati": "blank"}, language="swa")
+    assert {name: row["type"] for name, row in corrected(found).items()} == {
+        "id-a": "human", "id-b": "animal", "id-c": "blank"
+    }  # fmt: skip
+    assert found.refused.counts == {"unknown_type": 1}
+    assert [(row["key"], row["kind"]) for row in found.signs.to_pylist()] == [("img/a.jpg", "human")]
 
 
 def test_the_later_row_of_a_file_counts_and_an_empty_one_says_nothing(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,10 @@ def labels(survey: Survey) -> dict[str, str]:
         ("Homo_sapiens", None, ("human", None, None, None)),
         ("vehicle", None, ("vehicle", None, None, None)),
         ("unknown", None, ("unknown", None, None, None)),
+        ("Personas_a_pie", None, ("human", None, None, None)),
+        ("Homo", None, ("human", None, None, None)),
+        ("pickup truck", None, ("vehicle", None, None, None)),
+        ("Vulpes vulpes (Linnaeus, 1758)", "scientific", ("animal", "Vulpes vulpes", "species", None)),
     ],
 )
 def test_a_folder_is_a_type_a_taxon_or_a_common_name(tmp_path: Path, label: str, names: Any, expected: Any) -> None:
@@ -108,6 +113,30 @@ def test_files_that_lie_too_high_are_kept_and_counted(tmp_path: Path) -> None:
     assert media(survey) == {"1.jpg": (None, None), "odd/fox/2.jpg": ("odd", None)}
     assert labels(survey) == {"odd/fox/2.jpg": "fox"}
     assert survey.refused.counts == {"no_label": 1, "no_place": 1, "no_split": 2}
+
+
+class Odd(LocalStore):
+    """A store with keys that no folder can have."""
+
+    def stream(self, prefix: str = "") -> Iterator[Entry]:
+        keys = ("fox//1.jpg", "/2.jpg", " /3.jpg", "___/4.jpg", "fox/5.jpg")
+        yield from (Entry(key, 1, "e", datetime.now(UTC)) for key in keys)
+
+
+def test_a_folder_without_a_name_is_no_label_and_no_place(tmp_path: Path) -> None:
+    survey = read(Odd(str(tmp_path)), place_level=-1)
+    assert survey.media.num_rows == 5 and labels(survey) == {"fox/5.jpg": "fox"}
+    assert survey.refused.counts == {"no_label": 4, "no_place": 4}
+
+
+def test_words_that_only_the_archive_knows(tmp_path: Path) -> None:
+    store = write(tmp_path, "Mtu Mzima/1.jpg", "kati/2.jpg", "man-eater/3.jpg")
+    rows = read(store, types={"mtu_mzima": "human", "kati": "blank", "man-eater": "animal"}).observations.to_pylist()
+    assert {row["label"]: (row["type"], row["names"]) for row in rows} == {
+        "Mtu Mzima": ("human", None),
+        "kati": ("blank", None),
+        "man-eater": ("animal", '{"eng": "man-eater"}'),
+    }
 
 
 def test_a_bare_folder_has_media_and_no_observations(tmp_path: Path) -> None:
@@ -158,6 +187,23 @@ def test_names_of_any_classes_are_captions_and_no_word_of_camera_traps(tmp_path:
     }  # fmt: skip
     with pytest.raises(ValidationError, match=r"has no \{label\} in it, so all classes would have one text"):
         read(open_store(str(tmp_path)), captions="a photo")
+
+
+def test_captions_are_in_the_language_of_the_folders(tmp_path: Path, root: Store) -> None:
+    store = open_store(str(tmp_path / "archive"))
+    for number in range(12):
+        store.put(f"place{number % 6}/fuchs/{number}.jpg", jpeg(number))
+    stored: dict[str, tuple[str, set[str]]] = {}
+    for language in ("deu", "eng"):
+        source = {"kind": "folders", "place_level": 0, "captions": "ein Foto: {label}", "language": language}
+        survey = {"name": "mine", "archive": str(tmp_path / "archive"), "source": source}
+        data = parse(DataSettings, {"name": "mine", "surveys": [survey], "pixels": {"size": 16, "min_side": 4}})
+        dataset = prepare(data, root)
+        written = {row["captions"].decode() for row in dataset.records(["captions"]).to_pylist()}
+        stored[language] = (dataset.document["records"][0]["records_id"], written)
+    assert stored["deu"][1] == {'[{"text": "ein Foto: fuchs", "language": "deu", "codes": null}]'}
+    assert stored["eng"][1] == {'[{"text": "ein Foto: fuchs", "language": "eng", "codes": null}]'}
+    assert stored["deu"][0] != stored["eng"][0]
 
 
 @pytest.mark.data

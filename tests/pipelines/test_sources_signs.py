@@ -95,6 +95,15 @@ CAMTRAP: dict[str, tuple[list[str], list[str], set[tuple[str, str]]]] = {
         [observation("media", mediaID="m1", scientificName="Homo sapiens")],
         {("media/m1.jpg", "human")},
     ),
+    "a person as an animal, in full": (
+        [medium("m1"), medium("m2"), medium("m3")],
+        [
+            observation("media", mediaID="m1", scientificName="Homo sapiens sapiens"),
+            observation("media", mediaID="m2", scientificName="Homo sp."),
+            observation("media", mediaID="m3", scientificName="persona"),
+        ],
+        {("media/m1.jpg", "human"), ("media/m2.jpg", "human"), ("media/m3.jpg", "human")},
+    ),
     "nobody": (
         [medium("m1"), medium("m1", path="media/other.jpg")],
         [observation("media", mediaID="m1", scientificName="Vulpes vulpes")],
@@ -185,9 +194,21 @@ ROWS = "key,media_id,type,scientific_name\n"
         ("img/a.jpg,id-b,human,\nimg/c.jpg,,blank,\n", {"img/a.jpg", "img/b.jpg"}),
         ("img/a.jpg,,human,Vulpes vulpes\nimg/c.jpg,,blank,\n", {"img/a.jpg"}),
         ("img/a.jpg,,animal,Homo sapiens\nimg/c.jpg,,blank,\n", {"img/a.jpg"}),
+        ("img/a.jpg,,Persona,\nimg/c.jpg,,vacío,\n", {"img/a.jpg"}),
+        ("img/a.jpg,,animal,Homo sp.\nimg/c.jpg,,blank,\n", {"img/a.jpg"}),
         ("img/x.jpg,,animal,Vulpes vulpes\nimg/a.jpg,,blank,\n", set()),
     ],
-    ids=["unnamed", "unnamed, backslash", "superseded", "two files", "contradiction", "a person as an animal", "fox"],
+    ids=[
+        "unnamed",
+        "unnamed, backslash",
+        "superseded",
+        "two files",
+        "contradiction",
+        "a person as an animal",
+        "a person in Spanish",
+        "a person as a genus",
+        "fox",
+    ],
 )
 def test_corrections(tmp_path: Path, rows: str, expected: set[str]) -> None:
     assert signs(corrections.overlay(tmp_path, ROWS + rows)) == {(key, "human") for key in expected}
