@@ -94,3 +94,9 @@ def share(value: object) -> float | None:
     """A number from 0 to 1, else null."""
     parsed = number(value)
     return parsed if parsed is not None and 0 <= parsed <= 1 else None
+
+
+def weak(detection: object, least: float) -> bool:
+    """Whether a box is surely below a confidence; one that cannot be read may be of anything."""
+    confidence = share(detection.get("conf")) if isinstance(detection, dict) else None
+    return confidence is not None and confidence < least

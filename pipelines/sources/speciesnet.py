@@ -2,9 +2,10 @@
 
 Up to 4.x an image has one `prediction`; from 5.x (`info.format_version` 20261015) each detection that was classified
 has a `processed_classification` of its own, and an image without one of at least 0.1 has none: nothing was found.
-Detector categories are 1 animal, 2 human, 3 vehicle; 0 is the whole image and no box. A failed DETECTOR leaves no
-boxes, a failed CLASSIFIER no label; a failed GEOLOCATION only widens the classes.
-Source: github.com/google/cameratrapai, speciesnet 5.0.6.
+Detector categories are 1 animal, 2 human, 3 vehicle; 0 is the whole image and no box. A failed CLASSIFIER leaves no
+label. A failed DETECTOR leaves no boxes and, from 5.x, no label: there was nothing to classify. A `prediction` stays:
+it is of the whole image. A failed GEOLOCATION only widens the classes.
+Source: github.com/google/cameratrapai, speciesnet 4.0.3 and 5.0.6.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from infra.storage import Store
-from pipelines.sources.detector import BoxReader, DetectorFile, share
+from pipelines.sources.detector import BoxReader, DetectorFile, share, weak
 from pipelines.sources.joining import Join, with_detections, with_observations, with_signs
 from pipelines.sources.reading import read_json, read_list
 from pipelines.sources.rows import Rows, mappings
@@ -45,9 +46,10 @@ class SpeciesNet(DetectorFile):
         boxes = self.boxes(CATEGORIES, refused)
         media_ids = dict(zip(survey.media["key"].to_pylist(), survey.media["media_id"].to_pylist(), strict=True))
         detections, labels, named = Rows(DETECTIONS), Rows(OBSERVATIONS), set[str]()
+        classifies = _classifies(entries)
         for entry in mappings(entries, refused, "predictions"):
             path, key = join.path(entry.get("filepath")), join.key(entry.get("filepath"))
-            found = self._found(key or path or "", entry, Refused() if key is None else refused)
+            found = self._found(key or path or "", entry, classifies, Refused() if key is None else refused)
             boxes.sign(path, entry.get("detections"))
             if key is not None:
                 named.add(media_ids[key])
@@ -60,26 +62,22 @@ class SpeciesNet(DetectorFile):
         survey = with_signs(with_detections(survey, detections.table()), boxes.signs.table())
         return replace(with_observations(survey, labels.table(), ORIGIN, named), refused=refused)
 
-    def _found(self, key: str, entry: dict[str, Any], refused: Refused) -> list[Scored]:
-        """What the classifier says of an image."""
+    def _found(self, key: str, entry: dict[str, Any], classifies: bool, refused: Refused) -> list[Scored]:
+        """What the classifier says of an image; `classifies`: whether the file shows that it ran."""
         if "CLASSIFIER" in failures(entry):
             refused.add("classifier_failed", key)
             return []
-        return self._of_frame(entry, key, refused) if "prediction" in entry else self._of_boxes(entry, key, refused)
+        if "prediction" in entry:
+            return _scored(entry["prediction"], entry.get("prediction_score"), key, refused)
+        return [] if "DETECTOR" in failures(entry) else self._of_boxes(entry, key, classifies, refused)
 
-    def _of_frame(self, entry: dict[str, Any], key: str, refused: Refused) -> list[Scored]:
-        """Up to 4.x: the label of the whole image."""
-        return _scored(entry["prediction"], entry.get("prediction_score"), key, refused)
-
-    def _of_boxes(self, entry: dict[str, Any], key: str, refused: Refused) -> list[Scored]:
+    def _of_boxes(self, entry: dict[str, Any], key: str, classifies: bool, refused: Refused) -> list[Scored]:
         """From 5.x: the classes of the detections; a blank where there was none to classify."""
         written = entry.get("detections")
-        if not isinstance(written, list):
-            refused.add("not_classified", key)
-            return []
-        boxes = [one for one in written if isinstance(one, dict) and (share(one.get("conf")) or 0) >= self._least]
-        classified = [one["processed_classification"] for one in boxes if "processed_classification" in one]
-        if not classified and any((share(one.get("conf")) or 0) >= CLASSIFIED_FROM for one in boxes):
+        boxes = [one for one in written if not weak(one, self._least)] if isinstance(written, list) else []
+        classified = [one["processed_classification"] for one in boxes if _is_classified(one)]
+        unseen = not classified and not all(weak(one, CLASSIFIED_FROM) for one in boxes)
+        if unseen or not classifies or not isinstance(written, list):
             refused.add("not_classified", key)
             return []
         if not classified:
@@ -90,6 +88,18 @@ class SpeciesNet(DetectorFile):
     @property
     def _least(self) -> float:
         return self.threshold or 0
+
+
+def _classifies(entries: Sequence[Any]) -> bool:
+    """Whether a file shows that the classifier ran: it classified a box, or an entry has the `model_version` that only
+    a run of all parts writes. A detector's run alone finds no blanks."""
+    rows = [entry for entry in entries if isinstance(entry, dict)]
+    lists = [row["detections"] for row in rows if isinstance(row.get("detections"), list)]
+    return any("model_version" in row for row in rows) or any(_is_classified(box) for found in lists for box in found)
+
+
+def _is_classified(detection: object) -> bool:
+    return isinstance(detection, dict) and "processed_classification" in detection
 
 
 def failures(entry: dict[str, Any]) -> set[str]:
@@ -150,8 +160,4 @@ def _add_boxes(rows: Rows, boxes: BoxReader, key: str, entry: dict[str, Any]) ->
 
 
 def _classifier_only(detection: object) -> bool:
-    return (
-        isinstance(detection, dict)
-        and str(detection.get("category")) == "0"
-        and "processed_classification" not in detection
-    )
+    return isinstance(detection, dict) and str(detection.get("category")) == "0" and not _is_classified(detection)

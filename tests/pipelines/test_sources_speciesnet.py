@@ -126,14 +126,55 @@ def test_the_order_of_boxes_does_not_matter_and_nothing_named_is_lost(found: lis
     assert bool(kept) == bool(found) and len({repr(one) for one, _ in kept}) == len(kept)
 
 
-@pytest.mark.parametrize("failed", [["CLASSIFIER"], ["DETECTOR"], ["GEOLOCATION"], ["CLASSIFIER", "DETECTOR"]])
-def test_a_part_that_failed_says_nothing(tmp_path: Path, failed: list[str]) -> None:
-    entry = new("img/a.jpg", *([] if "DETECTOR" in failed else [classified(FOX)]), failures=failed)
-    found = overlay(tmp_path, [entry])
-    assert found.observations.num_rows == (0 if set(failed) & {"CLASSIFIER"} else 1)
-    assert found.detections.num_rows == ("DETECTOR" not in failed)
+FAILED = [["CLASSIFIER"], ["DETECTOR"], ["GEOLOCATION"], ["CLASSIFIER", "DETECTOR"], ["DETECTOR", "GEOLOCATION"]]
+
+
+def failure_counts(failed: list[str]) -> dict[str, int]:
     named = {"CLASSIFIER": "classifier_failed", "DETECTOR": "detector_failed"}
-    assert found.refused.counts == {named[name]: 1 for name in failed if name in named}
+    return {named[name]: 1 for name in failed if name in named}
+
+
+@pytest.mark.parametrize("failed", FAILED)
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_part_that_failed_says_nothing(tmp_path: Path, failed: list[str], listed: bool) -> None:
+    """From 5.x there is nothing to classify without a detector, whether its list is empty or, as written, absent; and
+    the rest of the file is no witness of this frame."""
+    entry = new("img/a.jpg", *([] if "DETECTOR" in failed else [classified(FOX)]), failures=failed)
+    if not listed and "DETECTOR" in failed:
+        del entry["detections"]
+    found = overlay(tmp_path, [entry, new("img/b.jpg", classified(GOAT))])
+    named = [row["media_id"] for row in found.observations.to_pylist()]
+    assert named == (["img/a.jpg"] if failed == ["GEOLOCATION"] else []) + ["img/b.jpg"]
+    assert ("img/a.jpg" in found.detections["key"].to_pylist()) == ("DETECTOR" not in failed)
+    assert found.refused.counts == failure_counts(failed)
+
+
+@pytest.mark.parametrize("failed", FAILED)
+def test_a_prediction_of_the_whole_image_asks_no_detector(tmp_path: Path, failed: list[str]) -> None:
+    """Up to 4.x."""
+    found = overlay(tmp_path, [old("img/a.jpg", FOX, failures=failed)])
+    assert found.observations["taxon"].to_pylist() == ([] if "CLASSIFIER" in failed else ["Vulpes vulpes"])
+    assert found.refused.counts == failure_counts(failed)
+
+
+@pytest.mark.parametrize(
+    ("others", "blank"),
+    [
+        ([], False),
+        ([{"filepath": "img/b.jpg", "detections": [box(conf=0.9)]}], False),
+        ([{"filepath": "img/b.jpg", "detections": [box("0", 1.0) | {"raw_classifications": {}}]}], False),
+        ([{"filepath": "img/b.jpg", "detections": [classified(FOX)]}], True),
+        ([{"filepath": "img/b.jpg", "detections": [], "model_version": "4.0.3a"}], True),
+        (["img/b.jpg", {"filepath": "img/b.jpg", "detections": [7]}], False),
+    ],
+    ids=["alone", "a detector's", "a classifier's", "a class", "all parts", "rubbish"],
+)
+def test_a_blank_is_inferred_only_where_the_classifier_ran(tmp_path: Path, others: list[Any], blank: bool) -> None:
+    found = overlay(tmp_path, [{"filepath": "img/a.jpg", "detections": []}, *others])
+    said = {row["media_id"]: row["type"] for row in found.observations.to_pylist()}
+    assert said.get("img/a.jpg") == ("blank" if blank else None)
+    assert ("not_classified" in found.refused.counts) == (not blank)
+    assert found.detections["boxes"].to_pylist()[0] == [], "the detector found nothing, whoever classified"
 
 
 def test_boxes_are_detections_and_category_2_is_human(tmp_path: Path) -> None:
@@ -153,11 +194,17 @@ def test_parts_run_alone_are_told_from_the_whole(tmp_path: Path) -> None:
     raw = {"classes": [FOX], "scores": [0.9]}
     entries = [
         new("img/a.jpg", box("0", 1.0) | {"raw_classifications": raw}),  # classifier only, whole image
-        new("img/b.jpg", box(conf=0.9)),  # detector only
+        {"filepath": "img/b.jpg", "detections": [box(conf=0.9)]},  # detector only
     ]
     found = overlay(tmp_path, entries)
     assert found.observations.num_rows == 0 and found.refused.counts == {"not_classified": 2}
     assert found.detections["key"].to_pylist() == ["img/b.jpg"]
+
+
+@pytest.mark.parametrize("detection", [7, box(conf=None), box(conf="high")])
+def test_a_box_that_cannot_be_read_makes_no_blank(tmp_path: Path, detection: Any) -> None:
+    found = overlay(tmp_path, [new("img/a.jpg", detection)])
+    assert found.observations.num_rows == 0 and found.refused.counts["not_classified"] == 1
 
 
 @pytest.mark.parametrize(
