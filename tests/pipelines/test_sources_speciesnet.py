@@ -66,6 +66,7 @@ def overlay(folder: Path, entries: list[Any], below: Survey | None = None, **set
         (VEHICLE, "vehicle", None, None, None),
         (UNKNOWN, "unknown", None, None, None),
         ("other-uuid;mammalia;primates;hominidae;homo;sapiens;hiker", "human", None, None, None),
+        ("other-uuid;mammalia;primates;hominidae;homo;;homo species", "human", None, None, None),
     ],
 )
 def test_classes_at_their_true_rank(
