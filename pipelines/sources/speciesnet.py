@@ -14,18 +14,17 @@ from typing import Any, Literal
 
 from infra.storage import Store
 from pipelines.sources.detector import BoxReader, DetectorFile, share, weak
-from pipelines.sources.joining import Join, with_detections, with_observations, with_signs
+from pipelines.sources.joining import Join, with_detections, with_signs
+from pipelines.sources.machine_classes import Labels, MachineClass, Scored
 from pipelines.sources.reading import read_json, read_list
 from pipelines.sources.rows import Rows, mappings
-from pipelines.sources.schema import DETECTIONS, OBSERVATIONS, PEOPLE, Refused, Survey
-from pipelines.sources.speciesnet_classes import SpeciesNetClass, read_class
+from pipelines.sources.schema import DETECTIONS, PEOPLE, Refused, Survey
+from pipelines.sources.speciesnet_classes import read_class
 
 ORIGIN = "speciesnet"
 CATEGORIES = {"1": "animal", "2": "human", "3": "vehicle"}
 CLASSIFIED_FROM = 0.1
 """Confidence from which SpeciesNet 5 classifies a detection, by default."""
-
-Scored = tuple[SpeciesNetClass, float | None]
 
 
 class SpeciesNet(DetectorFile):
@@ -44,23 +43,20 @@ class SpeciesNet(DetectorFile):
         refused = Refused()
         join = Join(survey, self.images_prefix, self.cut_prefix, refused)
         boxes = self.boxes(CATEGORIES, refused)
-        media_ids = dict(zip(survey.media["key"].to_pylist(), survey.media["media_id"].to_pylist(), strict=True))
-        detections, labels, named = Rows(DETECTIONS), Rows(OBSERVATIONS), set[str]()
-        classifies = _classifies(entries)
+        detections, labels, classifies = Rows(DETECTIONS), Labels(survey, ORIGIN), _classifies(entries)
         for entry in mappings(entries, refused, "predictions"):
             path, key = join.path(entry.get("filepath")), join.key(entry.get("filepath"))
             found = self._found(key or path or "", entry, classifies, Refused() if key is None else refused)
             boxes.sign(path, entry.get("detections"))
             if key is not None:
-                named.add(media_ids[key])
                 _add_boxes(detections, boxes, key, entry)
-                _add_labels(labels, media_ids[key], found)
+                labels.add(key, found)
             elif path is not None:
                 _sign(boxes.signs, path, found)
         join.check(name)
         refused.extend(survey.refused)
         survey = with_signs(with_detections(survey, detections.table()), boxes.signs.table())
-        return replace(with_observations(survey, labels.table(), ORIGIN, named), refused=refused)
+        return replace(labels.laid_over(survey), refused=refused)
 
     def _found(self, key: str, entry: dict[str, Any], classifies: bool, refused: Refused) -> list[Scored]:
         """What the classifier says of an image; `classifies`: whether the file shows that it ran."""
@@ -81,7 +77,7 @@ class SpeciesNet(DetectorFile):
             refused.add("not_classified", key)
             return []
         if not classified:
-            return [(SpeciesNetClass("blank", "blank", {}, None), None)]
+            return [(MachineClass("blank", "blank", {}, None), None)]
         made = [one if isinstance(one, dict) else {} for one in classified]
         return [found for one in made for found in _scored(one.get("class"), one.get("score"), key, refused)]
 
@@ -108,37 +104,11 @@ def failures(entry: dict[str, Any]) -> set[str]:
     return {str(name).upper() for name in written} if isinstance(written, list) else set()
 
 
-def summary(found: Sequence[Scored]) -> list[Scored]:
-    """What the classes of an image's boxes say of the image: each class once, with its best score.
-
-    A class that another one narrows says nothing more, and neither do blank or unknown boxes beside a named one. An
-    image with an unknown box is not blank; one of blank boxes is as surely blank as the least sure of them.
-    """
-    named = [one for one in found if one[0].type not in ("blank", "unknown")]
-    if not named:
-        unknown = [one for one in found if one[0].type == "unknown"]
-        return sorted(unknown, key=_score)[-1:] or sorted(found, key=_score)[:1]
-    kept: list[Scored] = []
-    for one, score in sorted(named, key=lambda scored: (-len(scored[0].taxa), -_score(scored))):
-        if not any(one.holds(other) for other, _ in kept):
-            kept.append((one, score))
-    return kept
-
-
-def _add_labels(rows: Rows, media_id: str, found: Sequence[Scored]) -> None:
-    for one, score in summary(found):
-        rows.add(media_id=media_id, level="media", confidence=score, method="machine", origin=ORIGIN, **one.columns)
-
-
 def _sign(signs: Rows, key: str, found: Sequence[Scored]) -> None:
     """Of a file that is no medium, or that an earlier entry named: the people in it."""
     for one, _ in found:
         if one.type in PEOPLE:
             signs.add(key=key, kind=one.type)
-
-
-def _score(scored: Scored) -> float:
-    return scored[1] or 0
 
 
 def _scored(written: object, score: object, key: str, refused: Refused) -> list[Scored]:

@@ -1,12 +1,11 @@
 """SpeciesNet's class strings: `uuid;class;order;family;genus;species;common name`, in small letters, rolled up by
 leaving parts empty (speciesnet 5.0.6, `constants.py` and `taxonomy_utils.py`)."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 from pipelines.sources.labels import observation_type
+from pipelines.sources.machine_classes import MachineClass
 
 SPECIAL = {
     "f1856211-cfb7-4a5b-9158-c0f72fd09ee6": "blank",
@@ -19,38 +18,13 @@ SPECIAL = {
 RANKS = ("class", "order", "family", "genus", "species")
 
 
-@dataclass(frozen=True)
-class SpeciesNetClass:
-    """What a class string says. `taxa`: rank to scientific name from the class down to the taxon's own."""
-
-    type: str
-    label: str
-    taxa: dict[str, str]
-    common: str | None
-
-    @cached_property
-    def columns(self) -> dict[str, str | None]:
-        """Columns of OBSERVATIONS."""
-        found: dict[str, str | None] = {"type": self.type, "label": self.label}
-        if self.taxa:
-            rank = next(reversed(self.taxa))
-            higher = {name: taxon for name, taxon in self.taxa.items() if name != rank}
-            found |= {"taxon": self.taxa[rank], "rank": rank, "lineage": json.dumps(higher) if higher else None}
-        names = {"eng": self.common} if self.common else {}
-        return found | {"names": json.dumps(names, ensure_ascii=False) if names else None}
-
-    def holds(self, other: "SpeciesNetClass") -> bool:
-        """Whether `other` is the same class or one below this one."""
-        return self.type == other.type and self.taxa.items() <= other.taxa.items()
-
-
-def read_class(written: object) -> SpeciesNetClass | None:
+def read_class(written: object) -> MachineClass | None:
     """Null for what is no class string."""
     return _read(written) if isinstance(written, str) else None
 
 
 @lru_cache(4096)
-def _read(written: str) -> SpeciesNetClass | None:
+def _read(written: str) -> MachineClass | None:
     parts = [part.strip() for part in written.split(";")]
     if len(parts) != 7:
         return None
@@ -58,9 +32,9 @@ def _read(written: str) -> SpeciesNetClass | None:
     taxa = _taxa(ranks)
     kind = SPECIAL.get(uuid.lower()) or observation_type(next(reversed(taxa.values()), common))
     if kind != "animal":
-        return SpeciesNetClass(kind, common or kind, {}, None)
+        return MachineClass(kind, common or kind, {}, None)
     named = common and common.lower() != "animal" and not _is_rank(common, taxa)
-    return SpeciesNetClass(kind, common or next(reversed(taxa.values()), kind), taxa, common if named else None)
+    return MachineClass(kind, common or next(reversed(taxa.values()), kind), taxa, common if named else None)
 
 
 def _taxa(ranks: Sequence[str]) -> dict[str, str]:

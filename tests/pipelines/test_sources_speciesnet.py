@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from infra.storage import open_store
 from pipelines.errors import DataRefused
+from pipelines.sources.machine_classes import MachineClass, summary
 from pipelines.sources.megadetector import MegaDetector
 from pipelines.sources.schema import Survey
-from pipelines.sources.speciesnet import SpeciesNet, summary
-from pipelines.sources.speciesnet_classes import SPECIAL, SpeciesNetClass, read_class
+from pipelines.sources.speciesnet import SpeciesNet
+from pipelines.sources.speciesnet_classes import SPECIAL, read_class
 from tests.pipelines.test_sources_megadetector import box, survey
 
 FOX = "3e5b7c2a-0000-4000-8000-000000000001;mammalia;carnivora;canidae;vulpes;vulpes;red fox"
@@ -256,4 +257,4 @@ def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
 def test_any_text_is_a_class_or_none(written: str) -> None:
     found = read_class(written)
     assert (found is None) == (written.count(";") != 6)
-    assert found is None or (isinstance(found, SpeciesNetClass) and found.type in (*SPECIAL.values(), "unclassified"))
+    assert found is None or (isinstance(found, MachineClass) and found.type in (*SPECIAL.values(), "unclassified"))
