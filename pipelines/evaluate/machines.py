@@ -5,7 +5,11 @@ from typing import Any
 
 from pipelines.prepare.incumbents import DETECTOR
 
-NAMES = {"speciesnet": "SpeciesNet", DETECTOR: "MegaDetector"}
+NAMES = {
+    "speciesnet": "SpeciesNet",
+    DETECTOR: "MegaDetector",
+    "megadetector_classifier": "The classifier of MegaDetector's boxes",
+}
 Entry = dict[str, Any]
 
 

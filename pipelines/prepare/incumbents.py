@@ -3,7 +3,8 @@
 RECORDS' column `incumbents` is a UTF-8 JSON list of {"origin", "type", "taxon", "rank", "lineage", "confidence"}; null
 where no machine spoke. `origin` is the source or overlay that brought it. `lineage` is {rank: name} with the taxon's
 own rank. A detector's boxes are one entry of origin "megadetector" (SpeciesNet's boxes are MegaDetector's): the type
-of its verdict at `data.detector_threshold`, with the confidence of the surest box of that type, null for blank.
+of its verdict at `data.detector_threshold`, with the confidence of the surest box of that type, null for blank. The
+classes that a MegaDetector file gives boxes are another machine's, of origin "megadetector_classifier".
 """
 
 import json

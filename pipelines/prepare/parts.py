@@ -62,7 +62,7 @@ RECORDS = pa.schema(
         ("boxes", pa.binary()),  # float32 (n, 4): x, y, width, height relative to the stored image
         ("box_conf", pa.binary()),  # float32 (n,)
         ("box_class", pa.binary()),  # int32 (n,): position in BOX_CLASSES, -1 = other
-        ("box_taxon", pa.binary()),  # UTF-8 JSON; null = boxes carry no taxon
+        ("box_taxon", pa.binary()),  # UTF-8 JSON (n,): what a classifier says of each; null = boxes carry no taxon
         ("licence", pa.string()),
         ("rights_holder", pa.string()),
         ("incumbents", pa.binary()),  # UTF-8 JSON, what machines said: see pipelines/prepare/incumbents.py; null = none

@@ -32,14 +32,18 @@ PRECEDENCE = (
     Standing("people", "event", False, "a label that people, or nobody named, gave the frame's event"),
     Standing("machine", None, False, "a label that the archive says a machine gave"),
     Standing("speciesnet", None, False, "a label of a SpeciesNet overlay"),
+    Standing("classifier", None, False, "a class that a MegaDetector overlay's file gives a box"),
 )
-"""From the highest to the lowest. Boxes of detectors stand nowhere: they never name a species or make a frame blank."""
+"""From the highest to the lowest. Boxes of detectors stand nowhere: they never name a species or make a frame blank.
+
+SpeciesNet stands above the classes of a MegaDetector file: it stops at the rank that it is sure of, and names the
+taxon. Such a class is the likeliest of any classifier's list, however unlikely, and often a common name alone."""
 
 
 def who(row: Observation) -> str:
     """Whose word an observation is; an archive that does not say who labelled is taken to have been labelled by
     people."""
-    overlays = {"corrections": "correction", "speciesnet": "speciesnet"}
+    overlays = {"corrections": "correction", "speciesnet": "speciesnet", "megadetector_classifier": "classifier"}
     return overlays.get(row["origin"]) or ("machine" if row["method"] == "machine" else "people")
 
 

@@ -28,7 +28,7 @@ from pipelines.prepare.units import place_hash
 from xmodal.crops import crop_window, within_window
 from xmodal.transforms import FRAME, PixelSettings, boxes_after
 
-RECORDS_VERSION = 2
+RECORDS_VERSION = 3
 """Raised when the same facts and settings give other records."""
 
 
@@ -67,7 +67,7 @@ def records_id(
 ) -> str:
     """16 hex digits of everything that a record part is made of."""
     known = [
-        [key, one.media, _stated(one.observations), one.detection, splits[key], clock_flags[key]]
+        [key, one.media, one.observations, one.detection, splits[key], clock_flags[key]]
         for key, one in sorted(media.items())
     ]
     versions = [FACTS_VERSION, RECORDS_VERSION, version(data.captions.languages), lexicon.meanings, lexicon.species]
@@ -80,15 +80,6 @@ def records_id(
     settings += [settings_digest(data.crops)] if data.crops else []
     settings += [one.places_of for one in data.surveys if one.name == part["survey"] and one.places_of is not None]
     return digest(part["item"], part["sha256"], known, settings, versions)[:16]
-
-
-def _stated(observations: Sequence[Observation]) -> list[Observation]:
-    """Without a language that is English or not stated: parts made before languages were kept go on being theirs."""
-    return [row if row.get("language") not in (None, "eng") else _without_language(row) for row in observations]
-
-
-def _without_language(row: Observation) -> Observation:
-    return {name: value for name, value in row.items() if name != "language"}
 
 
 class WriteRecords:
@@ -177,4 +168,12 @@ def boxes(detection: dict[str, Any] | None, pixel: dict[str, Any], task: Records
         "boxes": placed.astype("<f4").tobytes(),
         "box_conf": np.array(detection["confidences"] or [], "<f4")[kept].tobytes(),
         "box_class": np.array(classes, "<i4")[kept].tobytes(),
+        "box_taxon": _box_taxon(detection.get("taxa"), kept),
     }
+
+
+def _box_taxon(taxa: list[str | None] | None, kept: np.ndarray) -> bytes | None:
+    """What a classifier says of each kept box: a JSON list of {"type", "label", "taxon", "rank", "confidence"}, with
+    null for a box that it gave no class; null where it gave none any."""
+    shown = [one for one, inside in zip(taxa, kept, strict=True) if inside] if taxa else []
+    return f"[{', '.join(one or 'null' for one in shown)}]".encode() if any(shown) else None

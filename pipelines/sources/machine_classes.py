@@ -81,10 +81,14 @@ class Labels:
 
     def __init__(self, survey: Survey, origin: str) -> None:
         self._origin = origin
-        keys, ids = (survey.media[name].to_pylist() for name in ("key", "media_id"))
-        self._ids = dict(zip(keys, ids, strict=True))
+        self._media = survey.media
         self._named: set[str] = set()
         self._rows = Rows(OBSERVATIONS)
+
+    @cached_property
+    def _ids(self) -> dict[str, str]:
+        keys, ids = (self._media[name].to_pylist() for name in ("key", "media_id"))
+        return dict(zip(keys, ids, strict=True))
 
     def add(self, key: str, found: Sequence[Scored]) -> None:
         """Of one medium, by its key; of classes that say nothing of it too, so that what an earlier file said goes."""
@@ -95,4 +99,6 @@ class Labels:
 
     def laid_over(self, survey: Survey) -> Survey:
         """`survey` with these labels in place of what the same origin said of these media."""
+        if not self._named:
+            return survey
         return with_observations(survey, self._rows.table(), self._origin, self._named)

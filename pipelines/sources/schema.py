@@ -62,6 +62,7 @@ DETECTIONS = pa.schema(
         ("boxes", pa.list_(pa.list_(pa.float32(), 4))),  # relative x, y, width, height on the EXIF-turned image
         ("confidences", pa.list_(pa.float32())),
         ("classes", pa.list_(pa.string())),  # animal | human | vehicle | the detector's own other names
+        ("taxa", pa.list_(pa.string())),  # JSON of what a classifier says of each box; null = of none, or not of this
     ]
 )
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from infra.storage import Store
-from pipelines.sources.detector import BoxReader, DetectorFile, share, weak
+from pipelines.sources.detector import CLASSIFIED_FROM, BoxReader, DetectorFile, share, weak
 from pipelines.sources.joining import Join, with_detections, with_signs
 from pipelines.sources.machine_classes import Labels, MachineClass, Scored
 from pipelines.sources.reading import read_json, read_list
@@ -23,8 +23,6 @@ from pipelines.sources.speciesnet_classes import read_class
 
 ORIGIN = "speciesnet"
 CATEGORIES = {"1": "animal", "2": "human", "3": "vehicle"}
-CLASSIFIED_FROM = 0.1
-"""Confidence from which SpeciesNet 5 classifies a detection, by default."""
 
 
 class SpeciesNet(DetectorFile):
@@ -42,7 +40,7 @@ class SpeciesNet(DetectorFile):
         entries = read_list(store, self.path, read_json(store, self.path), "predictions")
         refused = Refused()
         join = Join(survey, self.images_prefix, self.cut_prefix, refused)
-        boxes = self.boxes(CATEGORIES, refused)
+        boxes = self.boxes(CATEGORIES, _class, refused)
         detections, labels, classifies = Rows(DETECTIONS), Labels(survey, ORIGIN), _classifies(entries)
         for entry in mappings(entries, refused, "predictions"):
             path, key = join.path(entry.get("filepath")), join.key(entry.get("filepath"))
@@ -70,20 +68,15 @@ class SpeciesNet(DetectorFile):
     def _of_boxes(self, entry: dict[str, Any], key: str, classifies: bool, refused: Refused) -> list[Scored]:
         """From 5.x: the classes of the detections; a blank where there was none to classify."""
         written = entry.get("detections")
-        boxes = [one for one in written if not weak(one, self._least)] if isinstance(written, list) else []
-        classified = [one["processed_classification"] for one in boxes if _is_classified(one)]
+        boxes = [one for one in written if not weak(one, self.least)] if isinstance(written, list) else []
+        classified = [one for one in boxes if _is_classified(one)]
         unseen = not classified and not all(weak(one, CLASSIFIED_FROM) for one in boxes)
         if unseen or not classifies or not isinstance(written, list):
             refused.add("not_classified", key)
             return []
         if not classified:
             return [(MachineClass("blank", "blank", {}, None), None)]
-        made = [one if isinstance(one, dict) else {} for one in classified]
-        return [found for one in made for found in _scored(one.get("class"), one.get("score"), key, refused)]
-
-    @property
-    def _least(self) -> float:
-        return self.threshold or 0
+        return [found for one in classified for found in _processed(one, key, refused)]
 
 
 def _classifies(entries: Sequence[Any]) -> bool:
@@ -109,6 +102,17 @@ def _sign(signs: Rows, key: str, found: Sequence[Scored]) -> None:
     for one, _ in found:
         if one.type in PEOPLE:
             signs.add(key=key, kind=one.type)
+
+
+def _class(detection: dict[str, Any]) -> Scored | None:
+    return next(iter(_processed(detection, "", Refused())), None)
+
+
+def _processed(detection: dict[str, Any], key: str, refused: Refused) -> list[Scored]:
+    """The class of a box, from 5.x."""
+    written = detection.get("processed_classification")
+    made = written if isinstance(written, dict) else {}
+    return _scored(made.get("class"), made.get("score"), key, refused)
 
 
 def _scored(written: object, score: object, key: str, refused: Refused) -> list[Scored]:

@@ -16,12 +16,14 @@ from infra.storage import Store, open_store
 from pipelines.dataset import Dataset
 from pipelines.gc import free
 from pipelines.prepare import items, listing
-from pipelines.prepare.facts import FACTS_VERSION
-from pipelines.prepare.records import RECORDS_VERSION
+from pipelines.prepare.facts import FACTS_VERSION, Medium
+from pipelines.prepare.lexicon import Lexicon
+from pipelines.prepare.records import RECORDS_VERSION, records_id
 from pipelines.prepare.settings import DataSettings
 from tests.pipelines.surveys import Reads, coco_settings, prepare
 from tests.pipelines.test_prepare_flow import coco, image
-from tests.pipelines.test_sources_speciesnet import FOX, HUMAN, old
+from tests.pipelines.test_sources_megadetector import box, classified
+from tests.pipelines.test_sources_speciesnet import FOX, GOAT, HUMAN, new, old
 
 LIST = "takedown.txt"
 Prepared = Callable[..., Dataset]
@@ -212,9 +214,7 @@ def test_a_correction_that_names_a_person_makes_one_item_again(
 def test_speciesnet_labels_what_nobody_labelled_and_is_quoted_everywhere(
     survey: Store, root: Store, counted: Counter[str]
 ) -> None:
-    images = json.loads(survey.read("metadata.json"))
-    images["annotations"] = [one for one in images["annotations"] if one["image_id"] != "1-2"]
-    survey.put("metadata.json", json.dumps(images).encode())
+    without_label(survey, "1-2")
     prepare(with_overlays(survey), root)
     entries = [old("1/2.jpg", FOX, 0.8), old("2/0.jpg", FOX.replace("vulpes;vulpes;red fox", "canis;lupus;wolf"), 0.7)]
     survey.put("sn.json", json.dumps({"predictions": [*entries, old("3/1.jpg", HUMAN)]}).encode())
@@ -229,6 +229,73 @@ def test_speciesnet_labels_what_nobody_labelled_and_is_quoted_everywhere(
     said = json.loads(rows["2-0"]["incumbents"])
     assert [(one["origin"], one["taxon"], one["confidence"]) for one in said] == [("speciesnet", "Canis lupus", 0.7)]
     assert rows["4-0"]["incumbents"] is None
+
+
+def without_label(archive: Store, *media_ids: str) -> None:
+    images = json.loads(archive.read("metadata.json"))
+    images["annotations"] = [one for one in images["annotations"] if one["image_id"] not in media_ids]
+    archive.put("metadata.json", json.dumps(images).encode())
+
+
+def test_speciesnet_says_nothing_of_a_frame_whose_detector_failed(survey: Store, root: Store) -> None:
+    without_label(survey, "1-2", "1-3")
+    failed = {"filepath": "1/2.jpg", "failures": ["DETECTOR"], "detections": [], "model_version": "4.0.3a"}
+    survey.put("sn.json", json.dumps({"predictions": [failed, new("1/3.jpg")]}).encode())
+    dataset = prepare(with_overlays(survey, {"kind": "speciesnet", "path": "sn.json"}), root)
+    rows = {row["media_id"]: row for row in dataset.records(["media_id", "split", "facts", "n_boxes"]).to_pylist()}
+    assert (rows["1-2"]["split"], rows["1-2"]["n_boxes"]) == ("none", None)
+    assert "type" not in json.loads(rows["1-2"]["facts"]) and rows["1-3"]["n_boxes"] == 0
+    assert json.loads(rows["1-3"]["facts"])["type"]["value"] == "blank"
+
+
+def test_classes_in_megadetectors_file_label_frames_and_withhold_people(
+    survey: Store, root: Store, counted: Counter[str]
+) -> None:
+    without_label(survey, "1-2", "1-3", "3-1")
+    first = prepare(with_overlays(survey), root)
+    boxes = {
+        "1/2.jpg": [classified(["0", 0.95], conf=0.6), box("1", 0.5), classified(["0", 0.7], bbox=[2, 2, 1, 1])],
+        "1/3.jpg": [classified(["0", 0.6])],
+        "2/0.jpg": [classified(["2", 0.8])],
+        "3/1.jpg": [classified(["1", 0.99])],
+        "4/0.jpg": [box()],
+    }
+    images = [{"file": file, "detections": found} for file, found in boxes.items()]
+    names = {"0": "Vulpes vulpes", "1": "human", "2": "hare"}
+    document = {"info": {"format_version": "1.6"}, "classification_categories": names, "images": images}
+    survey.put("md.json", json.dumps(document).encode())
+    survey.put("sn.json", json.dumps({"predictions": [old("1/3.jpg", GOAT, 0.3)]}).encode())
+    machines = [{"kind": "megadetector", "path": "md.json", "names": "scientific"}]
+    machines += [{"kind": "speciesnet", "path": "sn.json"}]
+    counted.clear()
+    dataset = prepare(with_overlays(survey, *machines), root)
+    assert not images_read(counted) and statuses(dataset, "withheld") == {"3/1.jpg": "rejected"}
+    assert "3/1.jpg" not in stored(dataset)
+    columns = ["media_id", "split", "taxon", "facts", "captions", "incumbents", "n_boxes", "box_taxon"]
+    rows = {row["media_id"]: row for row in dataset.records(columns).to_pylist()}
+    fox = rows["1-2"]
+    assert (fox["taxon"], fox["n_boxes"]) == ("Vulpes vulpes", 2) and fox["split"] != "none"
+    assert json.loads(fox["facts"])["taxon"]["source"] == "megadetector_classifier/machine"
+    own, other = json.loads(fox["box_taxon"])
+    assert (own["taxon"], own["rank"], own["confidence"], other) == ("Vulpes vulpes", "species", 0.95, None)
+    said = [(one["origin"], one["taxon"], one["confidence"]) for one in json.loads(fox["incumbents"])]
+    assert said == [("megadetector_classifier", "Vulpes vulpes", 0.95), ("megadetector", None, 0.6)]
+    assert rows["1-3"]["taxon"] == "Capra aegagrus hircus", "SpeciesNet stands above"
+    assert json.loads(rows["2-0"]["facts"])["taxon"]["names"] == {"eng": "red fox"}, "people stand above"
+    assert rows["4-0"]["box_taxon"] is None and rows["4-0"]["n_boxes"] == 1
+    before = {part["records_id"] for part in first.document["records"]}
+    assert {part["records_id"] for part in dataset.document["records"]} & before, "other items' records are kept"
+
+
+def test_boxes_without_classes_keep_the_records_of_before_there_was_a_column_for_them() -> None:
+    row = {"key": "a.jpg", "boxes": [[0, 0, 1, 1]], "confidences": [0.9], "classes": ["animal"]}
+    part, data = {"item": "i", "sha256": "0", "survey": "coco"}, coco_settings("unused")
+
+    def identity(**taxa: Any) -> str:
+        known = {"a.jpg": Medium(None, [], row | taxa)}
+        return records_id(part, known, {"a.jpg": ("none", None)}, {"a.jpg": None}, data, Lexicon())
+
+    assert identity() == identity(taxa=None) != identity(taxa=["{}"])
 
 
 def test_parts_made_before_these_columns_and_rules_are_made_again_without_reading(

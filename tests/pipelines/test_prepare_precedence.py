@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.evaluate.machines import name_of, surest
 from pipelines.prepare.facts import Medium, facts, labels
 from pipelines.prepare.incumbents import incumbents
 from pipelines.prepare.precedence import PRECEDENCE, SILENT, TYPES, Standing, kind, who, winning
@@ -20,6 +21,7 @@ SPEAKERS: dict[str, list[dict[str, Any]]] = {
     "people": [{"origin": "camtrap_dp", "method": "human"}, {"origin": "coco_camera_traps", "method": None}],
     "machine": [{"origin": "camtrap_dp", "method": "machine"}],
     "speciesnet": [{"origin": "speciesnet", "method": "machine"}],
+    "classifier": [{"origin": "megadetector_classifier", "method": "machine"}],
 }
 """Rows of each speaker of the table; the test of the table fails where one is missing."""
 ANIMAL_BOX = {"boxes": [[0, 0, 1, 1]], "confidences": [0.9], "classes": ["animal"]}
@@ -126,6 +128,19 @@ def test_machines_are_quoted_whether_or_not_they_won() -> None:
          "confidence": 0.75},
         {"origin": "megadetector", "type": "animal", **nothing, "confidence": 0.4},
     ]  # fmt: skip
+
+
+def test_the_classes_of_boxes_are_another_machines_word_than_the_boxes() -> None:
+    """A detector surer of its animal than the classifier of its fox does not hide the fox."""
+    fox = observation(FOX, origin="megadetector_classifier", method="machine", confidence=0.75)
+    said = json.loads(incumbents(Medium({}, [fox], ANIMAL_BOX), 0.2) or b"")
+    assert [(one["origin"], one["type"], one["taxon"], one["confidence"]) for one in said] == [
+        ("megadetector_classifier", "animal", "Vulpes vulpes", 0.75),
+        ("megadetector", "animal", None, 0.9),
+    ]
+    named = surest(said, "megadetector_classifier")
+    assert named and named["taxon"] == "Vulpes vulpes"
+    assert name_of(said[0]["origin"]) != name_of(said[1]["origin"]) == "MegaDetector"
 
 
 @pytest.mark.parametrize(

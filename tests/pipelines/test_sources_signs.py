@@ -18,7 +18,7 @@ from tests.pipelines import test_sources_speciesnet as speciesnet
 from tests.pipelines import test_sources_wildlife_insights as wildlife
 from tests.pipelines.surveys import coco_settings
 from tests.pipelines.test_sources_camtrap_dp import medium, observation
-from tests.pipelines.test_sources_megadetector import box
+from tests.pipelines.test_sources_megadetector import box, classified
 
 Rows = dict[str, Any]
 
@@ -244,6 +244,49 @@ def test_boxes_of_people(tmp_path: Path, entries: list[Rows], expected: dict[str
     assert {row["key"]: row["confidence"] for row in found.signs.to_pylist()} == expected
 
 
+HUMAN, VEHICLE, FOX = ["4", 0.7], ["5", 0.7], ["1", 0.9]
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ([{"file": "img/a.jpg", "detections": [classified(HUMAN)]}], {("img/a.jpg", "human"): 0.7}),
+        ([{"file": "img/x.jpg", "detections": [classified(VEHICLE)]}], {("img/x.jpg", "vehicle"): 0.7}),
+        ([{"file": "img/x.jpg", "detections": [classified(HUMAN, category="2", conf=0.9)]}],
+         {("img/x.jpg", "human"): 0.9}),
+        ([{"file": "img/x.jpg", "detections": [classified(["4", 0.2], FOX)]}], {}),
+        ([{"file": "img/a.jpg", "detections": []}, {"file": "img/a.jpg", "detections": [classified(HUMAN)]}],
+         {("img/a.jpg", "human"): 0.7}),
+        ([{"file": "img/a.jpg", "failure": "x", "detections": [classified(HUMAN)]}], {("img/a.jpg", "human"): 0.7}),
+        ([{"file": "img/a.jpg", "detections": [classified(HUMAN, bbox=[0.1])]}], {("img/a.jpg", "human"): 0.7}),
+        ([{"file": "img/x.jpg", "detections": [classified(["4", "sure"], FOX)]}], {("img/x.jpg", "human"): 1}),
+        ([{"file": "img/x.mp4", "frame_rate": 30, "detections": [classified(HUMAN)]}], {("img/x.mp4", "human"): 0.7}),
+        ([{"file": "img/a.jpg", "detections": [classified(FOX)]}], {}),
+    ],
+    ids=["animal box", "unnamed", "the surer", "not the likeliest", "second entry", "failure", "bad box", "no score",
+         "video", "fox"],
+)  # fmt: skip
+def test_boxes_that_a_classifier_says_are_people(
+    tmp_path: Path, entries: list[Rows], expected: dict[Any, float]
+) -> None:
+    document = {"detection_categories": megadetector.NAMES, "classification_categories": megadetector.CLASSES}
+    found = megadetector.overlay(tmp_path, [*entries, NOTHING], document=document)
+    assert {(row["key"], row["kind"]): row["confidence"] for row in found.signs.to_pylist()} == expected
+
+
+def test_a_class_closes_from_the_thresholds_as_a_box_does_and_a_mediums_label_at_once(tmp_path: Path) -> None:
+    document = {"classification_categories": megadetector.CLASSES}
+    entries = [{"file": "img/x.jpg", "detections": [classified(["4", 0.3])]}, NOTHING]
+    found = megadetector.overlay(tmp_path, entries, document=document)
+    by_threshold = [closed(found, coco_settings("unused", detector_threshold=one))[0].keys for one in (0.3, 0.31)]
+    assert [keys.to_pylist() for keys in by_threshold] == [["img/x.jpg"], []]
+    assert not signs(megadetector.overlay(tmp_path, entries, document=document, threshold=0.5))
+    weak = [{"file": "img/x.jpg", "detections": [classified(HUMAN, conf=0.2)]}, NOTHING]
+    assert not signs(megadetector.overlay(tmp_path, weak, document=document, threshold=0.5))
+    medium = [{"file": "img/a.jpg", "detections": [classified(["4", 0.1])]}]
+    assert kept_out(megadetector.overlay(tmp_path, medium, document=document)) == {"img/a.jpg": "human"}
+
+
 @pytest.mark.parametrize("category", ["2", "3"])
 def test_boxes_close_from_the_threshold_of_the_dataset_and_of_the_overlay(tmp_path: Path, category: str) -> None:
     sure, unsure = box(category, 0.7), box(category, 0.69)
@@ -273,10 +316,12 @@ def test_a_second_detector_takes_no_person_back(tmp_path: Path) -> None:
         (speciesnet.new("img/x.jpg", speciesnet.classified(speciesnet.HUMAN)), {("img/x.jpg", "human")}),
         (speciesnet.new("img/x.jpg", speciesnet.classified(speciesnet.FOX, category="3")), {("img/x.jpg", "vehicle")}),
         (speciesnet.old("img/a.jpg", speciesnet.VEHICLE), {("img/a.jpg", "vehicle")}),
+        (speciesnet.new("img/x.jpg", speciesnet.classified(speciesnet.HUMAN), failures=["DETECTOR"]),
+         {("img/x.jpg", "human")}),
         (speciesnet.old("img/x.jpg", speciesnet.FOX), set()),
     ],
-    ids=["unnamed", "unnamed, from 5.x", "unnamed box", "second entry", "fox"],
-)
+    ids=["unnamed", "unnamed, from 5.x", "unnamed box", "second entry", "a failure", "fox"],
+)  # fmt: skip
 def test_classes_of_people(tmp_path: Path, entry: Rows, expected: set[tuple[str, str]]) -> None:
     first = speciesnet.old("img/a.jpg", speciesnet.FOX)
     assert signs(speciesnet.overlay(tmp_path, [first, entry])) == expected

@@ -186,6 +186,14 @@ def test_boxes_are_detections_and_category_2_is_human(tmp_path: Path) -> None:
     assert found.detections.to_pylist()[0]["confidences"] == pytest.approx([0.8, 0.4, 0.3])
 
 
+def test_each_box_keeps_its_own_class(tmp_path: Path) -> None:
+    (row,) = overlay(tmp_path, [new("img/a.jpg", box("2", 0.4), classified(FOX, 0.7))]).detections.to_pylist()
+    fox = {"type": "animal", "label": "red fox", "taxon": "Vulpes vulpes", "rank": "species", "confidence": 0.7}
+    assert [one and json.loads(one) for one in row["taxa"]] == [fox, None]
+    (row,) = overlay(tmp_path, [old("img/a.jpg", FOX, detections=[box()])]).detections.to_pylist()
+    assert row["taxa"] is None, "a prediction is of no box"
+
+
 def test_a_weak_box_counts_neither_as_a_box_nor_as_a_label(tmp_path: Path) -> None:
     found = overlay(tmp_path, [new("img/a.jpg", classified(FOX, 0.9, conf=0.15))], threshold=0.2)
     assert found.detections.to_pylist()[0]["boxes"] == []
