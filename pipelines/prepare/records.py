@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +21,6 @@ from pipelines.prepare.incumbents import incumbents
 from pipelines.prepare.language import version
 from pipelines.prepare.lexicon import Lexicon
 from pipelines.prepare.parts import BOX_CLASSES, PIXELS, RECORDS, parquet, put_part, read_columns
-from pipelines.prepare.precedence import Observation
 from pipelines.prepare.settings import CaptionSettings, DataSettings
 from pipelines.prepare.units import place_hash
 from xmodal.crops import crop_window, within_window
