@@ -207,7 +207,8 @@ class Dataset:
 
 
 def check(dataset: Dataset, home: Store, read_data: bool) -> list[str]:
-    """Sizes (or hashes) of all parts, the document's own digest, ledger against listing, pixels against records."""
+    """Sizes (or hashes) of all parts, the document's own digest, ledger against listing, pixels against records, and
+    that no two images are one sample."""
     document = dataset.document
     named = documents.entries(document)
     with ThreadPoolExecutor(8) as pool:
@@ -219,6 +220,7 @@ def check(dataset: Dataset, home: Store, read_data: bool) -> list[str]:
     problems += [text for survey in document["surveys"] if (text := _miscounted(survey, dataset.ledger()))]
     encoders = {one["encoder"] for one in document["features"]}
     problems += [f"item {item.index}: no features" for item in dataset.items if item.features.keys() != encoders]
+    problems += _shared_names(dataset)
     return problems + [
         f"item {item.index}: pixels and records do not align" for item in dataset.items if not _aligned(dataset, item)
     ]
@@ -243,6 +245,13 @@ def _miscounted(survey: dict[str, Any], ledger: pa.Table) -> str | None:
     if len(listed) != survey["files"] or digest != survey["listing"]:
         return f"ledger of {survey['name']}: {len(listed)} rows for {survey['files']} listed files, or other files"
     return None
+
+
+def _shared_names(dataset: Dataset) -> list[str]:
+    """A line where two images are one sample."""
+    ids = dataset.records(["sample_id"])["sample_id"].value_counts()
+    shared = ids.filter(pc.greater(ids.field("counts"), 1)).field("values")  # pyright: ignore[reportAttributeAccessIssue]
+    return [f"records: {len(shared):,} sample ids are of several images, as {shared[0]}"] if len(shared) else []
 
 
 def _aligned(dataset: Dataset, item: Item) -> bool:

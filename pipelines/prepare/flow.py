@@ -102,6 +102,7 @@ def build(run: Run, image_encoder: ImageEncoderSettings, text_encoder: TextEncod
     count_unmatched(run.listings, whole)
     entries = ledger.write(run.home, whole, run.inherited("ledger"))
     ledger.check_complete(whole, entries, {listing.name: listing.count for listing in run.listings})
+    ledger.check_names(whole)
     parts = {"pixels": pixels, "records": records, "features": features, "ledger": entries}
     return {"format": versions.FORMAT} | describe(run, whole, splits, stored, parts)
 

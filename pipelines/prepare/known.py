@@ -11,6 +11,7 @@ import pyarrow as pa
 from pipelines.prepare.cameras import pc
 from pipelines.prepare.catalogue import Catalogue
 from pipelines.prepare.columns import MANY, NONE, at, mask, taken
+from pipelines.prepare.digests import digest
 from pipelines.prepare.facts import Medium
 from pipelines.prepare.metadata import Metadata
 from pipelines.prepare.precedence import TYPES
@@ -36,15 +37,26 @@ class Known:
 
     @cached_property
     def media_ids(self) -> pa.ChunkedArray:
-        """(files,) the archive's own ids; of files that no metadata name, their keys."""
+        """(files,) the archive's own ids; of files that no metadata name, their keys, or a name made of the key where
+        that is some medium's id."""
         named, rows = self.survey.media.select(["media_id"]), self.files.media
 
         def ids(start: int) -> pa.RecordBatch:
             own, keys = taken(named, rows[start : start + MANY]), self.files.keys.slice(start, MANY)
-            table = pa.table({"media_id": pc.coalesce(own["media_id"], keys)})
+            table = pa.table({"media_id": pc.coalesce(own["media_id"], _apart(keys, self.homonyms[start:][:MANY]))})
             return table.combine_chunks().to_batches()[0]
 
         return spilled(map(ids, range(0, len(rows), MANY)), pa.schema([("media_id", pa.string())]))["media_id"]
+
+    @cached_property
+    def homonyms(self) -> np.ndarray:
+        """bool (files,): those that no metadata name and whose key is some medium's id."""
+        found = self.files.media == NONE
+        keys, ids = self.files.keys.filter(pa.array(found)), self.survey.media["media_id"]
+        if len(keys) < len(ids):  # the smaller side is the one that is hashed
+            ids = ids.filter(pc.is_in(ids, value_set=keys))
+        found[found] = mask(pc.is_in(keys, value_set=ids))
+        return found
 
     def ids_of(self, positions: np.ndarray) -> list[str]:
         """The ids of some files."""
@@ -55,6 +67,8 @@ class Known:
         keys = self.files.keys_of(positions)
         columns = self.survey.media.drop_columns(_SIZE)  # of which no record is made: records keep their ids
         rows = taken(columns, self.files.media[positions]).to_pylist()
+        for place in np.flatnonzero(self.homonyms[positions]).tolist():
+            rows[place]["media_id"] = unnamed_id(keys[place])
         boxes = taken(self.survey.detections, self.files.detection[positions]).to_pylist()
         seen = self._observed(self.files.media[positions])
         return {
@@ -105,6 +119,19 @@ class Known:
     def _of_files(self, media: np.ndarray) -> np.ndarray:
         """A mask over MEDIA as one over the files."""
         return at(media, self.files.media, False)
+
+
+def unnamed_id(key: str) -> str:
+    """The id of a file that no metadata name, where its key is the id of another one."""
+    return f"{digest('unnamed', key)[:16]} {key}"
+
+
+def _apart(keys: pa.ChunkedArray, homonyms: np.ndarray) -> pa.ChunkedArray:
+    """The keys, but for those that are ids of media."""
+    if not homonyms.any():
+        return keys
+    ids = [unnamed_id(key) if taken else key for key, taken in zip(keys.to_pylist(), homonyms, strict=True)]
+    return pa.chunked_array([ids], pa.string())
 
 
 def _named(row: Row) -> Row | None:

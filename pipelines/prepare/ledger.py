@@ -18,6 +18,7 @@ from pipelines.prepare.before import Before
 from pipelines.prepare.cameras import pc
 from pipelines.prepare.columns import MANY, each, rising, taken
 from pipelines.prepare.digests import share
+from pipelines.prepare.items import sample_id
 from pipelines.prepare.listing import TAKEN_DOWN
 from pipelines.prepare.parts import LEDGER, entry_of, parquet_file, put_part, read_batches
 from pipelines.prepare.spill import spilled
@@ -163,6 +164,21 @@ def check_complete(ledger: Ledger, parts: Iterable[Row], listed: Mapping[str, in
         written[part["survey"]] += part["rows"]
     if written != whole:
         raise AssertionError(f"the ledger's parts hold {dict(written)} of {dict(whole)} rows; nothing is committed")
+
+
+def check_names(ledger: Ledger) -> None:
+    """Asserts that no two images are one sample before anything is committed. Of each only 64 bits are held."""
+    names = (sample_id(*name) for rows in ledger.values() for name in _images(rows))
+    bits = np.fromiter((int(name[:16], 16) for name in names), np.uint64)
+    bits.sort()
+    if (same := bits[1:] == bits[:-1]).any():
+        raise AssertionError(f"{same.sum()} images have another one's sample id; nothing is committed")
+
+
+def _images(rows: pa.Table) -> Iterator[tuple[str, str]]:
+    """Survey and media id of every image."""
+    named = each(rows, ["survey", "media_id", "status"])
+    return ((survey, media_id) for survey, media_id, status in named if status == "ok")
 
 
 def _listed(rows: pa.Table) -> int:

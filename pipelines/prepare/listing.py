@@ -23,7 +23,7 @@ from pipelines.prepare.versions import listing_digest
 from pipelines.sources.archive import Archive
 from pipelines.sources.formats import EXTENSIONS
 from pipelines.sources.members import ArchiveEntry
-from pipelines.sources.schema import Survey
+from pipelines.sources.schema import Survey, TakenDown
 
 TAKEN_DOWN = "taken_down"
 """Reason of a file that a takedown list withdraws (pipelines/prepare/withdrawal.py)."""
@@ -65,9 +65,9 @@ class SurveyListing:
         return listing_digest(compress(rows, self.files.listed))
 
     @cached_property
-    def named(self) -> frozenset[str]:
-        """Every name on the survey's takedown lists: keys, media ids, hashes."""
-        return frozenset[str]().union(*self.known.survey.takedown)
+    def named(self) -> TakenDown:
+        """Every name on the survey's takedown lists."""
+        return TakenDown.union(self.known.survey.takedown)
 
     @property
     def taken(self) -> np.ndarray:
@@ -143,8 +143,16 @@ def _reject(listing: SurveyListing, linked: links.Links, max_megabytes: float) -
     why[faulty] = table["reason"].take(pa.array(faulty)).to_pylist()
     why[hidden] = "withheld"
     down = at(_withdrawn(listing.known.survey), files.media, False)
-    down |= files.listed & np.isin(np.arange(len(files)), files.positions(listing.named))
+    down |= files.listed & _named(listing)
     why[down & ~metadata] = TAKEN_DOWN
+
+
+def _named(listing: SurveyListing) -> np.ndarray:
+    """bool (files,): whether a takedown list names its key or media id."""
+    named = listing.named
+    pairs = ((listing.files.keys, named.keys), (listing.known.media_ids, named.media_ids))
+    keys, ids = (mask(pc.is_in(column, value_set=pa.array(sorted(names), pa.string()))) for column, names in pairs)
+    return keys | ids
 
 
 def _withdrawn(survey: Survey) -> np.ndarray:

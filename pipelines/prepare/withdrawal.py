@@ -23,6 +23,7 @@ from pipelines.prepare.columns import NONE, each, mask
 from pipelines.prepare.ledger import Ledger, Row
 from pipelines.prepare.listing import TAKEN_DOWN, SurveyListing
 from pipelines.prepare.plan import Held, Item
+from pipelines.sources.schema import TakenDown
 
 Name = tuple[str, str]
 """Survey and key."""
@@ -40,9 +41,9 @@ class Withdrawn:
 
 def withdraw(listings: Sequence[SurveyListing], before: Before) -> Withdrawn:
     """Marks every listed file that is known to be withdrawn before anything is read."""
-    listed = {bytes.fromhex(name) for one in listings for name in one.named if _is_hash(name)}
+    listed = {bytes.fromhex(name) for one in listings for name in one.named.hashes}
     named = {listing.name: listing.named for listing in listings}
-    down = {survey: _named(rows, named.get(survey, frozenset())) for survey, rows in before.tables.items()}
+    down = {survey: _named(rows, named.get(survey, TakenDown())) for survey, rows in before.tables.items()}
     known = {sha256 for survey, among in down.items() for sha256 in _of(before, survey, among, "sha256")}
     hashes = frozenset((listed | known) - {None, _EMPTY})
     old = {survey: among | _with_bytes(before.rows(survey), hashes) for survey, among in down.items()}
@@ -57,12 +58,11 @@ def _of(before: Before, survey: str, among: np.ndarray, column: str) -> list[Any
     return before.rows(survey)[column].filter(pa.array(among)).to_pylist()
 
 
-def _named(rows: pa.Table, names: frozenset[str]) -> np.ndarray:
-    """bool (rows,): those that were withdrawn before, or whose key or media id is one of `names`."""
+def _named(rows: pa.Table, named: TakenDown) -> np.ndarray:
+    """bool (rows,): those that were withdrawn before, or whose key or media id is `named`."""
     found = pc.equal(rows["reason"], TAKEN_DOWN).fill_null(False)
-    value_set = pa.array(sorted(names), pa.string())
-    for column in ("key", "media_id"):
-        found = pc.or_(found, pc.is_in(rows[column], value_set=value_set))
+    for column, names in (("key", named.keys), ("media_id", named.media_ids)):
+        found = pc.or_(found, pc.is_in(rows[column], value_set=pa.array(sorted(names), pa.string())))
     return mask(found)
 
 
@@ -133,17 +133,19 @@ def found_by_reading(planned: Iterable[Item], held: Held, withdrawn: Withdrawn) 
 
 def count_unmatched(listings: Iterable[SurveyListing], ledger: Ledger) -> None:
     """Counts as no_such_media the entries of lists that no withdrawn row of the ledger answers to."""
-    names = dict[str, set[str]]()
-    hashes = set[str]()
-    for survey, rows in ledger.items():
-        for key, media_id, sha256 in each(_withdrawn(rows), ("key", "media_id", "sha256")):
-            names.setdefault(survey, set()).update({key, media_id})
-            hashes |= {sha256.hex()} if sha256 else set()
+    down = {survey: _names(_withdrawn(rows)) for survey, rows in ledger.items()}
+    hashes = TakenDown.union(down.values()).hashes
     for listing in listings:
-        survey = listing.known.survey
+        survey, own = listing.known.survey, down.get(listing.name, TakenDown())
         for entry in survey.takedown:
-            if not entry & (names.get(listing.name, set()) | hashes):
-                survey.refused.add("no_such_media", f"takedown: {', '.join(sorted(entry)):.80}")
+            if not (entry.keys & own.keys or entry.media_ids & own.media_ids or entry.hashes & hashes):
+                survey.refused.add("no_such_media", f"takedown: {entry.written:.80}")
+
+
+def _names(rows: pa.Table) -> TakenDown:
+    """Of ledger rows."""
+    keys, media_ids, hashes = (set(rows[name].drop_null().to_pylist()) for name in ("key", "media_id", "sha256"))
+    return TakenDown(frozenset(keys), frozenset(media_ids), frozenset(one.hex() for one in hashes))
 
 
 def _withdrawn(rows: pa.Table) -> pa.Table:
@@ -168,7 +170,3 @@ def _new(survey: str, rows: pa.Table, before: Before) -> list[str | None]:
     """Of the withdrawn files that the parent had not withdrawn, the items that held them."""
     old = before.taken(survey, before.named(survey, rows["key"]))
     return [item for item, reason in each(old, ("item", "reason")) if reason != TAKEN_DOWN]
-
-
-def _is_hash(name: str) -> bool:
-    return len(name) == 64 and all(digit in "0123456789abcdef" for digit in name)

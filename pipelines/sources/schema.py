@@ -6,6 +6,7 @@ Captioned image sets use the same tables: their captions are observations' texts
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -109,6 +110,26 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class TakenDown:
+    """What an entry of a takedown list names its file by: keys, media ids, SHA-256 in hex; and how it was written."""
+
+    keys: frozenset[str] = frozenset()
+    media_ids: frozenset[str] = frozenset()
+    hashes: frozenset[str] = frozenset()
+    written: str = ""
+
+    @classmethod
+    def union(cls, entries: Iterable["TakenDown"]) -> "TakenDown":
+        """All that several entries name."""
+        every, none = list(entries), frozenset[str]()
+        return cls(
+            none.union(*(one.keys for one in every)),
+            none.union(*(one.media_ids for one in every)),
+            none.union(*(one.hashes for one in every)),
+        )
+
+
+@dataclass(frozen=True)
 class Survey:
     """One archive's metadata: MEDIA, OBSERVATIONS, DETECTIONS, DEPLOYMENTS and SIGNS tables, and what was refused.
 
@@ -121,6 +142,6 @@ class Survey:
     refused: Refused
     deployments: pa.Table = field(default_factory=DEPLOYMENTS.empty_table)
     """Only where the archive knows deployments."""
-    takedown: tuple[frozenset[str], ...] = ()
-    """Entries of takedown lists: each is one file, by its key, its media id, its SHA-256 in hex, or several of them."""
+    takedown: tuple[TakenDown, ...] = ()
+    """Entries of takedown lists: each is one file."""
     signs: pa.Table = field(default_factory=SIGNS.empty_table)
