@@ -32,6 +32,11 @@ def working(title: str) -> Iterator[None]:
         yield
 
 
+def warn(text: str) -> None:
+    """A line on stderr about what the user should look at; the work goes on."""
+    print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
 class Progress:
     """`with Progress("prepare", total=900, unit="images") as progress: progress.update(done, ok=12, truncated=1)`.
 

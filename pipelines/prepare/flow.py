@@ -41,7 +41,7 @@ from pipelines.prepare.tasks import Made
 from pipelines.prepare.thinned import thinned
 from pipelines.prepare.withdrawal import Withdrawn, count_unmatched, found_by_reading, withdraw
 from pipelines.prepare.workers import RayWorkers, Workers
-from pipelines.progress import Progress
+from pipelines.progress import Progress, warn
 from xmodal.decoding import pixel_reader
 from xmodal.encoders import ImageEncoderSettings, TextEncoderSettings
 
@@ -99,7 +99,8 @@ def build(run: Run, image_encoder: ImageEncoderSettings, text_encoder: TextEncod
     features = derive(run, pixels, records, wordpiece, image_encoder, text_encoder)
     gone = ledger.gone(rows, run.before, withdrawn.old)
     whole = ledger.stamped(ledger.together(rows, gone), run.before, datetime.now(UTC), run.prepare_id)
-    count_unmatched(run.listings, whole)
+    for line in count_unmatched(run.listings, whole):
+        warn(line)
     entries = ledger.write(run.home, whole, run.inherited("ledger"))
     ledger.check_complete(whole, entries, {listing.name: listing.count for listing in run.listings})
     ledger.check_names(whole)

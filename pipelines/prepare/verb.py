@@ -9,6 +9,7 @@ from pipelines.prepare import flow
 from pipelines.prepare.columns import each
 from pipelines.prepare.event_labels import WITHOUT_DETECTOR, advice
 from pipelines.prepare.listing import SurveyListing, list_survey
+from pipelines.prepare.withdrawal import unlisted
 from pipelines.prepare.workers import RayWorkers
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.session import cluster
@@ -92,4 +93,5 @@ def _would(listing: SurveyListing, waits: bool) -> list[str]:
         f"{listing.name}: {listed:,} files listed, {taken.sum():,} would be read, {labelled:,} labelled",
         f"{listing.name}: not read: {told or 'none'}",
     ]
-    return lines + ([f"{listing.name}: {advice(undetected)}"] if undetected else [])
+    lines += [f"{listing.name}: {advice(undetected)}"] if undetected else []
+    return lines + unlisted(listing)

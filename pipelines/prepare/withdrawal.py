@@ -11,7 +11,7 @@ Ledger rows have the reason TAKEN_DOWN and the status `withdrawn`, or `gone` whe
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ from pipelines.sources.schema import TakenDown
 
 Name = tuple[str, str]
 """Survey and key."""
+MOST_NAMED = 5
+"""Entries that match nothing, of those that are named."""
 _EMPTY = hashlib.sha256(b"").digest()
 """Of all empty files: it tells none apart."""
 
@@ -131,15 +133,37 @@ def found_by_reading(planned: Iterable[Item], held: Held, withdrawn: Withdrawn) 
     return found
 
 
-def count_unmatched(listings: Iterable[SurveyListing], ledger: Ledger) -> None:
-    """Counts as no_such_media the entries of lists that no withdrawn row of the ledger answers to."""
+def count_unmatched(listings: Iterable[SurveyListing], ledger: Ledger) -> list[str]:
+    """Counts as no_such_media the entries of lists that no withdrawn row of the ledger answers to; a warning for each
+    survey with such entries, since what they mean may still be in."""
+    told = []
     down = {survey: _names(_withdrawn(rows)) for survey, rows in ledger.items()}
     hashes = TakenDown.union(down.values()).hashes
     for listing in listings:
         survey, own = listing.known.survey, down.get(listing.name, TakenDown())
-        for entry in survey.takedown:
-            if not (entry.keys & own.keys or entry.media_ids & own.media_ids or entry.hashes & hashes):
-                survey.refused.add("no_such_media", f"takedown: {entry.written:.80}")
+        own = replace(own, hashes=hashes)
+        unmatched = [entry for entry in survey.takedown if not entry.meets(own)]
+        survey.refused.counts.update({"no_such_media": len(unmatched)} if unmatched else {})
+        told += _told_of(listing, unmatched, "match no file, so nothing leaves for them")
+    return told
+
+
+def unlisted(listing: SurveyListing) -> list[str]:
+    """A line where entries of a survey's lists name no file of its listing; those with a hash are not
+    asked, since reading alone can tell."""
+    down = np.flatnonzero(_down(listing))
+    own = TakenDown(frozenset(listing.files.keys_of(down)), frozenset(listing.known.ids_of(down)))
+    unmatched = [entry for entry in listing.known.survey.takedown if not (entry.hashes or entry.meets(own))]
+    return _told_of(listing, unmatched, "name no file that is listed or named by metadata")
+
+
+def _told_of(listing: SurveyListing, unmatched: Sequence[TakenDown], what: str) -> list[str]:
+    """A line that names some of them, where there are any."""
+    examples = [repr(entry.written[:80]) for entry in unmatched[:MOST_NAMED]]
+    examples += ["..."] if len(unmatched) > MOST_NAMED else []
+    how = "a key is the file's whole path in the archive, as the ledger has it"
+    told = f"{listing.name}: {len(unmatched):,} takedown entries {what}: {', '.join(examples)}; {how}"
+    return [told] if unmatched else []
 
 
 def _names(rows: pa.Table) -> TakenDown:

@@ -29,7 +29,7 @@ class Join:
     def __init__(self, survey: Survey, images_prefix: str, cut_prefix: str, refused: Refused) -> None:
         self._known = set(survey.media["key"].to_pylist())
         self._prefix = images_prefix
-        self._cut = cut_prefix.replace("\\", "/").rstrip("/")
+        self._cut = cut_prefix
         self._refused = refused
         self._seen: set[str] = set()
         self._entries = 0
@@ -39,7 +39,7 @@ class Join:
         """The key of a medium that no earlier entry named; null, and counted, for any other."""
         self._entries += 1
         try:
-            key = archive_key(self._relative(path), self._prefix)
+            key = archive_key(relative(path, self._cut), self._prefix)
             if key not in self._known:
                 raise BadPath("no_such_media")
             if key in self._seen:
@@ -54,16 +54,9 @@ class Join:
     def path(self, path: object) -> str | None:
         """The key that a path is, of a medium or not; null for what can be none."""
         try:
-            return archive_key(self._relative(path), self._prefix)
+            return archive_key(relative(path, self._cut), self._prefix)
         except BadPath:
             return None
-
-    def _relative(self, path: object) -> object:
-        if not isinstance(path, str):
-            return path
-        plain = path.replace("\\", "/")
-        inside = plain.removeprefix(self._cut + "/") if self._cut else plain
-        return inside.removeprefix("./")
 
     def check(self, name: str) -> None:
         """Raises DataRefused where `name` has entries and all of them are about other files than this survey's."""
@@ -71,6 +64,15 @@ class Join:
             example = self._strangers[0]
             raise DataRefused(f"{name}: none of its {self._entries} files is in this survey, e.g. {example!r}; "
                               f"are images_prefix {self._prefix!r} and cut_prefix {self._cut!r} right?")  # fmt: skip
+
+
+def relative(path: object, cut_prefix: str = "") -> object:
+    """A path as programs write it, with the slashes of an archive's keys and without what it begins with elsewhere."""
+    if not isinstance(path, str):
+        return path
+    plain, cut = path.replace("\\", "/"), cut_prefix.replace("\\", "/").rstrip("/")
+    inside = plain.removeprefix(cut + "/") if cut else plain
+    return inside.removeprefix("./")
 
 
 def with_detections(survey: Survey, table: pa.Table) -> Survey:

@@ -118,6 +118,10 @@ class TakenDown:
     hashes: frozenset[str] = frozenset()
     written: str = ""
 
+    def meets(self, other: "TakenDown") -> bool:
+        """Whether both name something alike."""
+        return bool(self.keys & other.keys or self.media_ids & other.media_ids or self.hashes & other.hashes)
+
     @classmethod
     def union(cls, entries: Iterable["TakenDown"]) -> "TakenDown":
         """All that several entries name."""

@@ -1,9 +1,10 @@
 """Takedown lists: files that must leave a dataset, by key, media id or SHA-256.
 
 A plain text has one of them a line; one that is the key of a file and the id of another withdraws both. A CSV has
-columns `key`, `media_id` and `sha256`, at least one of them; a row that fills several names one file by each. The file
-may be one that no metadata name, or one that only an earlier version held: what an entry matches is settled beside the
-listing and the ledger (pipelines/prepare/withdrawal.py).
+columns `key`, `media_id` and `sha256`, at least one of them; a row that fills several names one file by each. A key
+may be written as other programs do, `.\\1\\2.jpg` for `1/2.jpg`. The file may be one that no metadata name, or one that
+only an earlier version held: what an entry matches is settled beside the listing and the ledger
+(pipelines/prepare/withdrawal.py).
 """
 
 import re
@@ -14,6 +15,7 @@ import pyarrow as pa
 
 from infra.storage import Store
 from pipelines.sources.handwritten import has_header, read_rows, read_text
+from pipelines.sources.joining import relative
 from pipelines.sources.schema import MEDIA, Survey, TakenDown
 from xmodal.settings import Settings
 
@@ -57,8 +59,8 @@ def _entry(key: str | None, media_id: str | None, sha256: str | None) -> TakenDo
     """What stands in a row; a cell that reads like a hash is one wherever it stands."""
     names = dict.fromkeys(name for name in (key, media_id, sha256) if name)
     hashes = frozenset(name.lower() for name in names if _SHA256.fullmatch(name))
-    return TakenDown(_some(key), _some(media_id), hashes, ", ".join(names))
+    return TakenDown(_some(key, relative(key)), _some(media_id), hashes, ", ".join(names))
 
 
-def _some(name: str | None) -> frozenset[str]:
-    return frozenset([name] if name else [])
+def _some(*names: object) -> frozenset[str]:
+    return frozenset(name for name in names if isinstance(name, str) and name)

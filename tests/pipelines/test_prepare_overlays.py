@@ -16,10 +16,11 @@ from infra.storage import Store, open_store
 from pipelines.dataset import Dataset
 from pipelines.gc import free
 from pipelines.prepare import items, listing
-from pipelines.prepare.facts import FACTS_VERSION, Medium
-from pipelines.prepare.lexicon import Lexicon
-from pipelines.prepare.records import RECORDS_VERSION, records_id
+from pipelines.prepare.facts import FACTS_VERSION
+from pipelines.prepare.listing import list_survey
+from pipelines.prepare.records import RECORDS_VERSION
 from pipelines.prepare.settings import DataSettings
+from pipelines.prepare.withdrawal import unlisted
 from tests.pipelines.surveys import Reads, coco_settings, prepare
 from tests.pipelines.test_prepare_flow import coco, image
 from tests.pipelines.test_sources_megadetector import box, classified
@@ -58,7 +59,12 @@ def takedown(archive: Store, root: Store, *names: str) -> Dataset:
     content = "\n".join(names).encode()
     if archive.head(LIST) is None or archive.read(LIST) != content:
         archive.put(LIST, content)
-    return prepare(with_overlays(archive, {"kind": "takedown", "path": LIST}), root)
+    return prepare(dataset_settings(archive), root)
+
+
+def dataset_settings(archive: Store) -> DataSettings:
+    """With the list."""
+    return with_overlays(archive, {"kind": "takedown", "path": LIST})
 
 
 def images_read(counted: Counter[str]) -> set[str]:
@@ -113,6 +119,24 @@ def test_the_same_list_is_no_work_and_a_shorter_one_brings_nothing_back(
     without = prepare(with_overlays(survey), root)
     assert statuses(without) == statuses(first) and not images_read(counted)
     assert prepare(with_overlays(survey), root).version == without.version
+
+
+@pytest.mark.parametrize("written", [r"1\2.jpg", "./1/2.jpg", r".\1\2.jpg"])
+def test_a_path_is_taken_as_other_programs_write_it(survey: Store, root: Store, written: str) -> None:
+    assert statuses(takedown(survey, root, written)) == {"1/2.jpg": "withdrawn"}
+    assert statuses(takedown(survey, root)) == {"1/2.jpg": "withdrawn"}
+
+
+def test_entries_that_match_nothing_are_named(survey: Store, root: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset = takedown(survey, root, "1/2.jpg", *(f"7/{n}.jpg" for n in range(8)), "0" * 64)
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert "coco: 9 takedown entries match no file" in warning and "'7/0.jpg', '7/1.jpg'" in warning
+    assert "1/2.jpg" not in warning and "'7/4.jpg', ...;" in warning
+    (told,) = unlisted(list_survey(dataset_settings(survey), dataset_settings(survey).surveys[0]))
+    assert "8 takedown entries name no file that is listed" in told and "0000" not in told
+    survey.delete(["1/2.jpg"])
+    assert takedown(survey, root, "1/2.jpg").version > dataset.version
+    assert "warning" not in capsys.readouterr().err, "the ledger remembers what was withdrawn"
 
 
 def test_what_matches_nothing_is_counted_and_no_error(survey: Store, root: Store) -> None:
@@ -285,17 +309,6 @@ def test_classes_in_megadetectors_file_label_frames_and_withhold_people(
     assert rows["4-0"]["box_taxon"] is None and rows["4-0"]["n_boxes"] == 1
     before = {part["records_id"] for part in first.document["records"]}
     assert {part["records_id"] for part in dataset.document["records"]} & before, "other items' records are kept"
-
-
-def test_boxes_without_classes_keep_the_records_of_before_there_was_a_column_for_them() -> None:
-    row = {"key": "a.jpg", "boxes": [[0, 0, 1, 1]], "confidences": [0.9], "classes": ["animal"]}
-    part, data = {"item": "i", "sha256": "0", "survey": "coco"}, coco_settings("unused")
-
-    def identity(**taxa: Any) -> str:
-        known = {"a.jpg": Medium(None, [], row | taxa)}
-        return records_id(part, known, {"a.jpg": ("none", None)}, {"a.jpg": None}, data, Lexicon())
-
-    assert identity() == identity(taxa=None) != identity(taxa=["{}"])
 
 
 def test_parts_made_before_these_columns_and_rules_are_made_again_without_reading(

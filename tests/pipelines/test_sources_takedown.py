@@ -28,6 +28,7 @@ def either(name: str) -> TakenDown:
     ("content", "entries"),
     [
         ("img/a.jpg\n\n  id-7 \r\nimg/a.jpg\n", [either("img/a.jpg"), either("id-7")]),
+        (".\\img\\a.jpg\n", [replace(either(".\\img\\a.jpg"), keys=frozenset([".\\img\\a.jpg", "img/a.jpg"]))]),
         ("img/a, b.jpg\n", [either("img/a, b.jpg")]),
         (HASH + "\n", [replace(either(HASH), hashes=frozenset([HASH.lower()]))]),
         ("reason;key\nasked by mail;img/a.jpg\n", [of(keys="img/a.jpg")]),
