@@ -42,7 +42,8 @@ def told(dataset: Dataset) -> list[str]:
         counts = ", ".join(f"{name} {count:,}" for name, count in survey["counts"].items())
         lines.append(f"  {survey['name']}: {survey['files']:,} files listed: {counts}")
         refused = ", ".join(f"{name} {count:,}" for name, count in survey["metadata_refused"].items())
-        lines += [f"  {survey['name']}: metadata rows not taken as written: {refused}"] if refused else []
+        which = "; --dry-run names a few"
+        lines += [f"  {survey['name']}: metadata rows not taken as written: {refused}{which}"] if refused else []
         unused = ", ".join(f"{name} {count:,}" for name, count in survey.get("unused", {}).items())
         lines += [f"  {survey['name']}: images in no split: {unused}"] if unused else []
         flags = ", ".join(f"{name} {count:,}" for name, count in survey.get("clock_flags", {}).items())
@@ -94,4 +95,14 @@ def _would(listing: SurveyListing, waits: bool) -> list[str]:
         f"{listing.name}: not read: {told or 'none'}",
     ]
     lines += [f"{listing.name}: {advice(undetected)}"] if undetected else []
-    return lines + unlisted(listing)
+    return lines + _refused(listing) + unlisted(listing)
+
+
+def _refused(listing: SurveyListing) -> list[str]:
+    """A line for each reason for which rows of metadata are not taken as written, with a few of the rows."""
+    refused = listing.known.survey.refused
+    lines = []
+    for reason, count in sorted(refused.counts.items()):
+        examples = f", as {', '.join(shown)}" if (shown := refused.shown(reason)) else ""
+        lines.append(f"{listing.name}: metadata rows not taken as written: {reason} {count:,}{examples}")
+    return lines

@@ -102,8 +102,8 @@ def _fault(row: dict[str, Any]) -> str | None:
 
 
 def _moment(row: dict[str, Any], refused: Refused) -> Moment:
-    start = read_clock(row["eventStart"], refused).instant
-    end = read_clock(row["eventEnd"], refused).instant
+    about = f"observation {row['observationID']}"
+    start, end = (read_clock(row[name], refused, about=about).instant for name in ("eventStart", "eventEnd"))
     return Moment(text(row["deploymentID"]), text(row["eventID"]), start, start if end is None else end)
 
 
@@ -158,7 +158,7 @@ class _Media:
             self._rows.signs.add(key=key, kind="not_public")
 
     def _add_event(self, media_id: str, row: dict[str, Any], refused: Refused) -> tuple[Clock, str | None]:
-        clock = read_clock(row["timestamp"], refused)
+        clock = read_clock(row["timestamp"], refused, about=media_id)
         return clock, self._events.of(media_id, text(row["deploymentID"]), clock.instant)
 
     def _check(self, media_id: str | None, key: str, row: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ NEEDED = {
     "observations": ("deploymentID", "observationLevel", "observationType"),
 }
 """The tables, and the columns without which they say nothing."""
+_SPAN = ("deploymentStart", "deploymentEnd")
 USED = {
     "deployments": ("locationID", "latitude", "longitude", "deploymentStart", "deploymentEnd", "timestampIssues"),
     "media": ("fileMediatype",),
@@ -90,7 +91,7 @@ def read_deployments(table: pa.Table, refused: Refused) -> dict[str, Deployment]
         if identity is None or identity in found:
             refused.add("no_id" if identity is None else "duplicate_deployment", f"deployment {identity}")
             continue
-        start, end = (read_clock(row[name], refused) for name in ("deploymentStart", "deploymentEnd"))
+        start, end = (read_clock(row[name], refused, about=f"deployment {identity}") for name in _SPAN)
         place = text(row["locationID"]) or coordinates(row)
         found[identity] = Deployment(place, start, end, flag(row["timestampIssues"]))
     return found

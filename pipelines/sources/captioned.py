@@ -12,7 +12,7 @@ from pydantic import Field
 from infra.storage import Store
 from pipelines.errors import DataRefused
 from pipelines.sources.archive import Archive
-from pipelines.sources.reading import read_json, read_lines, read_list
+from pipelines.sources.reading import numbered_lines, read_json, read_lines, read_list
 from pipelines.sources.rows import SurveyRows, mappings, text
 from pipelines.sources.schema import Refused, Survey
 from xmodal.settings import Settings
@@ -60,11 +60,11 @@ class _Captions:
 def _read_token_file(store: Store, key: str, refused: Refused) -> _Captions:
     captions: dict[str, list[str]] = {}
     seen: set[str] = set()
-    for line in read_lines(store, key):
+    for number, line in numbered_lines(store, key):
         reference, tab, caption = line.partition("\t")
         name, mark, position = reference.strip().rpartition("#")
         if not (tab and mark and name and position.isdigit()):
-            refused.add("bad_line", line[:80])
+            refused.add("bad_line", f"{key} line {number}")
         elif not caption.strip():
             refused.add("empty_caption", reference)
         elif reference in seen:

@@ -1,5 +1,6 @@
 """Times as cameras and archives write them: the local wall clock as text, its offset from UTC where one is stated."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
@@ -39,25 +40,32 @@ class Clock:
         }
 
 
-def read_clock(value: object, refused: Refused, latest_year: int | None = None) -> Clock:
+def read_clock(value: object, refused: Refused, latest_year: int | None = None, about: str | None = None) -> Clock:
     """Reads ISO 8601, EXIF's colons and the shapes found in public sets; `1/2/2019` is read month first.
 
     A date alone becomes midnight. A time that cannot be read is counted as unreadable_time, a year before 1990 or after
     `latest_year` (default: this one) as year_out_of_range: the row stays, its time is null and its fault is named.
+    `about` names the row among the examples.
     """
     written = text(value)
     if written is None or written.lower() in ("nan", "none", "null", "na", "nat"):
         return Clock()
     moment = _parse(written)
     if moment is None:
-        refused.add("unreadable_time", written[:60])
+        refused.add("unreadable_time", _example(about, written))
         return Clock(fault="unreadable_time")
     wall = moment.replace(tzinfo=None).isoformat(" ", "seconds")
     if not EARLIEST_YEAR <= moment.year <= (latest_year or _this_year()):
-        refused.add("year_out_of_range", written[:60])
+        refused.add("year_out_of_range", _example(about, written))
         return Clock(fault="year_out_of_range", shown=wall)
     offset = moment.utcoffset()
     return Clock(wall) if offset is None else Clock(wall, int(offset.total_seconds()), moment.timestamp())
+
+
+def _example(about: str | None, written: str) -> str:
+    """Which row it is, and the shape of what stands where a time should: `99/99/9999`. It may be anything."""
+    shape = re.sub(r"[^\W\d_]", "a", re.sub(r"\d", "9", written[:40]))
+    return f"{about} ({shape})" if about else shape
 
 
 def _this_year() -> int:

@@ -38,6 +38,7 @@ class Join:
     def key(self, path: object) -> str | None:
         """The key of a medium that no earlier entry named; null, and counted, for any other."""
         self._entries += 1
+        key = None
         try:
             key = archive_key(relative(path, self._cut), self._prefix)
             if key not in self._known:
@@ -45,7 +46,7 @@ class Join:
             if key in self._seen:
                 raise BadPath("duplicate_entry")
         except BadPath as fault:
-            self._refused.add(fault.reason, f"{path!s:.80}")
+            self._refused.add(fault.reason, f"entry {self._entries}" if key is None else f"{key:.80}")
             self._strangers += [f"{path!s:.80}"] if fault.reason in STRANGERS else []
             return None
         self._seen.add(key)

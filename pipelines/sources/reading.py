@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import deque
 from collections.abc import Container, Iterator
 from io import BufferedIOBase
 from typing import Any
@@ -110,11 +111,16 @@ def read_list(store: Store, key: str, document: dict[str, Any], name: str) -> li
 
 def read_lines(store: Store, key: str) -> Iterator[str]:
     """The lines of a UTF-8 text file that are not empty. Raises DataRefused where it is not UTF-8."""
+    return (line for _, line in numbered_lines(store, key))
+
+
+def numbered_lines(store: Store, key: str) -> Iterator[tuple[int, str]]:
+    """The same with the number of each, from 1."""
     try:
         content = store.read(key).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataRefused(f"{store.url}/{key}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-    return (line for line in content.splitlines() if line.strip())
+    return ((number, line) for number, line in enumerate(content.splitlines(), 1) if line.strip())
 
 
 def read_csv(
@@ -134,25 +140,31 @@ def read_csv(
         columns = csv.ConvertOptions(column_types=texts, null_values=MISSING, strings_can_be_null=True)
         with store.open(key) as file:
             table = csv.read_csv(text_stream(file, key), reading, parsing, columns)
+        if ragged.rows:  # threads do not know the numbers of rows
+            ragged.rows.clear()
+            reading.use_threads = False
+            with store.open(key) as file, csv.open_csv(text_stream(file, key), reading, parsing, columns) as again:
+                deque(again, maxlen=0)
     except StorageError:
         raise
     except (pa.ArrowException, OSError, LookupError, ValueError) as error:
         raise DataRefused(f"{store.url}/{key}: not a readable CSV table ({' '.join(str(error).split())})") from None
-    for row in sorted(ragged.rows):
+    for number in ragged.rows:
         if refused is None:
-            raise DataRefused(f"{store.url}/{key}: not a readable CSV table (its header does not fit the row {row!r})")
-        refused.add("ragged_row", f"{key}: {row}")
+            raise DataRefused(f"{store.url}/{key}: not a readable CSV table (its header does not fit row {number})")
+        refused.add("ragged_row", f"{key} row {number}")
     return table
 
 
 class _Ragged:
-    """Rows that do not fit the header, as Arrow's threads report them: in any order."""
+    """Numbers of the rows that do not fit the header, which is row 1; null where threads read. What stands in such a
+    row is kept nowhere: its cells are not those of their columns."""
 
     def __init__(self) -> None:
-        self.rows: list[str] = []
+        self.rows: list[int | None] = []
 
     def skip(self, row: csv.InvalidRow) -> str:
-        self.rows.append(row.text[:80])
+        self.rows.append(row.number)
         return "skip"
 
 

@@ -5,6 +5,7 @@ normalised beyond what its format's standard asks (`\\` to `/` in COCO files); a
 Captioned image sets use the same tables: their captions are observations' texts, their published split is `split`.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -90,9 +91,16 @@ DEPLOYMENTS = pa.schema(
 )
 
 
+OUTSIDE = re.compile(r"[a-z][a-z0-9+.-]*://|[/\\~]|[a-z]:[/\\]", re.IGNORECASE)
+"""What an address or an absolute path begins with: it may tell the names of people and machines."""
+
+
 @dataclass
 class Refused:
-    """Rows a reader could not take: counted by reason, with a few examples each."""
+    """Rows a reader could not take: counted by reason, with a few examples each.
+
+    An example says which row it is, by file, key, id or number; what the row itself says may stand behind `: `.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
@@ -102,6 +110,11 @@ class Refused:
         shown = self.examples.setdefault(reason, [])
         if len(shown) < 5:
             shown.append(example)
+
+    def shown(self, reason: str) -> list[str]:
+        """Examples of a reason as they may be shown: which rows, and no more of them than paths."""
+        named = (example.partition(": ")[0] for example in self.examples.get(reason, []))
+        return ["a path outside the archive" if OUTSIDE.match(name) else name for name in named]
 
     def extend(self, other: "Refused") -> None:
         self.counts.update(other.counts)

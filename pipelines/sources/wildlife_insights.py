@@ -39,6 +39,8 @@ _USED = {
     "sequences": ("project_id", *LABEL_COLUMNS),
 }  # fmt: skip
 
+_SPAN = ("start_date", "end_date")
+
 
 class WildlifeInsights(Settings):
     """A Wildlife Insights bundle and copies of the images it describes."""
@@ -142,7 +144,7 @@ class _Bundle:
         if identity is None or identity in self.deployments:
             refused.add("no_id" if identity is None else "duplicate_deployment", f"deployment {identity}")
             return
-        start, end = (read_clock(row[name], refused) for name in ("start_date", "end_date"))
+        start, end = (read_clock(row[name], refused, about=f"deployment {identity}") for name in _SPAN)
         self.placenames[identity] = text(row["placename"])
         place = self.placenames[identity] or coordinates(row)
         self.deployments[identity] = Deployment(place, start, whole_day(end))
@@ -220,7 +222,7 @@ class _Images:
             self._rows.refused.add("unknown_deployment", f"image {image_id}: {deployment_id}")
         if sequence_id is not None:
             self.members[sequence_id].append(image_id)
-        clock = read_clock(row["timestamp"], self._rows.refused)
+        clock = read_clock(row["timestamp"], self._rows.refused, about=f"image {image_id}")
         self._rows.media.add(
             media_id=image_id,
             key=key,

@@ -66,6 +66,8 @@ _COLUMNS: dict[str, dict[str, str]] = {
     },
 }
 """Columns of the package's tables; those that it lacks are added."""
+_RAGGED = f"dx,Tancred Qvistgaard,{LATITUDE},{LONGITUDE},of more cells than the header has" + ",x" * 40
+"""A row of the deployments that is refused: its cells are not those of their columns."""
 _CONTACT = {"title": "Roswitha Qvistgaard", "email": "roswitha@qvistgaard.example", "role": "contact"}
 _CITATION = "Sigismund Qvistgaard (2026), private communication"
 _USER = "C:/Users/theodora.qvistgaard/results.json"
@@ -87,6 +89,7 @@ PLANTS = (
         for column, text in own.items()
         if column != "exifData"
     ),
+    Plant("deployments.csv ragged row", ("Tancred Qvistgaard",)),
     Plant("media.csv exifData", ("SN-MEDIA-7741096",)),
     Plant("datapackage.json", (_CONTACT["title"], _CONTACT["email"], _CITATION)),
     Plant(DETECTOR_KEY, (_USER, "theodora.qvistgaard")),
@@ -103,6 +106,7 @@ def plant(store: Store) -> None:
             store.put(entry.key, marked(data))
     for name, columns in _COLUMNS.items():
         store.put(name, _with_columns(store.read(name), columns))
+    store.put("deployments.csv", store.read("deployments.csv") + f"{_RAGGED}\n".encode())
     _edit(store, "datapackage.json", {"contributors": [_CONTACT], "bibliographicCitation": _CITATION})
     _edit(store, DETECTOR_KEY, {"info": {"format_version": "1.5", "summary_report": _USER}})
 

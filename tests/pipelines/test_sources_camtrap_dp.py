@@ -266,7 +266,10 @@ def test_rows_that_do_not_fit_the_header_are_counted(tmp_path: Path) -> None:
     survey = read(tmp_path)
     assert survey.media["media_id"].to_pylist() == ["m1"]
     assert survey.refused.counts == {"ragged_row": 3}
-    assert "media.csv: m2,d1" in survey.refused.examples["ragged_row"]
+    assert survey.refused.shown("ragged_row") == ["media.csv row 3", "media.csv row 4", "observations.csv row 2"]
+    assert survey.refused.examples["ragged_row"] == survey.refused.shown("ragged_row"), (
+        "nothing that a row says is kept"
+    )
 
 
 def test_a_table_that_says_utf8_and_is_latin1_is_read_and_counted(tmp_path: Path) -> None:
