@@ -4,14 +4,14 @@ Media-level observations say what one file shows. Event-level observations say w
 only where no media-level observation classifies it, so that no label counts twice.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import pyarrow as pa
 
 from infra.storage import Store
 from pipelines.sources.boxes import relative_box
-from pipelines.sources.camtrap_events import Events, Moment, Reach
+from pipelines.sources.camtrap_events import Events, Moment, Reach, apart
 from pipelines.sources.camtrap_package import (
     NEEDED,
     check_profile,
@@ -64,7 +64,8 @@ class CamtrapDP(Settings):
             media.add(row)
         _add_labels(rows, media, tables["observations"], events, observed, read_taxa(package))
         add_deployments(rows.deployments, deployments, media.offsets)
-        return rows.survey(name, tables["media"].num_rows)
+        survey = rows.survey(name, tables["media"].num_rows)
+        return replace(survey, media=apart(survey.media))
 
 
 @dataclass(frozen=True)

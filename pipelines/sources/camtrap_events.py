@@ -2,7 +2,8 @@
 
 Media carry no event id of their own (Camtrap DP 1.0.2): it comes from their media-level observations, else from the
 event-level observation of the same deployment whose eventStart..eventEnd holds their timestamp. Times are compared as
-instants, since packages write media times and event times with different offsets.
+instants, since packages write media times and event times with different offsets. An event is of one deployment: its id
+is unique there alone.
 """
 
 from bisect import bisect_right
@@ -10,6 +11,9 @@ from collections import defaultdict
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,20 @@ class Events:
         for media_id in members:
             (reach.labelled if media_id in self._labelled else reach.open).append(media_id)
         return reach
+
+
+def apart(media: pa.Table) -> pa.Table:
+    """MEDIA whose event ids are unique: one that stands at two deployments, where each numbers its own events, gets its
+    deployment before it. Others stay as they are."""
+    events, deployments = media["event_id"], pc.call_function("coalesce", [media["deployment_id"], pa.scalar("")])
+    pairs = pa.table([events, deployments], ["event", "deployment"]).group_by("event")
+    counted = pairs.aggregate([("deployment", "count_distinct")])
+    shared = counted.filter(pc.field("deployment_count_distinct") > 1)["event"].drop_null()
+    scoped = pc.call_function("binary_join_element_wise", [deployments, events, pa.scalar("/")])
+    is_shared = pc.call_function("is_in", [events], pc.SetLookupOptions(shared))
+    own = pc.call_function("if_else", [is_shared, scoped, events])
+    position = media.schema.get_field_index("event_id")
+    return media.set_column(position, media.schema.field(position), own)
 
 
 def _by_deployment(moments: list[Moment]) -> dict[str, list[tuple[float, float, str]]]:
