@@ -23,6 +23,8 @@ NEEDED = {
     "observations": ("deploymentID", "observationLevel", "observationType"),
 }
 """The tables, and the columns without which they say nothing."""
+_COPY = "copy it into the archive"
+_FETCHED = f"{_COPY}, or name its host in the survey's `hosts`: an https address is fetched from those alone"
 _SPAN = ("deploymentStart", "deploymentEnd")
 USED = {
     "deployments": ("locationID", "latitude", "longitude", "deploymentStart", "deploymentEnd", "timestampIssues"),
@@ -70,7 +72,7 @@ def _table_key(store: Store, descriptor: str, name: str, path: object) -> str:
     try:
         key = archive_key(path, descriptor.rpartition("/")[0], store.hosts)
     except BadPath as fault:
-        told = "copy it into the archive, addresses are not fetched" if fault.reason.endswith("_url") else fault.reason
+        told = _FETCHED if fault.reason == "remote_url" else _COPY if fault.reason == "foreign_url" else fault.reason
         raise DataRefused(f"{store.url}/{descriptor}: the {name} table at {path!r:.80} is not read ({told})") from None
     if not key.lower().endswith(ENDINGS):
         raise DataRefused(f"{store.url}/{key}: only {', '.join(ENDINGS)} tables are read")

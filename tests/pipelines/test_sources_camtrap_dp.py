@@ -201,7 +201,11 @@ def test_a_package_in_a_folder_with_compressed_tables(tmp_path: Path) -> None:
         ({"profile": None}, "is not Camtrap DP 1.0.x"),
         ({"resources": []}, "no file for the resource 'deployments'"),
         ({"resources": None}, "no file for the resource 'deployments'"),
-        ({"resources": [{"name": "deployments", "path": "https://x/deployments.csv"}]}, "addresses are not fetched"),
+        (
+            {"resources": [{"name": "deployments", "path": "https://x/deployments.csv"}]},
+            "its host in the survey's `hosts`",
+        ),
+        ({"resources": [{"name": "deployments", "path": "gs://x/deployments.csv"}]}, r"\(copy it into the archive\)"),
         ({"resources": [{"name": "deployments", "path": "../deployments.csv"}]}, "parent_path"),
         ({"resources": [{"name": "deployments", "path": "media.csv"}]}, "lacks the column|no file for"),
         ({"resources": [{"name": "deployments", "path": "deployments.xlsx"}]}, "only .csv"),
@@ -246,6 +250,18 @@ def test_a_descriptor_of_any_shape_is_read_or_refused(tmp_path: Path, field: str
         assert read(tmp_path).media.num_rows == 1
     except DataRefused as refusal:
         assert field in ("resources", "profile") and "\n" not in str(refusal)
+
+
+def test_an_event_id_of_two_deployments_is_two_events(tmp_path: Path) -> None:
+    """Each deployment numbers its events; an id that stands at one deployment alone stays as it is written."""
+    media = [medium("m1"), medium("m2", "d2"), medium("m3", "d2"), medium("m4", ""), medium("m5")]
+    events = {"m1": ("d1", "1"), "m2": ("d2", "1"), "m3": ("d2", "2"), "m4": ("", "2")}
+    rows = [observation("media", mediaID=name, deploymentID=at, eventID=event) for name, (at, event) in events.items()]
+    write(tmp_path, media, [*rows, observation("event", eventID="1", deploymentID="d2", scientificName="Meles meles")])
+    survey = read(tmp_path)
+    assert survey.media["event_id"].to_pylist() == ["d1/1", "d2/1", "d2/2", "/2", None]
+    write(tmp_path, media[:3], rows[:1] + rows[2:3])
+    assert read(tmp_path).media["event_id"].to_pylist() == ["1", None, "2"]
 
 
 def test_another_delimiter_and_encoding(tmp_path: Path) -> None:
