@@ -5,12 +5,22 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from pipelines.sources.rows import text
-from pipelines.sources.schema import Refused
+from pipelines.sources.schema import DATE_ORDER, Refused
 
 _DATES = ("%Y-%m-%d", "%Y:%m:%d", "%Y/%m/%d", "%m-%d-%Y", "%m/%d/%Y", "%d.%m.%Y", "%d %b %Y", "%b %d %Y", "%d-%b-%Y")
 _TIMES = ("%H:%M:%S", "%H:%M", "%H:%M:%S.%f", "%I:%M:%S %p", "%I:%M %p")
-_WHOLE = ("%a %b %d %H:%M:%S %Y", "%Y%m%d%H%M%S", "%Y%m%d_%H%M%S", *_DATES)
-_FORMATS = (*(f"{date} {time}" for date in _DATES for time in _TIMES), *_WHOLE)
+_COMPACT = {"%Y%m%d%H%M%S": 14, "%Y%m%d_%H%M%S": 15}
+"""With their widths: `strptime` also takes fewer digits, and guesses what they are."""
+_WHOLE = ("%a %b %d %H:%M:%S %Y", *_COMPACT, *_DATES)
+_LATER = ("%d/%m/%Y", "%d-%m-%Y", "%b %d, %Y", "%d-%b-%y")
+"""Dates that are tried when nothing else fits: a day that stands first is then above 12."""
+_FORMATS = (
+    *(f"{date} {time}" for date in _DATES for time in _TIMES),
+    *_WHOLE,
+    *(f"{date} {time}" for date in _LATER for time in _TIMES),
+    *_LATER,
+)
+_UTC = re.compile(r"(?<=\d) ?(UTC|GMT)$", re.IGNORECASE)
 EARLIEST_YEAR = 1990
 """Digital camera traps are younger; an earlier year is a clock that was never set."""
 
@@ -20,7 +30,7 @@ class Clock:
     """`wall` "YYYY-MM-DD HH:MM:SS" as the camera showed it, `utc_offset` seconds east, `instant` in epoch seconds.
 
     Where a time is written and cannot be used, `fault` says why: unreadable_time, or year_out_of_range with the time
-    in `shown`.
+    in `shown`. `order` is that of a date in digits alone whose year is last: day, month (what stands first), either.
     """
 
     wall: str | None = None
@@ -28,20 +38,23 @@ class Clock:
     instant: float | None = None
     fault: str | None = None
     shown: str | None = None
+    order: str | None = None
 
     @property
     def columns(self) -> dict[str, str | int | None]:
-        """What MEDIA keeps of it."""
+        """What MEDIA keeps of it, and the order of its date."""
         return {
             "captured_at": self.wall,
             "utc_offset": self.utc_offset,
             "time_fault": self.fault,
             "time_shown": self.shown,
+            DATE_ORDER: self.order,
         }
 
 
 def read_clock(value: object, refused: Refused, latest_year: int | None = None, about: str | None = None) -> Clock:
-    """Reads ISO 8601, EXIF's colons and the shapes found in public sets; `1/2/2019` is read month first.
+    """Reads ISO 8601, EXIF's colons and the shapes found in public sets; `1/2/2019` is read month first, which the
+    other dates of its survey may put right (date_order.py).
 
     A date alone becomes midnight. A time that cannot be read is counted as unreadable_time, a year before 1990 or after
     `latest_year` (default: this one) as year_out_of_range: the row stays, its time is null and its fault is named.
@@ -50,7 +63,7 @@ def read_clock(value: object, refused: Refused, latest_year: int | None = None, 
     written = text(value)
     if written is None or written.lower() in ("nan", "none", "null", "na", "nat"):
         return Clock()
-    moment = _parse(written)
+    moment, form = _parse(written)
     if moment is None:
         refused.add("unreadable_time", _example(about, written))
         return Clock(fault="unreadable_time")
@@ -59,7 +72,17 @@ def read_clock(value: object, refused: Refused, latest_year: int | None = None, 
         refused.add("year_out_of_range", _example(about, written))
         return Clock(fault="year_out_of_range", shown=wall)
     offset = moment.utcoffset()
-    return Clock(wall) if offset is None else Clock(wall, int(offset.total_seconds()), moment.timestamp())
+    if offset is None:
+        return Clock(wall, order=_order(form, moment))
+    return Clock(wall, int(offset.total_seconds()), moment.timestamp())
+
+
+def _order(form: str, moment: datetime) -> str | None:
+    if form.startswith(("%d/%m", "%d-%m")):
+        return "day"
+    if not form.startswith(("%m/", "%m-")) or moment.day == moment.month:
+        return None
+    return "month" if moment.day > 12 else "either"
 
 
 def _example(about: str | None, written: str) -> str:
@@ -73,15 +96,18 @@ def _this_year() -> int:
     return datetime.now(timezone(timedelta(hours=14))).year
 
 
-def _parse(written: str) -> datetime | None:
+def _parse(written: str) -> tuple[datetime | None, str]:
+    """The time and the format that it is written in."""
+    written = _UTC.sub("+00:00", written)
     if not written.replace("-", "").isdigit():  # `20190102030405` and `2019-01-02` go to the formats below
         try:
-            return datetime.fromisoformat(written)
+            return datetime.fromisoformat(written), ""
         except ValueError:
             pass
     for form in _FORMATS:
         try:
-            return datetime.strptime(written, form)
+            if _COMPACT.get(form, len(written)) == len(written):
+                return datetime.strptime(written, form), form
         except ValueError:
             continue
-    return None
+    return None, ""

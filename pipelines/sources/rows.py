@@ -7,7 +7,18 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.errors import DataRefused
-from pipelines.sources.schema import DEPLOYMENTS, DETECTIONS, MEDIA, OBSERVATIONS, PEOPLE, SIGNS, Refused, Survey
+from pipelines.sources.date_order import settled
+from pipelines.sources.schema import (
+    DATE_ORDER,
+    DEPLOYMENTS,
+    DETECTIONS,
+    MEDIA,
+    OBSERVATIONS,
+    PEOPLE,
+    SIGNS,
+    Refused,
+    Survey,
+)
 
 CHUNK = 1 << 16
 
@@ -51,7 +62,7 @@ class SurveyRows:
     """The tables of a survey that its source fills, and its refused rows, in the making."""
 
     def __init__(self) -> None:
-        self.media = Rows(MEDIA)
+        self.media = Rows(MEDIA.append(pa.field(DATE_ORDER, pa.string())))
         self.observations = Rows(OBSERVATIONS)
         self.deployments = Rows(DEPLOYMENTS)
         self.signs = Rows(SIGNS)
@@ -67,7 +78,7 @@ class SurveyRows:
         if offered and not len(self.media):
             reasons = ", ".join(f"{reason} {count}" for reason, count in self.refused.counts.most_common(5))
             raise DataRefused(f"{name}: none of its {offered} images can be used ({reasons})")
-        tables = (self.media.table(), self.observations.table(), Rows(DETECTIONS).table())
+        tables = (settled(self.media.table(), self.refused), self.observations.table(), Rows(DETECTIONS).table())
         return Survey(*tables, self.refused, self.deployments.table(), signs=self.signs.table())
 
 

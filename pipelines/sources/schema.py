@@ -35,6 +35,9 @@ MEDIA = pa.schema(
     ]
 )
 
+DATE_ORDER = "date_order"
+"""A column beside those of MEDIA while a survey is read: the order in which its dates are written (clock.py)."""
+
 OBSERVATIONS = pa.schema(
     [
         ("media_id", pa.string()),  # media-level and sequence-level labels name each medium they are about
