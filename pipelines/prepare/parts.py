@@ -76,7 +76,7 @@ LEDGER = pa.schema(
         ("survey", pa.string()),
         ("key", pa.string()),
         ("etag", pa.string()),  # opaque; null = not listed
-        ("version_id", pa.string()),
+        ("version_id", pa.string()),  # always null: a listing tells no versions of objects
         ("size", pa.int64()),  # bytes; null = not listed
         ("last_modified", pa.timestamp("us", "UTC")),
         ("seen_at", pa.timestamp("us", "UTC")),  # when the row last changed
