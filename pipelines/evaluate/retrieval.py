@@ -9,13 +9,19 @@ import torch
 from pipelines.evaluate.subject import Subject
 from pipelines.evaluate.thumbnails import picture
 from pipelines.gallery import Gallery
+from pipelines.prepare.attributes import NAMES, rank_values
 from pipelines.report.content import Answer, Examples, FigureGroup, ImageAnswer, ImageExample, TextExample
 from xmodal.metrics import tables
+from xmodal.metrics.classification import Lineages
 from xmodal.metrics.figure import Figure
-from xmodal.metrics.retrieval import Precisions, Ranks, dots, precisions, ranks
+from xmodal.metrics.retrieval import Precisions, Ranks, dots, graded, precision_at, precisions, ranks
+from xmodal.metrics.taxonomy import gains
 
 SHOWN = 6
 """Examples a direction, and answers an example."""
+AT = (5, 10)
+"""k of P@k; P@1 is R@1."""
+NO_LINEAGE = "nDCG by taxonomic distance: no text names a species whose genus, family, order and class are known"
 
 
 def ranked(found: Gallery) -> tuple[Ranks, Ranks]:
@@ -26,19 +32,58 @@ def ranked(found: Gallery) -> tuple[Ranks, Ranks]:
 
 
 def retrieval(subject: Subject) -> list[FigureGroup]:
-    """Instance recall and rsum for captioned sets; any-relevant recall, mAP@R and R-precision for surveys."""
+    """Instance recall and rsum for captioned sets; any-relevant recall, mAP@R, R-precision, P@k and nDCG by taxonomic
+    distance for surveys."""
     found, groups, text_groups = subject.gallery, subject.groups, subject.text_groups
     i2t, t2i = ranked(found)
     rows = tables.retrieval(subject.split, "i2t", i2t, groups) + tables.retrieval(
         subject.split, "t2i", t2i, text_groups
     )
     rows.append(tables.recall_sum(subject.split, i2t, t2i, groups, text_groups))
+    kin = None if found.captioned else by_distance(subject)
     if not found.captioned:
-        first, second = mean_precisions(found)
-        rows += tables.precision(subject.split, "i2t", first, groups)
-        rows += tables.precision(subject.split, "t2i", second, text_groups)
+        rows += [*_precision_rows(subject), *([kin] if kin else [])]
+    missing = [] if found.captioned or kin else [NO_LINEAGE]
     rule = "its own caption or image" if found.captioned else "any whose recorded facts entail the text"
-    return [FigureGroup("Retrieval", rows, f"Right is {rule}. Intervals resample {subject.resampled}.")]
+    return [FigureGroup("Retrieval", rows, f"Right is {rule}. Intervals resample {subject.resampled}.", missing)]
+
+
+def _precision_rows(subject: Subject) -> list[Figure]:
+    """mAP@R, R-precision and P@k of both directions."""
+    found, (i2t, t2i) = subject.gallery, mean_precisions(subject.gallery)
+    texts = {k: precision_at(dots(found.images, found.texts), found.relevant_texts(), len(found.images), k) for k in AT}
+    images = {k: precision_at(dots(found.texts, found.images), found.relevant_images(), len(found.texts), k)
+              for k in AT}  # fmt: skip
+    rows = tables.precision(subject.split, "i2t", i2t, subject.groups)
+    rows += tables.precision_at(subject.split, "i2t", texts, i2t, subject.groups)
+    rows += tables.precision(subject.split, "t2i", t2i, subject.text_groups)
+    return rows + tables.precision_at(subject.split, "t2i", images, t2i, subject.text_groups)
+
+
+def by_distance(subject: Subject) -> Figure | None:
+    """nDCG of the images found for texts that name a species, by taxonomic distance; None where the ranks above no such
+    species are known."""
+    found, (shown, lineages) = subject.gallery, _taxa(subject)
+    by_taxon = gains(_named(subject), shown, lineages)
+    order = graded(dots(found.texts, found.images), by_taxon, len(found.texts))
+    return None if np.isnan(order.ndcg).all() else tables.by_distance(subject.split, order, subject.text_groups)
+
+
+def _taxa(subject: Subject) -> tuple[list[str], Lineages]:
+    """(N,) the lowest taxon that each image is recorded with, "" for none; and the ranks of each of these."""
+    shown, lineages = [], {}
+    for facts in subject.facts:
+        ranks = rank_values(facts["taxon"]) if "taxon" in facts else {}
+        shown.append(next(reversed(ranks.values()), ""))
+        lineages[shown[-1]] = lineages.get(shown[-1], {}) | ranks
+    return shown, lineages
+
+
+def _named(subject: Subject) -> list[str]:
+    """(M,) the species that each text claims; "" for none."""
+    species = subject.dataset.attributes()["species"]
+    codes = subject.gallery.text_codes[:, NAMES.index("species")].tolist()
+    return [species[code] if code >= 0 else "" for code in codes]
 
 
 def mean_precisions(found: Gallery) -> tuple[Precisions, Precisions]:

@@ -23,7 +23,10 @@ from pipelines.report.verdict import beside
 from pipelines.train.plan import sample_reader
 from pipelines.train.runs import opened
 from tests.pipelines import protocol_survey
+from tests.pipelines.health_surveys import frame
 from tests.pipelines.road import document, untrained_run, xmodal
+from tests.pipelines.surveys import coco_settings, write_coco
+from tests.pipelines.test_prepare_flow import image
 from xmodal.inference import Inference
 from xmodal.metrics.calibration import ece, softmax
 from xmodal.metrics.figure import Figure
@@ -124,6 +127,45 @@ def test_events_pool_their_frames_and_stand_beside_the_place_only_baseline(surve
     assert survey.figures["test/events/max/macro_f1"]["baseline"] is not None
     shown(survey, "test/events/max/macro_f1", "test/events/mean/micro_f1")
     assert "24 events of 48 frames" in words(survey.page)
+
+
+def test_images_found_for_a_text_are_ranked_near_kin_first(survey: Evaluated) -> None:
+    """P@k and nDCG by hand: the order of each query's images by a stable sort, ties being none."""
+    found = survey.subject.gallery
+    scores, right = (found.texts @ found.images.T).numpy(), found.relevant_images()(slice(None)).numpy()
+    order = (-scores).argsort(1, kind="stable")
+    ranked = np.take_along_axis(right, order, 1)
+    for k in (5, 10):
+        figure = survey.figures[f"test/t2i/p{k}"]
+        assert figure["value"] == pytest.approx(100 * ranked[:, :k].mean())
+        assert figure["chance"] == pytest.approx(100 * right.mean()) and figure["low"] is not None
+        assert survey.figures[f"test/i2t/p{k}"]["n"] == len(found.images)
+    ladders = {name: (name, name.split()[0], family, order, "Mammalia")
+               for name, (order, family) in protocol_survey.SPECIES.items()}  # fmt: skip
+    frames = [ladders.get(record["taxon"], ()) for record in survey.subject.records]
+    names = [next((one for one in ladders if one in text), None) for text in found.captions]
+    discounts = 1 / np.log2(np.arange(2, len(frames) + 2))
+    ndcg = []
+    for query, name in enumerate(names):
+        if name:
+            steps = [next((n for n in range(5) if own and own[n] == ladders[name][n]), 5) for own in frames]
+            gains = 1 - np.array(steps) / 5
+            ndcg.append(gains[order[query]] @ discounts / (np.sort(gains)[::-1] @ discounts))
+    figure = survey.figures["test/t2i/ndcg"]
+    assert figure["n"] == len(ndcg) < len(names) and figure["value"] == pytest.approx(100 * np.mean(ndcg))
+    assert 0 < figure["chance"] < 100 and figure["low"] <= figure["value"] <= figure["high"]
+    assert f"{len(names) - len(ndcg)} texts that name no species" in figure["note"]
+    shown(survey, "test/t2i/p5", "test/i2t/p10", "test/t2i/ndcg")
+
+
+def test_without_known_ranks_there_is_no_distance_and_the_page_says_why(tmp_path: Path) -> None:
+    archive = open_store(str(tmp_path / "root/archive"))
+    every = [frame(f"{place}/{n}.jpg", 1 + n % 2) for place in range(9) for n in range(4)]
+    write_coco(archive, every, {one["file_name"]: image(n) for n, one in enumerate(every)}, ("red fox", "bobcat"))
+    data = coco_settings(archive.url).model_dump(mode="json")
+    found = evaluated_as(tmp_path, {"surveys": data["surveys"], "pixels": {"size": 32, "min_side": 4}})
+    assert "test/t2i/p5" in found.figures and "test/t2i/ndcg" not in found.figures
+    assert "nDCG by taxonomic distance: no text names a species whose genus, family" in words(found.page)
 
 
 def test_speciesnet_is_measured_on_frames_that_people_named(survey: Evaluated) -> None:

@@ -40,6 +40,12 @@ def slow_map_at_r(scores: np.ndarray, right: np.ndarray) -> float:
     return float(np.mean(found))
 
 
+def slow_ndcg(scores: np.ndarray, gains: np.ndarray) -> float:
+    discounts = [1 / math.log2(1 + place) for place in range(1, len(gains) + 1)]
+    found = [float(gains[list(order)] @ discounts) for order in every_order(scores)]
+    return float(np.mean(found)) / float(np.sort(gains)[::-1] @ discounts)
+
+
 @st.composite
 def tied_query(draw):
     size = draw(st.integers(2, 6))
@@ -58,8 +64,34 @@ def test_figures_are_the_mean_over_all_orders_of_the_ties(query):
     assert found.rank[0] == pytest.approx(slow_rank(scores, right))
     assert found.optimistic[0] <= found.rank[0] <= found.pessimistic[0]
     assert exact.map_at_r[0] == pytest.approx(slow_map_at_r(scores, right))
+    for k in (1, 2, 3, 10):
+        slow = [right[list(order[:k])].mean() for order in every_order(scores)]
+        assert retrieval.precision_at(rows, relevant, 1, k)[0] == pytest.approx(float(np.mean(slow)))
     firsts = [right[list(order)][: right.sum()].mean() for order in every_order(scores)]
     assert exact.r_precision[0] == pytest.approx(float(np.mean(firsts)))
+
+
+@given(tied_query(), st.lists(st.sampled_from([0, 0.2, 0.6, 1]), min_size=6, max_size=6).filter(any))
+def test_ndcg_is_the_mean_over_all_orders_of_the_ties(query, gains):
+    scores, graded = query[0], np.array(gains[: len(query[0])], dtype=float)
+    graded[0] = max(graded[0], 0.2)
+    found = retrieval.graded(matrix(scores[None]), matrix(graded[None]), 1)
+    assert found.ndcg[0] == pytest.approx(slow_ndcg(scores, graded))
+    assert found.chance[0] == pytest.approx(slow_ndcg(np.zeros_like(scores), graded))
+    assert retrieval.graded(matrix(graded[None]), matrix(graded[None]), 1).ndcg[0] == pytest.approx(1)
+
+
+def test_ndcg_of_many_queries_equals_numpy_row_by_row_and_what_is_not_known_is_nan():
+    draws = np.random.default_rng(4)
+    scores, gains = draws.normal(size=(600, 40)), draws.choice([0, 0.2, 0.4, 1], (600, 40))
+    gains[7], gains[8] = np.nan, 0
+    found = retrieval.graded(matrix(scores), matrix(gains), 600)
+    discounts = 1 / np.log2(np.arange(2, 42))
+    ordered = np.take_along_axis(gains, (-scores).argsort(1), 1)
+    with np.errstate(invalid="ignore"):
+        slow = ordered @ discounts / (np.sort(gains)[:, ::-1] @ discounts)
+    assert np.allclose(found.ndcg, slow, equal_nan=True) and np.isnan(found.ndcg).nonzero()[0].tolist() == [7, 8]
+    assert mean(found.ndcg) == pytest.approx(mean(found.chance), abs=0.01), "random scores"
 
 
 def test_single_right_answer_follows_the_written_rule():
@@ -147,6 +179,7 @@ def test_a_query_without_a_right_answer_counts_nowhere():
     assert np.isnan(found.recall(1)[1]) and np.isnan(found.rank[1])
     assert mean(found.recall(1)) == 1
     assert np.isnan(retrieval.precisions(matrix(scores), matrix(right), 2).map_at_r[1])
+    assert np.array_equal(retrieval.precision_at(matrix(scores), matrix(right), 2, 1), [1, np.nan], equal_nan=True)
     nothing = retrieval.ranks(matrix(scores), matrix(torch.zeros(2, 2, dtype=torch.bool)), 2)
     assert math.isnan(nothing.median_rank()) and math.isnan(mean(nothing.recall(1)))
 
@@ -169,6 +202,10 @@ def test_perfect_scores_reach_the_maximum():
 def test_scores_that_are_not_finite_are_refused(broken):
     with pytest.raises(ValueError, match="not finite"):
         retrieval.ranks(matrix(torch.tensor([[1.0, broken]])), matrix(torch.tensor([[True, False]])), 1)
+    with pytest.raises(ValueError, match="not finite"):
+        retrieval.precision_at(matrix(torch.tensor([[1.0, broken]])), matrix(torch.tensor([[True, False]])), 1, 1)
+    with pytest.raises(ValueError, match="not finite"):
+        retrieval.graded(matrix(torch.tensor([[1.0, broken]])), matrix(torch.tensor([[1.0, 0.0]])), 1)
 
 
 def test_no_query_is_refused():

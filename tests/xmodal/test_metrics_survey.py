@@ -15,7 +15,7 @@ from xmodal.metrics.f1 import macro_f1, macro_f1_chance, macro_f1_interval
 from xmodal.metrics.intervals import mean_interval
 from xmodal.metrics.paired import paired
 from xmodal.metrics.pooling import POOLINGS, average, largest
-from xmodal.metrics.taxonomy import lca_chance, lca_steps
+from xmodal.metrics.taxonomy import gains, lca_chance, lca_steps
 from xmodal.metrics.worst import worst_tenth
 
 PLACES, FRAMES = 120, 8
@@ -107,6 +107,15 @@ def test_steps_to_the_lowest_shared_taxon():
     answers = ["red fox", "corsac", "wolf", "lynx", "boar", "magpie"]
     assert lca_steps(["red fox"] * 6, answers, LINEAGES).tolist() == [0, 1, 2, 3, 4, 5]
     assert lca_steps(answers, ["red fox"] * 6, LINEAGES).tolist() == [0, 1, 2, 3, 4, 5], "a distance is symmetric"
+
+
+def test_gains_fall_with_taxonomic_distance():
+    shown = ["red fox", "corsac", "wolf", "lynx", "boar", "magpie", "bare", ""]
+    rows = gains(["red fox", "bare", "", "magpie"], shown, LINEAGES)
+    found = rows(slice(0, 4)).numpy()
+    assert found[0].tolist() == pytest.approx([1, 0.8, 0.6, 0.4, 0.2, 0, 0, 0])
+    assert np.isnan(found[1:3]).all(), "no name at every rank, no taxon"
+    assert found[3].tolist() == [0, 0, 0, 0, 0, 1, 0, 0] and rows(slice(3, 4)).tolist() == [found[3].tolist()]
 
 
 def test_gaps_in_a_lineage_never_flatter():

@@ -1,5 +1,6 @@
 """Figure rows: every one beside its chance level, its interval and what was left out."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -23,6 +24,21 @@ def test_retrieval_rows_are_in_percent_beside_chance():
     assert [row.value for row in tables.precision("test", "t2i", precisions, range(12))] == pytest.approx([100, 100])
     total = tables.recall_sum("test", ranks, ranks, range(12), range(12))
     assert (total.value, total.high) == (pytest.approx(600), pytest.approx(600))
+
+
+def test_precision_at_k_says_what_no_order_can_pass():
+    _, precisions = found()
+    at = {5: np.full(12, 0.2), 10: np.full(12, 0.1)}
+    five, ten = tables.precision_at("test", "t2i", at, precisions, range(12))
+    assert (five.name, five.value, ten.name, ten.value) == ("test/t2i/p5", 20, "test/t2i/p10", pytest.approx(10))
+    assert five.chance == ten.chance == pytest.approx(100 / 12) and five.low == 20
+    assert "at most 20.0 %" in five.note and "at most 10.0 %" in ten.note
+
+
+def test_ndcg_counts_the_texts_that_it_leaves_out():
+    row = tables.by_distance("test", retrieval.Graded(np.array([0.9, 0.7, np.nan]), np.full(3, 0.5)), [0, 1, 2])
+    assert (row.name, row.n, row.chance) == ("test/t2i/ndcg", 2, 50) and row.value == pytest.approx(80)
+    assert "1 texts that name no species with a name at every rank left out" in row.note and row.low is not None
 
 
 def test_queries_left_out_are_counted_in_the_note():

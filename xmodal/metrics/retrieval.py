@@ -11,9 +11,11 @@ optimistic = above, pessimistic = above + tied_negatives. With m = k - above pla
 
     R@k = 1 - C(tied_negatives, m) / C(tied_negatives + tied_positives, m)
 
-A query without any right answer in the gallery is NaN and counts nowhere. R@k of a gallery of at most k is 1.
+A query without any right answer in the gallery is NaN and counts nowhere. R@k of a gallery of at most k is 1, and its
+P@k the share of right ones.
 
-Sources: McSherry & Najork, ECIR 2008 (tied scores); Musgrave et al., ECCV 2020 (MAP@R, R-precision).
+Sources: McSherry & Najork, ECIR 2008 (tied scores); Musgrave et al., ECCV 2020 (MAP@R, R-precision); Järvelin &
+Kekäläinen, TOIS 20 (2002) (nDCG).
 """
 
 from collections.abc import Callable, Sequence
@@ -117,9 +119,13 @@ def ranks(scores: Rows, relevant: Rows, queries: int) -> Ranks:
     return Ranks(above, negatives, positives, right, parts[0][1])
 
 
-def _count(scores: Tensor, relevant: Tensor) -> tuple[Tensor, int]:
+def _check_finite(scores: Tensor) -> None:
     if not torch.isfinite(scores.sum(1)).all():
         raise ValueError("a retrieval score is not finite: the encoder gave NaN or infinity")
+
+
+def _count(scores: Tensor, relevant: Tensor) -> tuple[Tensor, int]:
+    _check_finite(scores)
     best = torch.where(relevant, scores, -torch.inf).amax(1, keepdim=True)
     above, reached = scores > best, scores >= best  # no right answer scores above the best one
     above, reached, right, found = (_number(rows) for rows in (above, reached, relevant, reached & relevant))
@@ -213,6 +219,55 @@ def _precision(scores: Tensor, relevant: Tensor) -> tuple[Tensor, int]:
     precision = (hits_before + 1 + others) / place
     per_query = torch.stack([(share * precision).sum(1), share.sum(1)]) / right
     return torch.cat([per_query, right[None].double()]), scores.shape[1]
+
+
+def precision_at(scores: Rows, relevant: Rows, queries: int, k: int) -> Array:
+    """(Q,) share of right ones among the first k, ties by expectation; NaN where no right one is in the gallery.
+    `Precisions.chance_r_precision` is what a random order gives, whatever k is."""
+    parts = [_precision_at(scores(rows), relevant(rows), k) for rows in _chunks(queries)]
+    return torch.cat(parts).cpu().numpy()
+
+
+def _precision_at(scores: Tensor, relevant: Tensor, k: int) -> Tensor:
+    """Those above the k-th score have a place for sure; those equal to it share the places that are left."""
+    _check_finite(scores)
+    k = min(k, scores.shape[1])
+    last = scores.topk(k, dim=1).values[:, -1:]
+    above, level = scores > last, scores == last
+    left = (k - above.sum(1)) / level.sum(1).double()
+    found = (above & relevant).sum(1) + left * (level & relevant).sum(1)
+    return torch.where(relevant.any(1), found / k, torch.nan)
+
+
+@dataclass(frozen=True)
+class Graded:
+    """nDCG of the whole order of Q queries; arrays (Q,), NaN where a gain is not known or nothing has one."""
+
+    ndcg: Array
+    chance: Array
+    """The same of a random order."""
+
+
+def graded(scores: Rows, gains: Rows, queries: int) -> Graded:
+    """nDCG with `gains` (Q, N) from 0, ties by expectation: sum of gain / log2(1 + place) over that of the best order.
+    Sorts a chunk of queries at a time."""
+    parts = [_graded(scores(rows), gains(rows).double()) for rows in _chunks(queries)]
+    ndcg, chance = torch.cat(parts, 1).cpu().numpy()
+    return Graded(ndcg, chance)
+
+
+def _graded(scores: Tensor, gains: Tensor) -> Tensor:
+    """Each place among equal scores has, in expectation, their mean gain."""
+    _check_finite(scores)
+    value, index = scores.sort(1, descending=True)
+    group = torch.zeros_like(index)
+    group[:, 1:] = (value[:, 1:] != value[:, :-1]).cumsum(1)
+    size = torch.zeros_like(gains).scatter_add_(1, group, torch.ones_like(gains))
+    gained = torch.zeros_like(gains).scatter_add_(1, group, gains.gather(1, index))
+    discount = 1 / torch.log2(torch.arange(2, gains.shape[1] + 2, dtype=torch.float64, device=gains.device))
+    found = (gained / size).gather(1, group) @ discount
+    best = gains.sort(1, descending=True).values @ discount
+    return torch.stack([found, gains.mean(1) * discount.sum()]) / best
 
 
 def rsum(i2t: Ranks, t2i: Ranks, ks: Sequence[int] = (1, 5, 10)) -> float:

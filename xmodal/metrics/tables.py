@@ -16,7 +16,7 @@ from xmodal.metrics.captions import CaptionScores
 from xmodal.metrics.classification import RANKS, Lineages, hits, rank_chance, rank_hits
 from xmodal.metrics.figure import Figure, figure
 from xmodal.metrics.intervals import mean, mean_interval, median_interval, sum_interval
-from xmodal.metrics.retrieval import Precisions, Ranks, chance_rsum, rsum
+from xmodal.metrics.retrieval import Array, Graded, Precisions, Ranks, chance_rsum, rsum
 
 Groups = Sequence[Any] | np.ndarray
 DIRECTIONS = {"i2t": "Texts found for an image", "t2i": "Images found for a text"}
@@ -74,6 +74,32 @@ def precision(prefix: str, direction: str, found: Precisions, groups: Groups) ->
     shares = share(f"{prefix}/{direction}/r_precision", f"{words} (R-precision)", found.r_precision,
                    found.chance_r_precision(), groups, note=note)  # fmt: skip
     return [mapped, shares]
+
+
+def precision_at(prefix: str, direction: str, at: dict[int, Array], found: Precisions, groups: Groups) -> list[Figure]:
+    """P@k of one direction, `at` (Q,) by k. P@1 is R@1."""
+    words, chance = DIRECTIONS[direction], found.chance_r_precision()
+    return [
+        share(f"{prefix}/{direction}/p{k}", f"{words}: right ones among the first {k} (P@{k})", values, chance, groups,
+              note=_most(found, k))
+        for k, values in at.items()
+    ]  # fmt: skip
+
+
+def _most(found: Precisions, k: int) -> str:
+    """What no order can pass, where some queries have fewer right answers than places."""
+    k = min(k, found.gallery)
+    most = mean(np.where(found.positives > 0, np.minimum(found.positives, k) / k, np.nan))
+    return f"at most {100 * most:.1f} %: some queries have fewer right answers" if most < 1 else ""
+
+
+def by_distance(prefix: str, found: Graded, groups: Groups) -> Figure:
+    """nDCG of images found for a text, by how near their taxa are."""
+    left_out = int(np.isnan(found.ndcg).sum())
+    note = "gain 1 the species, 0.8 its genus, 0.6 family, 0.4 order, 0.2 class, 0 nothing shared; ties by expectation"
+    note += f"; {left_out} texts that name no species with a name at every rank left out" if left_out else ""
+    name, label = f"{prefix}/t2i/ndcg", "Images found for a text: near kin first (nDCG by taxonomic distance)"
+    return share(name, label, found.ndcg, found.chance, groups, note=note)
 
 
 def recall_sum(prefix: str, i2t: Ranks, t2i: Ranks, i2t_groups: Groups, t2i_groups: Groups) -> Figure:
