@@ -112,7 +112,7 @@ class Bad(HealthSection):
 
 
 def bad_section(files: pa.Table, limit: float, seed: int) -> Bad:
-    """Of FILES."""
+    """Of the files among IMAGES."""
     read = files.filter(pc.field("read").isin(["before", "now"]))
     before, now = (read.filter(pc.field("read") == when) for when in ("before", "now"))
     names = Counter(read["bad"].drop_null().to_pylist())
@@ -133,7 +133,7 @@ def bad_section(files: pa.Table, limit: float, seed: int) -> Bad:
 
 
 def _estimate(files: pa.Table) -> Estimate:
-    """Of the FILES that would be taken and that the ledger does not know."""
+    """Of the files that would be taken and that the ledger does not know."""
     unread = taken(files).filter(pc.field("read").is_null() | (pc.field("read") != "before"))
     sampled = unread.filter(pc.field("read") == "now")
     return Estimate(len(unread), len(sampled), len(sampled["bad"].drop_null()))

@@ -93,7 +93,7 @@ class Clocks(HealthSection):
 
 
 def clocks_section(files: pa.Table) -> Clocks:
-    """Of FILES; only those that metadata name have a clock."""
+    """Of the files among IMAGES; only those that metadata name have a clock."""
     known = taken(files).filter(pc.field("camera").is_valid())
     counts = counted(known, "survey", "camera", "place", "clock_flags")
     rows, cameras = _flags(counts), _cameras(known, counts)

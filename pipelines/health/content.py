@@ -1,14 +1,14 @@
 """The health page as plain data: the first screen, and the sections in the order in which they are read."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import ClassVar
 
 from pipelines.health.bad import Bad, bad_section
 from pipelines.health.clocks import Clocks, clocks_section
 from pipelines.health.copies import Copies, copies_section
-from pipelines.health.counting import by, percent
+from pipelines.health.counting import by, percent, some
 from pipelines.health.files import Files, Withheld, files_section, withheld_section
 from pipelines.health.gathered import Gathered
 from pipelines.health.licences import Licences, licences_section
@@ -20,6 +20,9 @@ from pipelines.prepare.run import Run
 from pipelines.recipe import Recipe
 from pipelines.report.formats import count
 from pipelines.report.sections import About, Section
+
+CROPPED = ("Counted are images as a run makes them: crops of single animals, whole frames where there is no box.",)
+"""Caveat of recipes with `data.crops`."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,10 @@ class HealthContent:
     queue: Queue
     withheld: Withheld
     about: About
+    cropped: bool
+    """Whether frames are cut into crops of single animals."""
+    unlooked: int
+    """Files that the split gives to train and of which it is not known whether they are near duplicates."""
 
     @property
     def sections(self) -> Sequence[Section]:
@@ -65,8 +72,10 @@ class HealthContent:
         """One sentence of what a run would make of the archive."""
         if self.files.obstacles:
             return f"A run would stop: {self.files.obstacles[0]}."
-        start = f"Of {count(self.files.listed)} files listed, {count(self.files.taken)} would be taken, and "
-        start += f"{count(self.files.used)} of them would train, validate or test a model"
+        start = f"Of {count(self.files.listed)} files listed, {count(self.files.taken)} would be taken"
+        start += f" as {count(self.files.images)} images" if self.cropped else ""
+        start += f", and {count(self.files.used)} of them would train, validate or test a model"
+        start += " (some fewer: near duplicates are not known yet)" if self.unlooked else ""
         if not self.testable:
             return f"{start}."
         tested, every = self.testable.tested, len(self.testable.species)
@@ -80,7 +89,7 @@ class HealthContent:
     def _files_card(self) -> Card:
         share = percent(self.files.taken, self.files.listed)
         listed, used = count(self.files.listed), count(self.files.used)
-        note = f"{used} would be in a split"
+        note = f"{used}{' images' if self.cropped else ''} would be in a split"
         return Card("Files that would be taken", count(self.files.taken), f"of {listed} listed", note, share)
 
     def _bad_card(self) -> Card:
@@ -114,27 +123,39 @@ class HealthContent:
 
 def content(recipe: Recipe, run: Run, found: Gathered) -> HealthContent:
     """Every section's counts of one gathered table."""
-    files, data = found.files, run.data
+    images, files, data = found.images, found.files, run.data
     sources = {listing.name: listing.settings.source.kind for listing in run.listings}
     refused = {one.name: dict(one.known.survey.refused.counts) | one.damaged for one in run.listings}
-    species = counts_of(files)
+    species = counts_of(images)
     contrast = recipe.model.tasks.itc or recipe.model.tasks.uto
     policy, train = contrast.fn_policy if contrast else None, recipe.train
+    split, queue = data.split.kind, recipe.model.queue.size
+    counted = CROPPED if data.crops else ()
+    caveats = (*counted, *_unlooked(found.unlooked))
     return HealthContent(
         title=f"{data.name}: what the archive holds",
         subtitle=recipe.description or f"Recipe {recipe.name}",
         generated=data.generated,
-        files=files_section(files, sources, refused, found.obstacles),
+        files=replace(files_section(images, sources, refused, found.obstacles), caveats=caveats),
         bad=bad_section(files, data.max_bad_share, SEED),
         clocks=clocks_section(files),
         copies=copies_section(files),
-        coverage=coverage_section(files, species),
-        testable=testable_section(files, species, data.split.kind, found.obstacles),
+        coverage=replace(coverage_section(images, species), caveats=counted),
+        testable=replace(testable_section(images, species, split, found.obstacles), caveats=caveats),
         licences=licences_section(files),
-        queue=queue_section(files, recipe.model.queue.size, train.global_batch, policy, train.class_power),
+        queue=replace(queue_section(images, queue, train.global_batch, policy, train.class_power), caveats=caveats),
         withheld=withheld_section(files, data.privacy),
         about=_about(run, found),
+        cropped=data.crops is not None,
+        unlooked=found.unlooked,
     )
+
+
+def _unlooked(files: int) -> list[str]:
+    if not files:
+        return []
+    told = f"{some(files, 'file')} that the split gives to train, empty frames among them, were not decoded"
+    return [f"Near duplicates (data.thin) are not known yet: {told}. Some of these would leave."]
 
 
 def _about(run: Run, found: Gathered) -> About:

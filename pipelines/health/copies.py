@@ -77,7 +77,7 @@ class Copies(HealthSection):
 
 
 def copies_section(files: pa.Table) -> Copies:
-    """Of FILES that would be taken. Empty files are no copies of each other."""
+    """Of those files among IMAGES that would be taken. Empty files are no copies of each other."""
     own = taken(files)
     good = own.filter(pc.field("sha256").is_valid() & pc.field("bad").is_null())
     by_bytes, by_listing = _kind(good, "sha256"), _kind(own.filter(pc.field("size") > 0), "mark")

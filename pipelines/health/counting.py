@@ -20,9 +20,9 @@ def by(table: pa.Table, name: str) -> Counter[Any]:
     return Counter({value: count for (value,), count in counted(table, name).items()})
 
 
-def taken(files: pa.Table) -> pa.Table:
-    """The FILES that a run would take, as far as listing and ledger tell."""
-    return files.filter(pc.field("reason").is_null())
+def taken(rows: pa.Table) -> pa.Table:
+    """Those of IMAGES, or of the files among them, that a run would take, as far as listing and ledger tell."""
+    return rows.filter(pc.field("reason").is_null())
 
 
 def percent(part: float, whole: float) -> float:

@@ -59,8 +59,10 @@ class Files(HealthSection):
     """Listed files; the first row are those taken."""
     absent: Sequence[Row] = ()
     """Files that the metadata name and the archive lacks."""
+    images: int
+    """What the files taken would give: one image each, or its crops."""
     uses: Sequence[Row] = ()
-    """What the files taken are for: splits, and why in none."""
+    """What the images are for: splits, and why in none."""
     obstacles: Sequence[str] = ()
     """What a run would end with."""
     rows_refused: Mapping[str, Mapping[str, int]]
@@ -76,23 +78,28 @@ class Files(HealthSection):
 
     @property
     def used(self) -> int:
-        """Files that would be in a split."""
+        """Images that would be in a split."""
         return sum(row.files for row in self.uses if row.name in SPLITS)
 
 
 def files_section(
-    files: pa.Table, sources: Mapping[str, str], rows_refused: Mapping[str, Mapping[str, int]], obstacles: Sequence[str]
+    images: pa.Table,
+    sources: Mapping[str, str],
+    rows_refused: Mapping[str, Mapping[str, int]],
+    obstacles: Sequence[str],
 ) -> Files:
-    """Of FILES; `sources`: survey to the format of its metadata."""
+    """Of IMAGES; `sources`: survey to the format of its metadata."""
+    files, made = images.filter(pc.field("first")), taken(images)
     listed = by(files.filter(pc.field("listed")), "reason")
     absent = by(files.filter(~pc.field("listed")), "reason")
     fates = [Row("taken", "would be taken", listed.pop(None, 0)), *_reasons(listed)]
-    uses = _uses(taken(files))
+    uses = _uses(made)
     told = [row for row in (*fates[1:], *_reasons(absent), *uses) if row.name not in (*PRIVATE, *SPLITS, "metadata")]
     return Files(
         surveys=[_survey(files, name, source) for name, source in sources.items()],
         fates=fates,
         absent=_reasons(absent),
+        images=len(made),
         uses=uses,
         obstacles=obstacles,
         rows_refused={name: dict(Counter(counts).most_common()) for name, counts in rows_refused.items() if counts},
@@ -104,9 +111,9 @@ def _reasons(counts: Counter[str]) -> list[Row]:
     return [Row(name, words.reason(name).meaning, count) for name, count in counts.most_common()]
 
 
-def _uses(files: pa.Table) -> list[Row]:
+def _uses(images: pa.Table) -> list[Row]:
     """Splits in their order, then reasons; nothing where no split can be made."""
-    splits, unused = by(files, "split"), by(files, "unused")
+    splits, unused = by(images, "split"), by(images, "unused")
     if splits.keys() <= {None}:
         return []
     unused.pop(None, 0)
@@ -163,7 +170,7 @@ KINDS = {
 
 
 def withheld_section(files: pa.Table, privacy: PrivacySettings) -> Withheld:
-    """Of FILES, listed or only named."""
+    """Of the files among IMAGES, listed or only named."""
     private = files.filter(pc.field("reason").isin(PRIVATE))
     kinds, down = by(private, "withheld"), by(private, "reason")["taken_down"]
     counts = {name: kinds[name] for name in KINDS} | {"taken_down": down}

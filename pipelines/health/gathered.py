@@ -1,7 +1,8 @@
-"""One table of every file: what a run would do with it, by listing, ledger, sample, clocks and the recipe's split.
+"""One table of every image: what a run would make of each file, by listing, ledger, sample, clocks and the recipe's
+crops, split and thinning.
 
-This is the only place that knows how prepare plans; the sections count rows of FILES. No image is written, and no store
-is changed.
+This is the only place that knows how prepare plans; the sections count rows of IMAGES. No image is written, and no
+store is changed.
 """
 
 from collections import Counter
@@ -11,31 +12,34 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.errors import DataRefused
 from pipelines.health.sample import SEED, UNKNOWN, Outcomes, alike, drawn, hashed, known_before, read
 from pipelines.prepare import cameras, event_labels, flow
-from pipelines.prepare.assigned import Assigned
 from pipelines.prepare.clock_flags import clock_flags
 from pipelines.prepare.clocks import trusts
-from pipelines.prepare.columns import at, rows_at
+from pipelines.prepare.columns import NONE, at, mask, rows_at
+from pipelines.prepare.crops import about_crop, box_name, crop_boxes
 from pipelines.prepare.digests import digest, share
 from pipelines.prepare.facts import Medium, facts
 from pipelines.prepare.items import sample_id
 from pipelines.prepare.listing import SurveyListing
-from pipelines.prepare.placed import placed
+from pipelines.prepare.placed import Codes, of_files
 from pipelines.prepare.plan import Held, Item
 from pipelines.prepare.run import Run
 from pipelines.prepare.settings import DataSettings
-from pipelines.prepare.splits import assign, check_counts
+from pipelines.prepare.splits import ASSIGNED, check_counts
+from pipelines.prepare.thinned import TRAIN, thinned
 from pipelines.prepare.units import place_hash
 from pipelines.prepare.withdrawal import withdraw
 from pipelines.sources.rows import Rows
 
-FILES = pa.schema(
+IMAGES = pa.schema(
     [
         ("survey", pa.string()),
         ("key", pa.string()),
+        ("first", pa.bool_()),  # one row a file: other rows are further crops of it
         ("listed", pa.bool_()),  # False = the metadata name it and the archive lacks it
         ("size", pa.int64()),
         ("mark", pa.string()),  # etag and size; null = not listed
@@ -68,10 +72,17 @@ BATCH = 8192
 class Gathered:
     """What the page is made from."""
 
-    files: pa.Table
-    """FILES."""
+    images: pa.Table
+    """IMAGES: those that a run would make, and a row of every other file."""
     obstacles: tuple[str, ...]
     """What a run would end with, in its own words."""
+    unlooked: int
+    """Files that the split gives to train and whose look is not known: some may be near duplicates (data.thin)."""
+
+    @property
+    def files(self) -> pa.Table:
+        """One row of each file."""
+        return self.images.filter(pc.field("first"))
 
 
 def gather(run: Run, sample: int, seed: int = SEED) -> Gathered:
@@ -83,18 +94,22 @@ def gather(run: Run, sample: int, seed: int = SEED) -> Gathered:
     others = hashed(run, twins.others)
     outcomes = before | now | others
     clocks = _clocks(run, outcomes)
-    splits, obstacles = proposed(run, before, outcomes, clocks)
-    rows = Rows(FILES)
+    forecast = proposed(run, before, outcomes, clocks)
+    rows = Rows(IMAGES)
+    done = 0
     with run.progress("health", total=sum(len(one.files) for one in run.listings), unit="files") as progress:
         for listing in run.listings:
-            for row, media_id in _files(listing, run.data, clocks[listing.name]):
+            codes = forecast.codes[listing.name]
+            for place, row, own_id in _images(listing, run.data, clocks[listing.name]):
                 name = (listing.name, row["key"])
                 when = "now" if name in now else "hashed" if name in others else "before"
                 row |= _of_bytes(outcomes.get(name), when) | {"compared": name in twins.compared}
-                rows.add(**row | _of_split(row, splits.get(name), sample_id(listing.name, media_id), run.data))
-                progress.update(len(rows))
-    files = rows.table()
-    return Gathered(files, (*obstacles, *_empty_splits(files, run.data, obstacles)))
+                rows.add(**row | _of_split(row, int(codes[place]), own_id, run.data))
+                done += row["first"]
+                progress.update(done)
+    images = rows.table()
+    obstacles = forecast.obstacles or _empty_splits(images, run.data)
+    return Gathered(images, obstacles, forecast.unlooked)
 
 
 def _clocks(run: Run, outcomes: Outcomes) -> dict[str, np.ndarray]:
@@ -109,46 +124,77 @@ def _clocks(run: Run, outcomes: Outcomes) -> dict[str, np.ndarray]:
     return {one.name: at(flags[one.name], one.files.media, None) for one in run.listings}
 
 
-def proposed(
-    run: Run, before: Outcomes, outcomes: Outcomes, clocks: dict[str, np.ndarray]
-) -> tuple[dict[tuple[str, str], Assigned], tuple[str, ...]]:
-    """Split of every file that would be read and is not known to be bad, or why there is none. What the sample found
-    bad stays in, as its like among the files that were not read does."""
+@dataclass(frozen=True)
+class Forecast:
+    """What would become of every file, or why no split can be made."""
+
+    codes: Codes
+    obstacles: tuple[str, ...] = ()
+    unlooked: int = 0
+
+
+def proposed(run: Run, before: Outcomes, outcomes: Outcomes, clocks: dict[str, np.ndarray]) -> Forecast:
+    """Split of every file that would be read and is not known to be bad. What the sample found bad stays in, as its
+    like among the files that were not read does."""
     rows = {one.name: _ledger(one, before, outcomes, clocks[one.name]) for one in run.listings}
     try:
         flow.check_labels(run)
-        return assign(run.data.split, placed(run.listings, rows, run.before), flow.pinned(run)).of, ()
+        codes = thinned(run.listings, rows, of_files(rows, flow.split(run, rows)), run.data)
     except DataRefused as refused:
-        return {}, (str(refused),)
+        return Forecast({one.name: np.full(len(one.files), NONE) for one in run.listings}, (str(refused),))
+    unlooked = [_unlooked(one, rows[one.name], codes[one.name]) for one in run.listings] if run.data.thin else []
+    return Forecast(codes, unlooked=sum(unlooked))
+
+
+def _unlooked(listing: SurveyListing, rows: pa.Table, codes: np.ndarray) -> int:
+    """Files for training with an event that cannot be compared with the others of it, since they were not decoded."""
+    events = at(mask(listing.known.survey.media["event_id"].is_valid()), listing.files.media, False)
+    decoded = mask(rows["look"].is_valid()) | mask(rows["bad"].is_valid())
+    return int(((codes == TRAIN) & events & ~decoded).sum())
 
 
 def _ledger(listing: SurveyListing, before: Outcomes, outcomes: Outcomes, flags: np.ndarray) -> pa.Table:
-    """Of the columns of LEDGER what the split asks of each of a survey's files."""
+    """Of the columns of LEDGER what split and thinning ask of each of a survey's files."""
     names = [(listing.name, key) for key in listing.files.keys.to_pylist()]
     good = [not before.get(name, UNKNOWN)["reason"] for name in names]
+    known = [outcomes.get(name, UNKNOWN) for name in names]
     return pa.table(
         {
             "key": listing.files.keys,
-            "sha256": pa.array([outcomes.get(name, UNKNOWN)["sha256"] for name in names], pa.binary(32)),
+            "sha256": pa.array([one["sha256"] for one in known], pa.binary(32)),
+            "look": pa.array([one["look"] for one in known], pa.int64()),
+            "bad": pa.array([one["reason"] for one in known], pa.string()),
             "clock_flags": pa.array(flags, pa.string()),
             "status": pa.array(np.where(listing.taken & good, "ok", "rejected"), pa.string()),
         }
     )
 
 
-def _empty_splits(files: pa.Table, data: DataSettings, obstacles: tuple[str, ...]) -> tuple[str, ...]:
-    splits, reasons = (Counter(files[name].drop_null().to_pylist()) for name in ("split", "unused"))
+def _empty_splits(images: pa.Table, data: DataSettings) -> tuple[str, ...]:
+    splits, reasons = (Counter(images[name].drop_null().to_pylist()) for name in ("split", "unused"))
     try:
-        if not obstacles:
-            event_labels.check_counts(splits, reasons)
-            check_counts(splits, data.split.kind)
+        event_labels.check_counts(splits, reasons)
+        check_counts(splits, data.split.kind)
     except DataRefused as refused:
         return (str(refused),)
     return ()
 
 
-def _files(listing: SurveyListing, data: DataSettings, clocks: np.ndarray) -> Iterator[tuple[dict[str, Any], str]]:
-    """A FILES row of each file listed or named, without what its bytes and the split say; and its media id."""
+def _images(
+    listing: SurveyListing, data: DataSettings, clocks: np.ndarray
+) -> Iterator[tuple[int, dict[str, Any], str]]:
+    """The IMAGES rows of each file listed or named, without what its bytes and the split say; with the file's position
+    and the image's sample id."""
+    for place, row, medium in _files(listing, clocks):
+        boxes = crop_boxes(medium, data.crops, data.detector_threshold) if row["reason"] is None else ()
+        media_id = medium.media["media_id"] if medium.media else row["key"]
+        for number, crop in enumerate(map(box_name, boxes) if boxes else [""]):
+            told = _subject(medium, crop, data, row["clock_flags"]) if row["reason"] is None else {}
+            yield place, row | told | {"first": number == 0}, sample_id(listing.name, media_id, crop)
+
+
+def _files(listing: SurveyListing, clocks: np.ndarray) -> Iterator[tuple[int, dict[str, Any], Medium]]:
+    """Position of each file, what listing and metadata say of it, and its medium."""
     camera = cameras.names(listing.known.survey.media).take(rows_at(listing.files.media))
     for start in range(0, len(listing.files), BATCH):
         files = np.arange(start, min(start + BATCH, len(listing.files)))
@@ -161,8 +207,8 @@ def _files(listing: SurveyListing, data: DataSettings, clocks: np.ndarray) -> It
             if reason == "withheld":
                 row["withheld"] = listing.closed[place]
             elif reason is None:
-                row |= _where(listing, medium, seen) | {"clock_flags": flags} | _subject(medium, data, flags)
-            yield row, medium.media["media_id"] if medium.media else key
+                row |= _where(listing, medium, seen) | {"clock_flags": flags}
+            yield int(place), row, medium
 
 
 def _where(listing: SurveyListing, medium: Medium, camera: str | None) -> dict[str, Any]:
@@ -177,12 +223,13 @@ def _where(listing: SurveyListing, medium: Medium, camera: str | None) -> dict[s
     }
 
 
-def _subject(medium: Medium, data: DataSettings, flags: str | None) -> dict[str, Any]:
-    """What texts of the frame would be about."""
+def _subject(medium: Medium, crop: str, data: DataSettings, flags: str | None) -> dict[str, Any]:
+    """What texts of the frame, or of a crop of it, would be about."""
     if medium.captions:
         return {"kind": "captioned"}
+    shown = about_crop(medium, crop) if crop else medium
     trusted = bool(medium.media and medium.media["captured_at"]) and trusts(flags)
-    known = facts(medium, False, trusted, data.detector_threshold, data.event_labels == "always")
+    known = facts(shown, False, trusted, data.detector_threshold, data.event_labels == "always")
     if "type" not in known:
         return {"kind": None, "unused": event_labels.kept_back(medium.observations, medium.detection) or "no_caption"}
     taxon = known.get("taxon", {"value": None, "rank": None, "names": {}})
@@ -204,11 +251,11 @@ def _of_bytes(outcome: dict[str, Any] | None, when: str) -> dict[str, Any]:
     return found | ({"reason": outcome["reason"]} if when == "before" else {})
 
 
-def _of_split(row: dict[str, Any], assigned: Assigned | None, sample: str, data: DataSettings) -> dict[str, Any]:
+def _of_split(row: dict[str, Any], code: int, sample: str, data: DataSettings) -> dict[str, Any]:
     """Split and why none, in the order in which prepare decides. `sample`: the id that a blank frame is drawn by."""
-    if assigned is None:
+    if code == NONE:
         return {"unused": None}
-    split, unused = assigned
+    split, unused = ASSIGNED[code]
     if split != "none":
         unused = row.get("unused")
         blank = row["kind"] == "blank" and split == "train"

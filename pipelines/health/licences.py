@@ -55,7 +55,7 @@ class Licences(HealthSection):
 
 
 def licences_section(files: pa.Table) -> Licences:
-    """Of FILES."""
+    """Of the files among IMAGES."""
     counts = by(taken(files), "licence")
     order = sorted(counts.items(), key=lambda one: (-one[1], one[0] or ""))
     rows = [Licence(name, count) for name, count in order]

@@ -71,9 +71,9 @@ class Queue(HealthSection):
         return [(name, share, share**2 / self.agreement) for name, share in largest]
 
 
-def queue_section(files: pa.Table, size: int, batch: int, policy: str | None, class_power: float) -> Queue:
-    """Of FILES; nothing for sets that bring captions of their own, and where nothing trains."""
-    trained = taken(files).filter((pc.field("split") == "train") & (pc.field("kind") != "captioned"))
+def queue_section(images: pa.Table, size: int, batch: int, policy: str | None, class_power: float) -> Queue:
+    """Of IMAGES; nothing for sets that bring captions of their own, and where nothing trains."""
+    trained = taken(images).filter((pc.field("split") == "train") & (pc.field("kind") != "captioned"))
     names = {"blank": BLANK, "human": "a person", "vehicle": "a vehicle"}
     frames: dict[str, int] = {}
     for (kind, label), count in counted(trained, "kind", "label").items():

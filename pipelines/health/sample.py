@@ -36,7 +36,7 @@ Name = tuple[str, str]
 """Survey and key."""
 Outcomes = dict[Name, dict[str, Any]]
 """What reading gave: the columns of images.OUTCOMES."""
-UNKNOWN: dict[str, Any] = dict.fromkeys(("reason", "sha256", "magic", "exif_turn", "infrared"))
+UNKNOWN: dict[str, Any] = dict.fromkeys(("reason", "sha256", "magic", "exif_turn", "infrared", "look"))
 """Of a file of which nothing is known."""
 
 
@@ -50,7 +50,7 @@ class Alike:
 
 def known_before(run: Run) -> Outcomes:
     """What the newest version's ledger says of files that a run would take and not read again."""
-    kept = ("key", "sha256", "magic", "exif_turn", "infrared")
+    kept = ("key", "sha256", "magic", "exif_turn", "infrared", "look")
     found: Outcomes = {}
     for listing in run.listings:
         files = np.flatnonzero(listing.taken)

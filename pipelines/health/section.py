@@ -12,6 +12,8 @@ class HealthSection(Section):
 
     advice: Sequence[str] = ()
     """Sentences, the most urgent first."""
+    caveats: Sequence[str] = ()
+    """Sentences that its counts have to be read with."""
 
     @property
     def template(self) -> str:

@@ -40,10 +40,10 @@ class SpeciesCount:
     """Test frames at known places where nothing trains."""
 
 
-def counts_of(files: pa.Table) -> list[SpeciesCount]:
-    """Of FILES that would be taken and show a named animal, the most frequent first."""
-    own = taken(files).filter((pc.field("kind") == "animal") & pc.field("label").is_valid())
-    trained = set(by(taken(files).filter(pc.field("split") == "train"), "place"))
+def counts_of(images: pa.Table) -> list[SpeciesCount]:
+    """Of IMAGES that would be taken and show a named animal, the most frequent first."""
+    own = taken(images).filter((pc.field("kind") == "animal") & pc.field("label").is_valid())
+    trained = set(by(taken(images).filter(pc.field("split") == "train"), "place"))
     found = defaultdict[str, SpeciesCount](lambda: SpeciesCount(""))
     for (label, rank, name, place, split), count in counted(own, "label", "rank", "name", "place", "split").items():
         one = found[label]
@@ -111,8 +111,8 @@ def _class(low: int, high: int | None) -> str:
     return formats.count(low) if high == low + 1 else f"{formats.count(low)} to {formats.count(high - 1)}"
 
 
-def coverage_section(files: pa.Table, species: Sequence[SpeciesCount]) -> Coverage:
-    """Of FILES and their `counts_of`."""
+def coverage_section(images: pa.Table, species: Sequence[SpeciesCount]) -> Coverage:
+    """Of IMAGES and their `counts_of`."""
     everywhere = Counter[str]()
     for one in species:
         everywhere.update(one.places)
@@ -121,7 +121,7 @@ def coverage_section(files: pa.Table, species: Sequence[SpeciesCount]) -> Covera
     matrix, rows, named = _matrix(species, columns, nowhere)
     return Coverage(
         species=species,
-        kinds=by(taken(files), "kind"),
+        kinds=by(taken(images), "kind"),
         named=rows,
         places=named,
         matrix=matrix,

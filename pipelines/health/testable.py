@@ -58,7 +58,7 @@ class SplitCount:
     """What a split would hold."""
 
     name: str
-    files: int
+    images: int
     places: int
     species: int
 
@@ -116,9 +116,11 @@ class Testable(HealthSection):
         return self.untested[:MOST_ROWS]
 
 
-def testable_section(files: pa.Table, species: Sequence[SpeciesCount], kind: str, obstacles: Sequence[str]) -> Testable:
-    """Of FILES and their `counts_of`."""
-    used = taken(files).filter(pc.field("split").isin(SPLITS))
+def testable_section(
+    images: pa.Table, species: Sequence[SpeciesCount], kind: str, obstacles: Sequence[str]
+) -> Testable:
+    """Of IMAGES and their `counts_of`."""
+    used = taken(images).filter(pc.field("split").isin(SPLITS))
     names = [name for name in SPLITS if by(used, "split")[name]]
     known = [one for one in species if one.rank in OF_SPECIES] if names else []
     section = Testable(

@@ -46,6 +46,7 @@ REASONS = {
     "event_label_without_detector": Words(
         "labelled by their event alone, and no detector ran on them", "Add MegaDetector’s results as an overlay."
     ),
+    "near_duplicate": Words("look like another training frame of their event (data.thin)"),
     "blank_beyond_share": Words("empty training frames beyond captions.blank_share"),
     "cross_split_duplicate": Words("the same bytes, event or day stand in another split"),
     "untrusted_clock": Words("their clock cannot tell on which side of the cut they are", "Correct the clocks."),

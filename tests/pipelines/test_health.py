@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from infra.storage import Store, open_store
 from pipelines.demo.files import PLANTED_LATITUDE, PLANTED_LONGITUDE, PLANTED_NAME
 from pipelines.errors import DataRefused
+from pipelines.health import words as health_words
 from pipelines.health.bad import Estimate
 from pipelines.health.content import HealthContent
-from pipelines.health.gathered import FILES
+from pipelines.health.gathered import IMAGES
 from pipelines.health.queue import queue_section
 from pipelines.health.sample import alike, drawn, hashed, known_before
 from pipelines.health.sample import taken as taken_keys
@@ -27,6 +28,7 @@ from pipelines.health.species import MOST_PLACES, MOST_SPECIES, counts_of, cover
 from pipelines.health.testable import testable_section
 from pipelines.health.verb import listed
 from pipelines.prepare.assigned import SPLITS
+from pipelines.prepare.splits import REASONS
 from pipelines.recipe import Recipe
 from pipelines.report import formats, render
 from pipelines.report.page import LIMIT
@@ -69,8 +71,8 @@ def forecast(page: HealthContent) -> tuple[dict[str, int], dict[str, int]]:
     return counts | ({"none": sum(unused.values())} if unused else {}), unused
 
 
-def tiny(archive: Store, root: Store) -> Recipe:
-    data = settings(archive.url).model_dump(mode="json")
+def tiny(archive: Store, root: Store, **changes: Any) -> Recipe:
+    data = settings(archive.url, **changes).model_dump(mode="json")
     return parse(Recipe, document(archive.url, root.url, data=data))
 
 
@@ -117,7 +119,7 @@ def test_species_by_place_and_what_can_be_tested(whole: HealthContent) -> None:
     assert whole.testable.tested == 1
     assert [(one.label, verdict.name) for one, verdict in whole.testable.untested] == [("Lynx lynx", "one_place")]
     assert whole.testable.by_places == [("1 place", 1), ("6 and more places", 1)]
-    assert sum(row.files for row in whole.testable.splits) == whole.files.used
+    assert sum(row.images for row in whole.testable.splits) == whole.files.used
     assert sum(row.places for row in whole.testable.splits) == 6
 
 
@@ -133,16 +135,17 @@ def test_withheld_files_are_counts_alone(whole: HealthContent) -> None:
     assert "person.jpg" not in page and "valley" not in page
 
 
-def files_of(**columns: list[Any]) -> pa.Table:
-    """FILES that would be taken."""
+def images_of(**columns: list[Any]) -> pa.Table:
+    """IMAGES that would be taken."""
     count = len(next(iter(columns.values())))
-    rows = {name: [None] * count for name in FILES.names} | {"survey": ["s"] * count, "listed": [True] * count}
-    return pa.table(rows | {"key": [str(n) for n in range(count)]} | columns, schema=FILES)
+    rows = {name: [None] * count for name in IMAGES.names} | {"survey": ["s"] * count}
+    rows |= {"listed": [True] * count, "first": [True] * count}
+    return pa.table(rows | {"key": [str(n) for n in range(count)]} | columns, schema=IMAGES)
 
 
 def test_false_negatives_are_queue_size_times_squared_shares() -> None:
     labels = ["a"] * 6 + ["b"] * 3 + [None]
-    table = files_of(label=labels, kind=["animal"] * 9 + ["blank"], split=["train"] * 10)
+    table = images_of(label=labels, kind=["animal"] * 9 + ["blank"], split=["train"] * 10)
     section = queue_section(table, 4096, 64, "mask", 1.0)
     assert section.agreement == pytest.approx(0.36 + 0.09 + 0.01)
     assert [(entries, expected) for _, entries, expected in section.sizes][:2] == [
@@ -150,7 +153,7 @@ def test_false_negatives_are_queue_size_times_squared_shares() -> None:
         (4096, pytest.approx(4096 * 0.46)),
     ]
     assert queue_section(table, 4096, 64, "mask", 0.0).agreement == pytest.approx(1 / 3)
-    assert not queue_section(files_of(kind=["captioned"], split=["train"]), 4096, 64, "mask", 1.0)
+    assert not queue_section(images_of(kind=["captioned"], split=["train"]), 4096, 64, "mask", 1.0)
 
 
 @given(st.integers(1, 5000), st.integers(0, 400), st.integers(0, 400))
@@ -252,6 +255,44 @@ def test_a_changed_file_is_read_again(written: Store, root: Store) -> None:
     assert {row.name: (row.before, row.now) for row in page.bad.rows} == {"truncated": (1, 1)}
 
 
+THIN: dict[str, Any] = {"thin": {"distance": 10}}
+CROPS: dict[str, Any] = {"crops": {"margin": 0.1}}
+
+
+@pytest.mark.parametrize("changes", [THIN, CROPS, THIN | CROPS])
+def test_the_forecast_thins_and_crops_as_prepare_does(archive: Store, root: Store, changes: dict[str, Any]) -> None:
+    recipe = tiny(archive, root, **changes)
+    dataset = prepare(recipe.data, root)
+    page = health(recipe)
+    (survey,) = dataset.document["surveys"]
+    unused = survey["unused"]
+    assert forecast(page) == (dataset.counts, unused) and page.unlooked == 0
+    assert ("near_duplicate" in unused) == ("thin" in changes)
+    assert page.files.images == sum(dataset.counts.values()) and page.files.taken == survey["counts"]["ok"]
+    assert (page.files.images > page.files.taken) == ("crops" in changes) == ("crops of single" in render(page))
+    assert page.queue.frames == dataset.counts["train"]
+    assert {row.name: row.images for row in page.testable.splits}.items() <= dataset.counts.items()
+    assert f"{page.files.used} of them would train" in page.verdict
+
+
+def test_near_duplicates_that_no_one_has_looked_for_are_said_to_be_unknown(archive: Store, root: Store) -> None:
+    recipe = tiny(archive, root, **THIN)
+    page = health(recipe, sample=0)
+    beside = ("train", "blank_beyond_share", "event_label_without_box")
+    assert "near_duplicate" not in uses(page) and page.unlooked == sum(uses(page)[name] for name in beside)
+    assert "(some fewer: near duplicates are not known yet)" in page.verdict
+    told = f"Near duplicates (data.thin) are not known yet: {page.unlooked} files that the split gives to train"
+    assert all(told in section.caveats[0] for section in (page.files, page.testable, page.queue))
+    assert " ".join(Page(render(page)).text.split()).count(told) == 3
+    some, every = health(recipe, sample=30), health(recipe)
+    assert 0 == every.unlooked < some.unlooked < page.unlooked and "not known yet" not in every.verdict
+    assert uses(every)["near_duplicate"] > 0 and not health(tiny(archive, root), sample=0).unlooked
+
+
+def test_every_reason_has_words_of_its_own() -> None:
+    assert set(REASONS) <= health_words.REASONS.keys()
+
+
 def test_the_forecast_of_an_unprepared_archive_is_what_prepare_does(written: Store, root: Store) -> None:
     written.delete(["1/half.jpg", "2/copy.jpg"])
     recipe = recipe_of(written, root)
@@ -337,12 +378,24 @@ def test_the_page_loads_nothing_and_says_what_its_charts_show(whole: HealthConte
 
 
 @pytest.mark.services
-def test_in_a_browser_nothing_runs_and_nothing_is_requested(hostile: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["normal", "hostile"])
+def test_in_a_browser_nothing_runs_nothing_is_requested_and_nothing_is_complained_of(
+    kind: str, whole: HealthContent, hostile: str, tmp_path: Path
+) -> None:
     path, log = tmp_path / "health.html", tmp_path / "net.json"
-    path.write_text(hostile, encoding="utf-8")
+    path.write_text(hostile if kind == "hostile" else render(whole), encoding="utf-8")
     done = chromium(path, tmp_path / "profile", f"--log-net-log={log}", "--dump-dom")
     assert done.returncode == 0 and "CONSOLE" not in done.stderr, done.stderr
-    assert "<script" not in done.stdout and requested(log) == []
+    assert "<script" not in done.stdout and "What can be tested" in done.stdout
+    assert requested(log) == []
+
+
+@pytest.mark.services
+def test_it_prints(whole: HealthContent, tmp_path: Path) -> None:
+    path, pdf = tmp_path / "health.html", tmp_path / "health.pdf"
+    path.write_text(render(whole), encoding="utf-8")
+    chromium(path, tmp_path / "profile", f"--print-to-pdf={pdf}")
+    assert pdf.read_bytes().startswith(b"%PDF") and pdf.stat().st_size > 20_000
 
 
 def test_thousands_of_species_and_hundreds_of_places_stay_readable(whole: HealthContent) -> None:
@@ -350,7 +403,7 @@ def test_thousands_of_species_and_hundreds_of_places_stay_readable(whole: Health
     species = np.minimum(draws.zipf(1.3, 60_000), 8000)
     places = draws.integers(0, 500, 60_000)
     splits = np.array(["train", "val", "test"])[places % 3]
-    table = files_of(
+    table = images_of(
         label=[f"Genus species{one}" for one in species],
         rank=["species"] * 60_000,
         kind=["animal"] * 60_000,
@@ -410,6 +463,6 @@ def test_the_real_frames(data_dir: Path, root: Store) -> None:
     data = {"name": "real", "surveys": [survey], "split": split}
     page = health(parse(Recipe, document("", root.url, data=data)), sample=40)
     assert fates(page) == {"taken": 820, "metadata": 2} and page.bad.others == Estimate(820, 40, 0)
-    assert [(row.name, row.files) for row in page.testable.splits] == [("train", 414), ("val", 206), ("test", 190)]
+    assert [(row.name, row.images) for row in page.testable.splits] == [("train", 414), ("val", 206), ("test", 190)]
     assert len(page.testable.species) == 22 and page.licences.unknown == 820
     assert len(render(page).encode()) < LIMIT / 10
