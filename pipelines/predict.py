@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from pipelines.errors import NotFound
 from pipelines.places import root_store
-from pipelines.prepare.captions import class_texts
 from pipelines.progress import Progress
+from pipelines.taxa import species_texts
 from pipelines.train.runs import opened
 from xmodal.inference import Inference
 from xmodal.transforms import BadImage
@@ -92,7 +92,7 @@ class Predictor:
         if not taxa:
             raise NotFound("this model was trained on no named species, so it cannot classify")
         names = sorted(taxa)
-        texts = self.model.class_vectors([class_texts(taxa[name]) for name in names])
+        texts = self.model.class_vectors([species_texts(taxa[name]) for name in names])
         scale = 1 / float(self.model.network.temperature.value)
 
         def answer(pixels: list[Any]) -> list[dict[str, Any]]:

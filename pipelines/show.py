@@ -5,6 +5,7 @@ from pipelines.advice import simpson, told
 from pipelines.dataset import Dataset
 from pipelines.errors import NotFound
 from pipelines.recipe import Recipe, load_recipe
+from pipelines.taxa import species_keys
 from xmodal.settings import dump_yaml
 
 
@@ -36,5 +37,5 @@ def _dataset(recipe: Recipe) -> list[str]:
 
 def _share(recipe: Recipe, dataset: Dataset) -> float | None:
     """Sum of squared species shares of the train split; None where no training image names a species."""
-    taxa = dataset.records(["taxon"], split="train")["taxon"].to_pylist()
-    return simpson(taxa, recipe.train.class_power) if any(taxa) else None
+    species = species_keys(dataset.records(["facts"], split="train")["facts"].to_pylist())
+    return simpson(species, recipe.train.class_power) if any(species) else None

@@ -53,7 +53,7 @@ def _kind(subject: Subject, image: int) -> str | None:
 
 
 def _called(subject: Subject, found: Named, images: NDArray[np.int64]) -> NDArray[np.bool_] | None:
-    if not subject.trained_blanks:
+    if "blank" not in subject.train_kinds[1]:
         return None
     (empty,) = subject.model.class_vectors([language("eng").words["blank"]])
     fits = (subject.gallery.images @ empty).double().numpy()

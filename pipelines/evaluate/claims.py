@@ -15,7 +15,7 @@ from torch import Tensor
 from pipelines.evaluate.classes import class_texts_of, labels
 from pipelines.evaluate.species import Named, named
 from pipelines.evaluate.stored import queue_figures
-from pipelines.evaluate.subject import Subject
+from pipelines.evaluate.subject import Subject, species_of
 from pipelines.gallery import Embedded, Split, embed
 from pipelines.report.content import FigureGroup
 from xmodal.metrics import space, structure, tables
@@ -59,22 +59,17 @@ class Asked:
         """The texts of a set of classes; none of other sets."""
         return class_texts_of(self.subject)
 
-    def labels(self, found: Embedded) -> list[str | None]:
+    def labels(self, found: Embedded, species: list[str | None]) -> list[str | None]:
         """The species of each row, in a set of classes its class; None where neither is recorded."""
-        if self.classes:
-            return labels(found, self.classes)
-        return [one["taxon"] if one["taxon_rank"] == "species" else None for one in found.records]
+        return labels(found, self.classes) if self.classes else species
 
     @cached_property
     def species(self) -> tuple[Tensor, list[str], list[str]]:
         """(n, D) images whose species is recorded, their species, their groups."""
         subject = self.subject
-        rows = [n for n, record in enumerate(subject.records) if record["taxon_rank"] == "species"]
-        return (
-            subject.gallery.images[rows],
-            [subject.records[n]["taxon"] for n in rows],
-            [subject.groups[n] for n in rows],
-        )
+        rows = [n for n, name in enumerate(subject.species) if name is not None]
+        names = [name for name in subject.species if name is not None]
+        return subject.gallery.images[rows], names, [subject.groups[n] for n in rows]
 
 
 def claims(subject: Subject) -> FigureGroup:
@@ -210,7 +205,7 @@ def agreement(asked: Asked) -> Answer:
     groups, note = [subject.groups[n] for n in rows], f"{len(rows)} images"
     label = "C7: image found by its own caption"
     found = [tables.share(f"{asked.prefix}/c7_cycle_r1", label, own, 1 / len(rows), groups, note=note)]
-    species = [subject.records[n]["taxon"] if subject.records[n]["taxon_rank"] == "species" else None for n in rows]
+    species = [subject.species[n] for n in rows]
     if len(set(species) - {None}) >= 2:
         same = [np.nan if one is None else float(species[n] == one) for one, n in zip(species, nearest, strict=True)]
         chance = [np.nan if one is None else species.count(one) / len(species) for one in species]
@@ -224,7 +219,10 @@ def classification(asked: Asked) -> Answer:
     subject, kind = asked.subject, "class" if asked.classes else "species"
     some = Split.of(subject.dataset, subject.rows.reader, ("train",), TRAIN_ROWS)
     trained = embed(subject.model.network, some, subject.model.device)
-    taught, given = asked.labels(trained), asked.labels(subject.embedded)
+    taught, given = (
+        asked.labels(of, species)
+        for of, species in ((trained, species_of(some, "train")), (subject.embedded, subject.species))
+    )
     known = [n for n, label in enumerate(taught) if label is not None]
     names = [label for label in taught if label is not None]
     kept = [n for n, label in enumerate(given) if label in set(names)]

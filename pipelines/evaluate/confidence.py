@@ -28,12 +28,11 @@ def confidence(subject: Subject, found: Named) -> Confidence:
 def _scaled(subject: Subject, found: Named, right: np.ndarray) -> list[Figure]:
     """The same with the temperature that fits validation images best (temperature scaling)."""
     position = {name: number for number, name in enumerate(found.candidates)}
-    records = subject.validation.records
-    rows = [n for n, one in enumerate(records) if one["taxon"] in position]
+    rows = [n for n, name in enumerate(subject.validation_species) if name in position]
     if not rows:
         return []
     images = torch.cat(subject.validation.images)[rows]
-    truth = np.array([position[records[n]["taxon"]] for n in rows])
+    truth = np.array([position[name] for name in subject.validation_species if name in position])
     fitted = best_temperature((images @ found.vectors.T).double().numpy(), truth)
     sure = softmax(found.similarities[found.images], fitted).max(1)
     note = f"temperature {fitted:.3f}, fitted to {len(rows)} validation images (Guo et al., ICML 2017)"

@@ -13,6 +13,7 @@ from pipelines.evaluate.subject import Subject
 from pipelines.recipe import Recipe
 from pipelines.report.content import About, Curves, Data, LedgerRow, Map, SplitRow, SurveyRow
 from pipelines.report.embedding_map import project
+from pipelines.taxa import species_keys
 from xmodal.settings import dump_yaml
 
 CURVES = {
@@ -55,7 +56,7 @@ def data_section(dataset: Dataset) -> Data:
     """Surveys, the ledger's counts, licences and splits."""
     rows = dataset.ledger().group_by(["status", "reason"]).aggregate([("key", "count")]).to_pylist()
     ledger = sorted(rows, key=lambda row: -row["key_count"])
-    records = dataset.records(["split", "place", "taxon", "licence"])
+    records = dataset.records(["split", "place", "facts", "licence"])
     surveys = [
         SurveyRow(one["name"], one["source"], one["files"], one["samples"]) for one in dataset.document["surveys"]
     ]
@@ -70,7 +71,8 @@ def data_section(dataset: Dataset) -> Data:
 
 def _split(records: Any, name: str) -> SplitRow:
     own = records.filter(pc.equal(records["split"], name))  # pyright: ignore[reportAttributeAccessIssue]
-    places, species = (len(set(own[column].to_pylist()) - {None}) for column in ("place", "taxon"))
+    named = (own["place"].to_pylist(), species_keys(own["facts"].to_pylist()))
+    places, species = (len(set(column) - {None}) for column in named)
     return SplitRow(name, len(own), places or None, species or None)
 
 
@@ -85,7 +87,8 @@ def curves(history: Sequence[Mapping[str, Any]]) -> Curves:
 
 def embedding_map(subject: Subject) -> Map:
     """The split's images on a plane, labelled by species; without a map where no image names one."""
-    labels = [record["taxon"] or "no species" for record in subject.records]
+    pairs = zip(subject.species, subject.records, strict=True)
+    labels = [name or record["taxon"] or "no species" for name, record in pairs]
     if set(labels) == {"no species"}:
         return Map()
     rows, points = project(subject.gallery.images.numpy())
@@ -124,6 +127,6 @@ def _limits(subject: Subject) -> list[str]:
     """What holds for this dataset."""
     if subject.gallery.captioned:
         return ["No places are known: intervals resample images."]
-    unseen = {record["taxon"] for record in subject.records if record["taxon"]} - set(subject.train_taxa)
-    asked = f"{len(unseen)} taxa of the test images occur in no training image and are not asked for."
+    unseen = set(subject.species) - {None, *subject.train_shown}
+    asked = f"{len(unseen)} species of the test images occur in no training image and stand apart, as new ones."
     return [APART[subject.dataset.document["split"]["policy"]], *([asked] if unseen else [])]

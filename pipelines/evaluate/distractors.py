@@ -59,12 +59,17 @@ class Among:
     @cached_property
     def labelled(self) -> list[int]:
         """Images (positions in the gallery) that are labelled with a species."""
-        return [n for n, record in enumerate(self.subject.records) if record["taxon_rank"] == "species"]
+        return [n for n, name in enumerate(self.subject.species) if name is not None]
+
+    @property
+    def names(self) -> list[str]:
+        """Their species."""
+        return [name for name in self.subject.species if name is not None]
 
     @cached_property
     def mapped(self) -> dict[bool, list[str]]:
         """The species of the test images, by whether they stand on the list."""
-        names = sorted({self.subject.records[n]["taxon"] for n in self.labelled})
+        names = sorted(set(self.names))
         return {there: [name for name in names if (name in self.listed.taxa) is there] for there in (True, False)}
 
     @cached_property
@@ -90,8 +95,7 @@ class Among:
     def new(self) -> list[int]:
         """Images of species that stand on the list and in no training row."""
         own, listed = self.found.taxa, self.listed.taxa
-        names = [self.subject.records[n]["taxon"] for n in self.labelled]
-        return [n for n, name in zip(self.labelled, names, strict=True) if name not in own and name in listed]
+        return [n for n, name in zip(self.labelled, self.names, strict=True) if name not in own and name in listed]
 
     def asked(self, images: list[int], closed: bool = False) -> Asked:
         """Some images among all candidates; `closed`: among the trained species alone."""
@@ -99,9 +103,9 @@ class Among:
         candidates, vectors = [self.candidates[n] for n in column], self.vectors[column]
         parts = self.subject.gallery.images[images].split(CHUNK)
         best = torch.cat([(part @ vectors.T).topk(min(FIRST, len(column))).indices for part in parts])
-        records = [self.subject.records[n] for n in images]
+        names = dict(zip(self.labelled, self.names, strict=True))
         return Asked(
-            [record["taxon"] for record in records],
+            [names[n] for n in images],
             [[candidates[n] for n in row] for row in best.tolist()],
             candidates,
             self.lineages,
@@ -158,7 +162,7 @@ def _note(among: Among) -> str:
 
 def _mapped(prefix: str, among: Among) -> list[Figure]:
     """How many species of the test images stand on the list, and how many do not; n are their images."""
-    names = [among.subject.records[n]["taxon"] for n in among.labelled]
+    names = among.names
     told = ((True, "mapped", "Test species on the list, by scientific name"),
             (False, "not_mapped", "Test species that are not on the list"))  # fmt: skip
     return [

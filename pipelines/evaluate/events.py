@@ -43,9 +43,9 @@ def event_answers(subject: Subject, found: Named) -> EventAnswers | None:
     position = {name: number for number, name in enumerate(dict.fromkeys(names))}
     events = np.array([position[name] for name in names])
     shown: defaultdict[int, set[str]] = defaultdict(set)
-    for event, record in zip(events.tolist(), records, strict=True):
-        if record["taxon_rank"] == "species":
-            shown[event].add(record["taxon"])
+    for event, name in zip(events.tolist(), subject.species, strict=True):
+        if name is not None:
+            shown[event].add(name)
     asked = [event for event in range(len(position)) if len(shown[event]) == 1 and shown[event] <= found.taxa.keys()]
     if not asked:
         return None

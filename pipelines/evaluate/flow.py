@@ -12,7 +12,7 @@ from pipelines.evaluate import captioned, classes, distractors, language, pairs,
 from pipelines.evaluate.attention import attention
 from pipelines.evaluate.claims import claims
 from pipelines.evaluate.data import about, curves, data_section, embedding_map
-from pipelines.evaluate.protocol import protocol
+from pipelines.evaluate.protocol import lacking, protocol
 from pipelines.evaluate.subject import Subject
 from pipelines.gallery import embed, gallery
 from pipelines.places import root_store
@@ -103,7 +103,7 @@ def report_content(subject: Subject, recipe: Recipe, partner: Subject | None = N
     found += pairs.protocols(subject, recipe.evaluation, partner)
     beside = published.beside(subject.split, recipe.evaluation, [one for group in found for one in group.figures])
     named = classes.groups(subject)
-    measures = [*found, *beside, *named, *distractors.groups(subject, recipe.evaluation)]
+    measures = [*found, *lacking(subject, sections), *beside, *named, *distractors.groups(subject, recipe.evaluation)]
     looked, heats = attention(subject)
     measures += [*caption_figures, *looked, *language.space(subject), claims(subject)]
     main = retrieval.headline(subject.split, subject.gallery, subject.groups, subject.text_groups)

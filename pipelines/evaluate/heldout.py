@@ -5,8 +5,8 @@ import torch
 
 from pipelines.evaluate.species import Named, lineages
 from pipelines.evaluate.subject import Subject
-from pipelines.prepare.captions import class_texts
 from pipelines.report.content import FigureGroup, NewSpeciesRow
+from pipelines.taxa import species_taxa, species_texts
 from xmodal.metrics import baselines, tables
 from xmodal.metrics.classification import Lineages, hits, rank_chance, rank_hits
 from xmodal.metrics.figure import Figure
@@ -22,13 +22,12 @@ KIN = ("genus", "family")
 
 def held_out(subject: Subject, found: Named) -> tuple[FigureGroup, list[NewSpeciesRow]]:
     """Figures apart from those of trained species, and a row a species; a sentence where there is none."""
-    images = [n for n, one in enumerate(subject.records)
-              if one["taxon_rank"] == "species" and one["taxon"] not in found.taxa]  # fmt: skip
+    images = [n for n, name in enumerate(subject.species) if name not in found.taxa and name is not None]
     if not images:
         return FigureGroup("New species", [], NONE), []
-    taxa = {subject.records[n]["taxon"]: subject.facts[n]["taxon"] for n in images}
-    new, truth = sorted(taxa), [subject.records[n]["taxon"] for n in images]
-    vectors = subject.model.class_vectors([class_texts(taxa[name]) for name in new])
+    taxa = species_taxa(subject.facts[n] for n in images)
+    new, truth = sorted(taxa), [name for name in subject.species if name in taxa]
+    vectors = subject.model.class_vectors([species_texts(taxa[name]) for name in new])
     fits = (subject.gallery.images[images] @ torch.cat([found.vectors, vectors]).T).double().numpy()
     every = [*found.candidates, *new]
     answers = [every[n] for n in fits.argmax(1)]

@@ -6,6 +6,7 @@ would find that machine right by definition.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from pipelines.evaluate.species import Named, lineages
 from pipelines.evaluate.subject import Subject
 from pipelines.evaluate.verdicts import verdicts
 from pipelines.report.content import BesideRow, Incumbent, Incumbents, Pair
+from pipelines.taxa import species_taxa
 from xmodal.metrics import baselines, survey_tables, tables
 from xmodal.metrics.classification import RANKS, Lineages, rank_chance, rank_hits
 from xmodal.metrics.paired import paired
@@ -61,29 +63,33 @@ def beside(subject: Subject, found: Named, origin: str) -> Beside | None:
     """None where the machine named no taxon on any frame that people gave a species."""
     said = [surest(one, origin) for one in subject.incumbents]
     images = [
-        n for n, record in enumerate(subject.records)
-        if record["taxon_rank"] == "species" and said[n] and not by_machine(subject.facts[n], "taxon")
-    ]  # fmt: skip
+        n for n, name in enumerate(subject.species) if name is not None and said[n] and _by_people(subject.facts[n])
+    ]
     entries = [one for n in images if (one := said[n]) is not None]
     if not any(one["taxon"] for one in entries):
         return None
-    own = {subject.records[n]["taxon"]: subject.facts[n]["taxon"] for n in images}
+    names = [name for n in images if (name := subject.species[n]) is not None]
     machine = [f"{origin}: {one['taxon'] or one['type']}" for one in entries]
     ladders = {label: one["lineage"] for label, one in zip(machine, entries, strict=True)}
     where = [subject.records[n]["place"] for n in images]
     return Beside(
         who=name_of(origin),
         prefix=f"{subject.split}/{origin}",
-        truth=[subject.records[n]["taxon"] for n in images],
+        truth=names,
         model=[found.answers[n] for n in images],
         machine=machine,
         place_only=baselines.place_only(*subject.train_places, where),
         candidates=found.candidates,
-        lineages={**lineages(own), **found.lineages, **ladders},
+        lineages={**lineages(species_taxa(subject.facts[n] for n in images)), **found.lineages, **ladders},
         places=[place or "" for place in where],
         groups=[subject.groups[n] for n in images],
-        trained=np.array([subject.records[n]["taxon"] in found.taxa for n in images]),
+        trained=np.array([name in found.taxa for name in names]),
     )
+
+
+def _by_people(facts: dict[str, Any]) -> bool:
+    """Whether people gave the frame a scientific name: machines give no other, so nothing else can be compared."""
+    return facts["taxon"]["value"] is not None and not by_machine(facts, "taxon")
 
 
 def _species_part(own: Beside) -> Incumbent:

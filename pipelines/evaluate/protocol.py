@@ -12,11 +12,13 @@ from pipelines.evaluate.light import light
 from pipelines.evaluate.species import confused, named, species
 from pipelines.evaluate.subject import Subject
 from pipelines.evaluate.transfer import places
-from pipelines.report.content import Conditions, Section
+from pipelines.report.content import Conditions, FigureGroup, Section
+
+ABSENT = "no figure of species, events, places, light, blank frames, new species, confidence or earlier machine labels"
 
 
 def protocol(subject: Subject) -> dict[str, Any]:
-    """Sections by their name in ReportContent; none where the training rows name fewer than two species."""
+    """Sections by their name in ReportContent; none where they name fewer than two species (`lacking`)."""
     found = named(subject)
     if found is None:
         return {}
@@ -34,3 +36,16 @@ def protocol(subject: Subject) -> dict[str, Any]:
             "confidence": confidence(subject, found),
         }
     return sections | {"conditions": Conditions(groups, rows)}
+
+
+def lacking(subject: Subject, sections: dict[str, Any]) -> list[FigureGroup]:
+    """One line on why there is no section about species. Captioned sets have none and are told nothing."""
+    if "species" in sections or subject.gallery.captioned:
+        return []
+    named = len(subject.train_taxa)
+    if named < 2:
+        line = f"{ABSENT}: the training rows name {('no', 'one')[named]} species, and a choice needs two"
+    else:
+        line = "no figure of species, events, places, light or confidence: "
+        line += f"no {subject.split} image shows one of the {named} species of the training rows"
+    return [FigureGroup("Species", [], missing=[line])]

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.evaluate.subject import Subject
-from pipelines.prepare.captions import class_texts
 from pipelines.report.content import Confusion, Species
+from pipelines.taxa import species_texts
 from xmodal.metrics import baselines, survey_tables, tables
 from xmodal.metrics.classification import Lineages, confusion, hits, per_class
 from xmodal.metrics.figure import Figure
@@ -27,8 +27,6 @@ class Named:
     """Species of the training rows: what the model chooses from."""
     taxa: dict[str, dict[str, Any]]
     """Candidate -> its facts (lineage, names)."""
-    unasked: int
-    """Images of species that no training row holds."""
     place_only: list[str]
     """The most frequent training label of the place of each image; at unseen places, of all training rows."""
     groups: list[str]
@@ -55,21 +53,19 @@ def named(subject: Subject) -> Named | None:
     if len(taxa) < 2:
         return None
     candidates = sorted(taxa)
-    vectors = subject.model.class_vectors([class_texts(taxa[name]) for name in candidates])
+    vectors = subject.model.class_vectors([species_texts(taxa[name]) for name in candidates])
     similarities = (subject.gallery.images @ vectors.T).double().numpy()
-    labelled = [n for n, record in enumerate(subject.records) if record["taxon_rank"] == "species"]
-    images = [n for n in labelled if subject.records[n]["taxon"] in taxa]
-    truth = [subject.records[n]["taxon"] for n in images]
+    images = [n for n, name in enumerate(subject.species) if name in taxa]
+    truth = [name for name in subject.species if name in taxa]
     predicted = [candidates[n] for n in similarities[images].argmax(1)]
     place_only = baselines.place_only(*subject.train_places, [subject.records[n]["place"] for n in images])
     groups = [subject.groups[n] for n in images]
-    unasked = len(labelled) - len(images)
-    return Named(images, truth, predicted, candidates, taxa, unasked, place_only, groups, similarities, vectors)
+    return Named(images, truth, predicted, candidates, taxa, place_only, groups, similarities, vectors)
 
 
 def lineages(taxa: dict[str, dict[str, Any]]) -> Lineages:
-    """Taxon -> {rank: name}, its own included, of taxon facts."""
-    return {name: facts["lineage"] | {facts["rank"]: name} for name, facts in taxa.items()}
+    """Taxon -> {rank: name}, its own included, of taxon facts. A common name has no rank."""
+    return {name: facts["lineage"] | ({facts["rank"]: name} if facts["rank"] else {}) for name, facts in taxa.items()}
 
 
 def species(subject: Subject, found: Named) -> Species:

@@ -1,7 +1,6 @@
 """What is evaluated: a model's embeddings of a split, beside what is recorded of the split and of the training rows."""
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,13 +13,13 @@ import torch
 from pipelines.dataset import Dataset
 from pipelines.errors import DataRefused
 from pipelines.gallery import Embedded, Gallery, Split, embed, gallery
-from pipelines.taxa import species_facts
+from pipelines.taxa import species_facts, species_keys, species_shown
 from pipelines.train.order import GROUP_ROWS
 from pipelines.train.samples import SampleReader
 from xmodal.inference import Inference
 from xmodal.metrics.space import best_temperature
 
-TRAINED_ON = ["place", "taxon", "captions", "facts"]
+TRAINED_ON = ["place", "captions", "facts"]
 WRITTEN = 1000
 """Images captioned, at most."""
 
@@ -36,11 +35,13 @@ class Subject:
     embedded: Embedded
     gallery: Gallery
     train: pa.Table
-    """Records of the training rows: place, taxon, captions, facts."""
+    """Records of the training rows: place, captions, facts."""
     temperature: float
     """Fitted on the validation split, for the information bound."""
     validation: Embedded
     """Up to 1,000 rows of the validation split."""
+    validation_species: list[str | None]
+    """The species of each (see `species`)."""
 
     @classmethod
     def of(cls, model: Inference, dataset: Dataset, reader: SampleReader, split: str) -> "Subject":
@@ -49,7 +50,8 @@ class Subject:
         if len(rows) == 0:
             raise DataRefused(f"dataset {dataset.name} version {dataset.version}: no image in the {split} split")
         embedded = embed(model.network, rows, model.device)
-        validation = embed(model.network, Split.of(dataset, reader, ("val",), 1000), model.device)
+        some = Split.of(dataset, reader, ("val",), 1000)
+        validation = embed(model.network, some, model.device)
         fitted_on = gallery(validation, reader.attributes)
         own = fitted_on.images[fitted_on.owner]
         return cls(
@@ -62,6 +64,7 @@ class Subject:
             dataset.records(TRAINED_ON, split="train"),
             best_temperature(own, fitted_on.texts, 256),
             validation,
+            species_of(some, "val"),
         )
 
     def on(self, split: str) -> "Subject | None":
@@ -107,6 +110,16 @@ class Subject:
         return [json.loads(one["facts"]) for one in self._told]
 
     @cached_property
+    def species(self) -> list[str | None]:
+        """The species of each image, as `pipelines.taxa.species_key` names it; None where none is recorded."""
+        return species_keys([one["facts"] for one in self._told])
+
+    @cached_property
+    def shown(self) -> list[set[str]]:
+        """All species of each image: one of several in the frame too."""
+        return [species_shown(one) for one in self.facts]
+
+    @cached_property
     def incumbents(self) -> list[list[dict[str, Any]]]:
         """What machines said of each image before (see `pipelines.prepare.incumbents`), in the gallery's order."""
         return [json.loads(one["incumbents"] or b"[]") for one in self._told]
@@ -126,17 +139,27 @@ class Subject:
         return species_facts(self.train["facts"].to_pylist())
 
     @cached_property
-    def train_places(self) -> tuple[list[str | None], list[str]]:
-        """Place (None = not known) and species of every training row that names a species."""
-        rows = zip(self.train["place"].to_pylist(), self.train["taxon"].to_pylist(), strict=True)
-        pairs = [(place, taxon) for place, taxon in rows if taxon in self.train_taxa]
-        return [place for place, _ in pairs], [taxon for _, taxon in pairs]
+    def train_shown(self) -> set[str]:
+        """Species that a training row shows, alone or beside others."""
+        documents = dict.fromkeys(self.train["facts"].to_pylist())
+        return {name for document in documents for name in species_shown(json.loads(document))}
 
     @cached_property
-    def trained_blanks(self) -> int:
-        """Training rows that are recorded blank."""
-        counts = Counter(self.train["facts"].to_pylist())
-        return sum(n for text, n in counts.items() if json.loads(text).get("type", {}).get("value") == "blank")
+    def train_places(self) -> tuple[list[str | None], list[str]]:
+        """Place (None = not known) and species of every training row that names a species."""
+        return self._train_places(species_keys(self.train["facts"].to_pylist()))
+
+    @cached_property
+    def train_kinds(self) -> tuple[list[str | None], list[str]]:
+        """Place and kind, animal or blank, of every training row that is either."""
+        documents = self.train["facts"].to_pylist()
+        kind = {one: json.loads(one).get("type", {}).get("value") for one in set(documents)}
+        return self._train_places([kind[one] if kind[one] in ("animal", "blank") else None for one in documents])
+
+    def _train_places(self, labels: Sequence[str | None]) -> tuple[list[str | None], list[str]]:
+        pairs = zip(self.train["place"].to_pylist(), labels, strict=True)
+        kept = [(place, label) for place, label in pairs if label is not None]
+        return [place for place, _ in kept], [label for _, label in kept]
 
     def truth(self, image: int) -> str:
         """What is recorded of an image, in words: its first text."""
@@ -158,6 +181,11 @@ class Subject:
         reader, item, row = self.rows.reader, int(self.rows.item[image]), int(self.rows.row[image])
         part = self.dataset.read_group(item, row // GROUP_ROWS, reader.images.part, [reader.images.column])
         return reader.images.tensor(reader.images.decode(part[reader.images.column][row % GROUP_ROWS].as_py())[None])
+
+
+def species_of(rows: Split, split: str) -> list[str | None]:
+    """The species key of each row, which are of `split`."""
+    return species_keys([one["facts"] for one in rows.told(["facts"], split)])
 
 
 def event_of(record: dict[str, Any]) -> str | None:

@@ -4,6 +4,7 @@ The reader reads the row groups it needs, draws the caption and the augmentation
 tokenises. Columns are fixed-size binary, so the training process only views buffers. Decoding stays out of it.
 """
 
+import json
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 
 from infra.storage import Store
 from pipelines.dataset import Dataset
+from pipelines.taxa import class_of
 from pipelines.train.order import GROUP_ROWS, LaneOrder, Rows, WorkItem
 from pipelines.train.samples import Sample, SampleReader
 from xmodal.batch import Batch
@@ -55,10 +56,19 @@ class LaneSource:
 
 
 def training_rows(dataset: Dataset) -> Rows:
-    """The rows of the train split, in storage order; a row's class is its taxon, all rows without one are one class."""
-    table = dataset.records(["taxon"], split="train").sort_by([("item", "ascending"), ("row", "ascending")])
-    label = pc.fill_null(table["taxon"], "").combine_chunks().dictionary_encode().indices
-    return Rows(table["item"].to_numpy(), table["row"].to_numpy(), label.to_numpy())
+    """The rows of the train split, in storage order. A row's class is its species, else its higher taxon, else its
+    kind: blank frames are a class, and so are animals that nobody named."""
+    table = dataset.records(["facts"], split="train")
+    item, row = (table[name].to_numpy() for name in ("item", "row"))
+    order = np.lexsort((row, item))
+    return Rows(item[order], row[order], _classes(table["facts"])[order])
+
+
+def _classes(facts: pa.ChunkedArray) -> np.ndarray:
+    """(n,) number of each row's class."""
+    coded = facts.combine_chunks().dictionary_encode()
+    names = [class_of(json.loads(document)) for document in coded.dictionary.to_pylist()]
+    return np.unique(names, return_inverse=True)[1][coded.indices.to_numpy()]
 
 
 class ReadLane:

@@ -26,6 +26,7 @@ from pipelines.train.plan import TrainingPlan, build_model, sample_reader
 from pipelines.train.runs import opened
 from tests.pipelines import protocol_survey
 from tests.pipelines.road import document, untrained_run
+from tests.pipelines.surveys import nameless
 from xmodal.batch import Batch
 from xmodal.encodings import Encodings
 from xmodal.inference import Inference
@@ -210,12 +211,10 @@ def test_the_cycle_is_counted_image_by_image(asked: tuple[Subject, Recipe]) -> N
 def test_what_is_lacking_is_told(asked: tuple[Subject, Recipe]) -> None:
     """No species in training or test, no captioner, no residual attention."""
     subject, recipe = asked
-    nobody = [record | {"taxon_rank": None} for record in subject.records]
     towers = {side: getattr(recipe.model, side).model_dump() for side in ("image", "text")}
     bare = parse(Recipe, recipe.model_dump() | {"model": towers})
     model = dataclasses.replace(subject.model, network=build_model(bare, subject.dataset).eval())
-    embedded = dataclasses.replace(subject.embedded, records=nobody)
-    without = dataclasses.replace(subject, model=model, embedded=embedded, train=subject.train.slice(0, 0))
+    without = dataclasses.replace(nameless(subject), model=model, train=subject.train.slice(0, 0))
     reasons = {name: answered(without, name) for name in ("C1", "C2", "C3", "C5", "C7")}
     assert all(isinstance(reason, str) and "\n" not in reason for reason in reasons.values()), reasons
 

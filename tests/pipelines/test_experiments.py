@@ -21,6 +21,7 @@ from pipelines.experiments.rows import Rows
 from pipelines.experiments.table import Arm, Outcome, Table, averaged
 from pipelines.recipe import load_recipe
 from tests.pipelines.road import prepared, write_recipe
+from tests.pipelines.surveys import nameless
 from xmodal.batch import Batch
 from xmodal.model import CrossModalModel
 from xmodal.settings import SettingsError
@@ -113,14 +114,9 @@ def test_arms_that_have_not_run_are_said_to_be_missing(rows: Rows, tmp_path: Pat
 
 def test_a_survey_without_a_known_species_in_the_split_is_refused(rows: Rows) -> None:
     """No measure of nothing: a table over such a split stops."""
-    unlabelled = replace(rows, table=replace(rows.table, measure=lambda subject: species(_without_taxa(subject))))
+    unlabelled = replace(rows, table=replace(rows.table, measure=lambda subject: species(nameless(subject))))
     with pytest.raises(DataRefused, match="no val frame of a species"):
         unlabelled.make(ARMS[0], 0, 0, "val")
-
-
-def _without_taxa(subject):
-    records = [record | {"taxon_rank": "genus"} for record in subject.records]
-    return replace(subject, embedded=replace(subject.embedded, records=records))
 
 
 def test_every_shipped_table_is_a_valid_recipe_in_every_arm_and_trial() -> None:
