@@ -42,14 +42,13 @@ class Clock:
 
     @property
     def columns(self) -> dict[str, str | int | None]:
-        """What MEDIA keeps of it, and the order of its date."""
+        """What MEDIA keeps of it, and the order of its date where it has one."""
         return {
             "captured_at": self.wall,
             "utc_offset": self.utc_offset,
             "time_fault": self.fault,
             "time_shown": self.shown,
-            DATE_ORDER: self.order,
-        }
+        } | ({DATE_ORDER: self.order} if self.order else {})
 
 
 def read_clock(value: object, refused: Refused, latest_year: int | None = None, about: str | None = None) -> Clock:

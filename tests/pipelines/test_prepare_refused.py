@@ -1,5 +1,6 @@
 """A dry run names a few of the rows that are not taken as written, and says nothing that such a row holds."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,9 @@ from pipelines.demo.survey import DETECTOR_KEY
 from pipelines.prepare import verb
 from pipelines.recipe import load_recipe
 from pipelines.sources.schema import Refused
-from tests.pipelines.plants import found, plant
+from tests.pipelines.plants import found, leaks, plant
 from tests.pipelines.road import write_recipe
-from tests.pipelines.surveys import write_survey
+from tests.pipelines.surveys import prepare, settings, write_survey
 
 TIME = "told by Ulrike Qvistgaard at 44.8271828"
 
@@ -37,6 +38,12 @@ def test_rows_are_named_and_not_quoted(archive: Store, tmp_path: Path, root: Sto
     (time,) = [line for line in lines if "unreadable_time" in line]
     assert time.endswith(f"unreadable_time 1, as {media_id.split(',')[0]} (aaaa aa aaaaaa aaaaaaaaaa aa 99.9999999)")
     assert not found("\n".join(verb.dry(recipe))) and archive.head(DETECTOR_KEY)
+
+
+def test_nothing_of_a_refused_row_is_in_a_version(archive: Store, root: Store) -> None:
+    dataset = prepare(settings(archive.url), root)
+    assert dataset.document["surveys"][0]["metadata_refused"]["ragged_row"] == 1
+    assert not leaks((entry.key, partial(root.read, entry.key)) for entry in root.list())
 
 
 def test_what_a_row_says_is_not_shown() -> None:
