@@ -6,7 +6,7 @@ Under the dataset's lock, and safe to kill and repeat at any point:
 2. Receipts of ended runs are deleted from half the grace on: prepare believes none that is older than 12 h.
 3. Parts and vocabularies that no live version names are deleted from the grace on: a run that lost its lock unnoticed
    may still commit younger ones.
-4. What killed writers left: temporary files, probes, unfinished uploads.
+4. What killed writers left: temporary files, probes, unfinished uploads; those of locks too, whosever they are.
 
 Ages are by the store's clock. Nothing else is touched: no version document is deleted, no lock, no file that xmodal did
 not name.
@@ -101,7 +101,7 @@ def look(store: Store, name: str, grace: timedelta) -> Found:
         parts=[entry for entry in unnamed if entry.modified <= now - grace],
         young=[entry for entry in unnamed if entry.modified > now - grace],
     )
-    _add_leftovers(found, (home, work), now - grace)
+    _add_leftovers(found, (home, work, store.child(versions.LOCKS)), now - grace)
     return found
 
 

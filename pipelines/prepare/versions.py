@@ -20,6 +20,7 @@ from pipelines.prepare.digests import canonical
 FORMAT = "xmodal-dataset-1"
 RETIRED = "xmodal-retired-1"
 """Format of a tombstone."""
+LOCKS = "locks"
 LEASE_SECONDS = 30.0
 """Of a dataset's lock. A run that was killed blocks the next one for 1.25 times this long."""
 UNIDENTIFYING = ("version", "parent", "commit_id", "fence", "created_at", "digest")
@@ -35,7 +36,7 @@ def home(store: Store, name: str) -> Store:
 
 def locked(store: Store, name: str, lease: float = LEASE_SECONDS) -> AbstractContextManager[Lock]:
     """The lock of whatever writes the dataset. Raises infra.lock.Locked."""
-    return held(store, f"locks/prepare-{name}.json", lease)
+    return held(store, f"{LOCKS}/prepare-{name}.json", lease)
 
 
 def path(version: int) -> str:

@@ -164,6 +164,16 @@ def test_nothing_else_is_touched(archive: Store, root: Store) -> None:
     assert before - left == {home / f"{HIDDEN}0123.tmp"} and len(found.leftovers) == 1
 
 
+def test_what_a_kill_in_a_renewal_left_goes_and_the_lock_stays(archive: Store, root: Store) -> None:
+    prepare(settings(archive.url), root)
+    locks = Path(root.url, "locks")
+    (locks / f"{HIDDEN}0123.tmp").write_bytes(b"half")
+    assert free(root, DAY).leftovers == []
+    age(root, 25, "locks")
+    assert [entry.key for _, entry in free(root, DAY).leftovers] == [f"{HIDDEN}0123.tmp"]
+    assert {path.name for path in locks.iterdir()} == {"prepare-tiny.json", f"{HIDDEN}lock"}
+
+
 def test_a_dry_run_says_it_and_does_nothing(archive: Store, root: Store) -> None:
     prepare(settings(archive.url), root)
     close(archive)
