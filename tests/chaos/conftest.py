@@ -1,7 +1,10 @@
 """Which moments are tried: `--kills` of them, drawn by `--seed`, within `--minutes`; a run that was cut goes on.
 
 Every moment is a test. Those that passed are kept in `.xmodal/chaos.json` until all have, as long as the code is the
-same; the summary says how many of how many that is.
+same; the summary says how many of how many that is, and fewer than `--least` fail the session.
+
+What is stored after an operation of a single process is what is stored before its next one: each state is tried once on
+a directory and once on S3. Locks and commits are tried both ways on both.
 """
 
 import hashlib
@@ -9,7 +12,9 @@ import json
 import random
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +26,38 @@ from tests.chaos.killing import PHASES, Killing, Ordinal
 from tests.chaos.world import Kill, Victims, World
 from tests.conftest import REPOSITORY
 
-PROGRESS = REPOSITORY / ".xmodal/chaos.json"
+PROGRESS = ".xmodal/chaos.json"
+"""Below pytest's root."""
 SOURCES = ("infra", "pipelines", "xmodal", "tests/chaos", "tests/pipelines")
 PARTS = ("/pixels/", "/records/", "/features/", "/ledger/")
 """Only these can be large enough for an upload in parts."""
 BY_WORKERS = ("/pixels/", "/records/", "/features/")
 WHO = ("driver", "worker")
+STORES = ("s3", "local")
 READS = (5, 20, 35, 50)
 """Of the images of the first version, in the middle of items."""
 _KEPT = pytest.StashKey["Chaos"]()
+
+
+Operations = dict[str, list[tuple[str, str]]]
+"""Durable operations of the stories in their order: (method, key)."""
 
 
 class Chaos:
     """What a session tries, has tried before, and how long it may take."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self.kills, self.seed = config.getoption("kills", default=None), config.getoption("seed", default=0)
+        self.kills, self.seed = config.getoption("kills", default=None), int(str(config.getoption("seed", default=0)))
+        self.least = int(str(config.getoption("least", default=0)))
         self.end = time.monotonic() + 60 * float(str(config.getoption("minutes", default="inf")))
         self.planned: list[str] = []
         self.left_out = 0
-        code = hashlib.sha256(b"".join(path.read_bytes() for top in SOURCES for path in _files(top))).hexdigest()
-        same = {"code": code, "kills": self.kills, "seed": self.seed}
-        found = json.loads(PROGRESS.read_text()) if PROGRESS.exists() else {}
+        self.file = config.rootpath / PROGRESS
+        same = {"code": code(), "kills": self.kills, "seed": self.seed}
+        found = json.loads(self.file.read_text()) if self.file.exists() else {}
         self.kept: dict[str, Any] = found if found.items() >= same.items() else same | {"passed": []}
         if "operations" not in self.kept:
-            operations = found.get("operations") if found.get("code") == code else None
+            operations = found.get("operations") if found.get("code") == same["code"] else None
             self.kept["operations"] = operations or _operations()
             self.save()
 
@@ -53,45 +65,105 @@ class Chaos:
     def passed(self) -> list[str]:
         return self.kept["passed"]
 
+    @property
+    def done(self) -> int:
+        return len(set(self.planned) & set(self.passed))
+
     def save(self) -> None:
-        PROGRESS.parent.mkdir(exist_ok=True)
-        PROGRESS.write_text(json.dumps(self.kept))
+        self.file.parent.mkdir(exist_ok=True)
+        self.file.write_text(json.dumps(self.kept))
 
     def told(self) -> str:
-        done = len(set(self.planned) & set(self.passed))
         rest = f"; time is over, {self.left_out} are left: run it again to go on" if self.left_out else ""
-        return f"chaos: {done} of {len(self.planned)} moments survived (seed {self.seed}){rest}"
+        few = f"; fewer than the {self.least} that are asked for" if self.done < self.least else ""
+        return f"chaos: {self.done} of {len(self.planned)} moments survived (seed {self.seed}){rest}{few}"
+
+
+def code() -> str:
+    """Digest of all that a moment may depend on."""
+    return hashlib.sha256(b"".join(path.read_bytes() for top in SOURCES for path in _files(top))).hexdigest()
 
 
 def _files(top: str) -> list[Path]:
     return sorted((REPOSITORY / top).rglob("*.py"))
 
 
-def _operations() -> dict[str, list[tuple[str, str]]]:
-    """Durable operations of the stories in their order, told once over directories: (method, key)."""
+class Cut(Exception):
+    """Ends a story here as a kill does elsewhere."""
+
+
+def _cut() -> None:
+    raise Cut
+
+
+def _operations() -> Operations:
+    """Of the stories, told once over directories."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         stories.write_archives(open_store(f"{folder}/archives"))
-        for story in stories.LAST:
-            fuse = Ordinal()
+        for story in ("first", "next", "left", "gc"):
+            fuse = Ordinal(*stories.LEFT_AT, _cut) if story == "left" else Ordinal()
             root: Any = Killing(open_store(f"{folder}/root"), fuse)
-            stories.tell(story, f"{folder}/archives", root)
+            with suppress(Cut):
+                stories.tell(story, f"{folder}/archives", root)
             found[story] = fuse.operations
-    return found
+    return {story: found[story] for story in stories.LAST}
 
 
-def _kills(operations: dict[str, list[tuple[str, str]]]) -> Iterator[Kill]:
+def _kills(operations: Operations) -> Iterator[Kill]:
     """Every moment of every story, on both kinds of store, of drivers and of Ray workers."""
     for story, done in operations.items():
         for number, (method, key) in enumerate(done):
-            large = method == "put" and "/datasets/" in key and any(folder in key for folder in PARTS)
-            phases = [phase for phase in PHASES[method] if phase != "unfinished"]
-            yield from (Kill(where, story, number, phase) for phase in phases for where in ("s3", "local"))
-            yield from [Kill("s3", story, number, "unfinished")] if large else []
-            if story == "first" and any(folder in key for folder in BY_WORKERS) and method == "put":
-                yield from (Kill("ray", story, number, when, who) for when in ("before", "after") for who in WHO)
+            decides = "/locks/" in key or (method in ("create", "replace") and "/versions/" in key)
+            yield from _around(story, number, decides, number == len(done) - 1)
+            yield from _torn(story, number, method, key)
+        yield from _over_ray(story, done) if story != "gc" else ()
     yield from (Kill("s3", "first", number, "read") for number in READS)
     yield from (Kill("ray", "first", number, "read", who) for number in READS for who in WHO)
+
+
+def _around(story: str, number: int, decides: bool, last: bool) -> Iterator[Kill]:
+    """Before and after an operation. Around those that `decide` the next run waits for the lease to end."""
+    if decides:
+        both = ((where, phase) for where in STORES for phase in ("before", "after"))
+        yield from (Kill(*one, waits=True) for one in ((where, story, number, phase) for where, phase in both))
+        return
+    yield Kill("s3", story, number, "before")
+    yield Kill("local", story, number, "after")
+    yield from [Kill("local", story, number, "before")] if number == 0 else []
+    yield from [Kill("s3", story, number, "after")] if last else []
+
+
+def _torn(story: str, number: int, method: str, key: str) -> Iterator[Kill]:
+    """In the middle of a write."""
+    if "torn" in PHASES[method]:
+        yield from (Kill(where, story, number, "torn") for where in STORES)
+    if method == "put" and "/datasets/" in key and any(folder in key for folder in PARTS):
+        yield Kill("s3", story, number, "unfinished")
+
+
+def _over_ray(story: str, done: list[tuple[str, str]]) -> Iterator[Kill]:
+    """Before and after each write of workers, who die and let the driver die in turn; and cut uploads of the first part
+    of each kind, in a second version."""
+    for folder in BY_WORKERS:
+        own = [number for number, (method, key) in enumerate(done) if method == "put" and folder in key]
+        for place, number in enumerate(own):  # a part and its receipt take turns
+            turn = place // 2
+            yield Kill("ray", story, number, "before", WHO[turn % 2])
+            yield Kill("ray", story, number, "after", WHO[(turn + 1) % 2])
+        if story == "next":
+            yield from (Kill("ray", story, own[0], phase, "worker") for phase in ("torn", "unfinished"))
+
+
+def draw(kills: list[Kill], seed: int) -> list[Kill]:
+    """All of them in an order drawn by `seed`: the first of each kind (store and story), the second of each ..."""
+    shuffled = random.Random(seed).sample(kills, len(kills))
+    before = Counter[tuple[str, str]]()
+    places = {}
+    for kill in shuffled:
+        places[kill] = before[kill.where, kill.story]
+        before[kill.where, kill.story] += 1
+    return sorted(shuffled, key=lambda kill: places[kill])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -99,6 +171,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--kills", type=int, help="Moments to try; all of them without it.")
     group.addoption("--seed", type=int, default=0, help="Draws which moments, and their order.")
     group.addoption("--minutes", type=float, default=float("inf"), help="Begin no moment after so many.")
+    group.addoption("--least", type=int, default=0, help="Fail where fewer moments have been survived.")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -117,9 +190,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if _KEPT not in config.stash:
         return
     chaos = config.stash[_KEPT]
-    drawn = [item for item in items if item.get_closest_marker("chaos")]
-    random.Random(chaos.seed).shuffle(drawn)
-    drawn = drawn[: chaos.kills]
+    moments: list[Any] = [item for item in items if item.get_closest_marker("chaos")]
+    found = {item.callspec.params["kill"]: item for item in moments}
+    drawn = [found[kill] for kill in draw(list(found), chaos.seed)[: chaos.kills]]
     chaos.planned = [item.nodeid for item in drawn]
     items[:] = [item for item in drawn if item.nodeid not in chaos.passed]
 
@@ -148,7 +221,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if chaos is not None:
         terminalreporter.write_line(chaos.told())
         if set(chaos.planned) <= set(chaos.passed):
-            PROGRESS.unlink(missing_ok=True)
+            chaos.file.unlink(missing_ok=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """Few moments in little time are no proof."""
+    chaos = session.config.stash.get(_KEPT, None)
+    if chaos is not None and chaos.done < chaos.least:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    yield
 
 
 @pytest.fixture(scope="session")

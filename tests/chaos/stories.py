@@ -1,7 +1,8 @@
 """What is killed: small runs over the tiny survey, and how the state that they leave is told.
 
 first: a dataset's first version, with the features of a frozen encoder. next: its second, after a file came, one
-vanished and one may no longer be shown. gc: of both, the first version being retired.
+vanished and one may no longer be shown. gc: of both, the first version being retired, and of what a third run left that
+was killed on its way (`left`): receipts, parts that no version names, half an upload, a lock.
 """
 
 import json
@@ -23,10 +24,14 @@ from xmodal.encoders.hugging_face import HuggingFaceVision
 
 LAST = {"first": 1, "next": 2, "gc": 2}
 """Stories in their order, each beginning where the one before it ends, and the newest version at its end."""
+ARCHIVES = {"first": "1", "next": "2", "left": "3"}
+LEFT_AT = 9, "unfinished"
+"""Where the run dies that gc is to clean up after: in the upload of its first features."""
 MOST = 24
 """Files of an item, so that the tiny survey has several."""
 NAME = "tiny"
 SHOWN, VANISHED, CAME = "true,IMG_0004.JPG", "images/place-02/IMG_0001.JPG", "images/place-01/NEW_0001.JPG"
+LATER = "images/place-01/NEW_0002.JPG"
 _TOWER = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
 ENCODER = HuggingFaceVision(
     kind="hugging_face", config={"model_type": "vit", "image_size": 32, "patch_size": 16, **_TOWER}
@@ -34,16 +39,24 @@ ENCODER = HuggingFaceVision(
 
 
 def write_archives(store: Store) -> None:
-    """The survey below `1/`, and below `2/` as it is found later."""
-    before, after = store.child("1"), store.child("2")
-    write_survey(before)
+    """The survey below `1/`, and below `2/` and `3/` as it is found later."""
+    one, two, three = (store.child(name) for name in ARCHIVES.values())
+    write_survey(one)
+    _copy(one, two)
+    two.delete([VANISHED])
+    two.put("media.csv", one.read("media.csv").replace(SHOWN.encode(), SHOWN.replace("true", "false").encode(), 1))
+    two.put(CAME, one.read("images/place-01/IMG_0001.JPG") + b"\0")
+    _copy(two, three)
+    three.put(LATER, one.read("images/place-01/IMG_0001.JPG") + b"\0\0")
+
+
+def _copy(before: Store, after: Store) -> None:
+    """With its times where it is a directory: they make the etags."""
     if isinstance(before, LocalStore) and isinstance(after, LocalStore):
-        shutil.copytree(before.root, after.root)  # with its times, which make the etags
-    else:
-        write_survey(after)
-    after.delete([VANISHED])
-    after.put("media.csv", before.read("media.csv").replace(SHOWN.encode(), SHOWN.replace("true", "false").encode(), 1))
-    after.put(CAME, before.read("images/place-01/IMG_0001.JPG") + b"\0")
+        shutil.copytree(before.root, after.root)
+        return
+    for entry in before.list():
+        after.put(entry.key, before.read(entry.key))
 
 
 def tell(story: str, archives: str, root: Store, workers: Workers = IN_PROCESS, lease: float = 30.0) -> None:
@@ -51,7 +64,7 @@ def tell(story: str, archives: str, root: Store, workers: Workers = IN_PROCESS, 
     if story == "gc":
         free(root, NAME, timedelta(0), lease)
         return
-    data = settings(f"{archives}/{LAST[story]}")
+    data = settings(f"{archives}/{ARCHIVES[story]}")
     with small_items():
         flow.prepare(data, root, ENCODER, TEXT, workers=workers, lease=lease)
 
@@ -90,8 +103,7 @@ def _said(document: dict[str, Any]) -> dict[str, Any]:
     } | {"version": document["version"], "parent": document["parent"]}
 
 
-def end_lease(root: Store) -> None:
-    """What a dead holder's lease would do by itself after its time."""
+def lock(root: Store) -> dict[str, Any]:
+    """Who holds the dataset's lock, and under which fence."""
     key = f"locks/prepare-{NAME}.json"
-    if root.head(key):
-        root.put(key, json.dumps(json.loads(root.read(key)) | {"ttl": 0.05}).encode())
+    return json.loads(root.read(key)) if root.head(key) else {"owner": None, "fence": 0}

@@ -1,7 +1,8 @@
 """`python -m tests.chaos.victim`: runs stories in forked children of a process that has only imported the libraries.
 
-A job is a line of JSON on stdin: story, archives, root, environment, and where something dies (number, phase), with
-`ray` in workers of the Ray cluster there. The answer is a line on stdout: the exit status of the child.
+A job is a line of JSON on stdin: story, archives, root, environment, the lease that it takes and its patience with
+another's, and where something dies (number, phase, marks), with `ray` in workers of the Ray cluster there. The answer
+is a line on stdout: the exit status of the child.
 obstore hangs in a child forked after its first use, so this process never uses a store.
 """
 
@@ -9,26 +10,38 @@ import json
 import os
 import sys
 import traceback
+from functools import partial
 from typing import Any, cast
 from unittest.mock import patch
 
+from infra import lock
 from infra.cluster import connect
 from infra.storage import Store, open_store
 from pipelines.prepare import workers
 from pipelines.prepare.settings import SurveySettings
 from pipelines.prepare.workers import RayWorkers, Workers
 from tests.chaos import stories
-from tests.chaos.killing import Fuse, Killing, KillingReads, Ordinal, Shared
+from tests.chaos.killing import Fuse, Killing, KillingReads, Ordinal, Shared, kill
 from tests.pipelines.surveys import IN_PROCESS
 
 
 def run(job: dict[str, Any]) -> None:
     """In the child."""
     os.environ.update(job["environment"])
-    if "ray" not in job:
-        tell(job, Ordinal(job.get("number"), job.get("phase", "")), IN_PROCESS)
-        return
-    fuse = Shared(job["number"], job["phase"], job["counter"], os.getpid() if job["victim"] == "driver" else None)
+    with patch.object(lock, "PATIENCE", job["patience"]):
+        tell_over_ray(job) if "ray" in job else tell(job, _own_fuse(job), IN_PROCESS)
+
+
+def _own_fuse(job: dict[str, Any]) -> Ordinal:
+    """Of this process alone."""
+    if "number" not in job:
+        return Ordinal()
+    return Ordinal(job["number"], job["phase"], partial(kill, job["marks"], os.getpid()))
+
+
+def tell_over_ray(job: dict[str, Any]) -> None:
+    victim = os.getpid() if job["victim"] == "driver" else None
+    fuse = Shared(job["number"], job["phase"], job["counter"], job["marks"], victim)
     with connect(job["ray"], 1), patch.object(workers, "LIGHT_TASKS", 2):
         tell(job, fuse, RayWorkers(2))
 
@@ -41,7 +54,7 @@ def tell(job: dict[str, Any], fuse: Fuse, where: Workers) -> None:
         SurveySettings.store = lambda self: cast(Store, KillingReads(opened(self), fuse))
     else:
         root = Killing(root, fuse)
-    stories.tell(job["story"], job["archives"], root, where)
+    stories.tell(job["story"], job["archives"], root, where, job["lease"])
 
 
 def forked(job: dict[str, Any]) -> int:
@@ -61,6 +74,6 @@ def forked(job: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
-    stories.ENCODER.build()  # imports what it needs once
+    stories.ENCODER.build().identity()  # imports what it needs once: every child would take seconds for it
     for line in sys.stdin:
         print(forked(json.loads(line)), flush=True)

@@ -5,27 +5,37 @@ import os
 import secrets
 import subprocess
 import sys
+import tempfile
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from infra.lock import PATIENCE
 from infra.storage import Store, open_store
+from pipelines.prepare.versions import LEASE_SECONDS
 from tests.chaos import stories
+from tests.chaos.killing import unfinished
 from tests.conftest import REPOSITORY
+
+SHORT_LEASE = 2.0
+"""Seconds: enough to renew it in time on a busy machine."""
 
 
 class Kill(NamedTuple):
-    """A moment: `phase` of operation `number` of a story. Over Ray a worker is in it, and kills `victim`."""
+    """A moment: `phase` of operation `number` of a story. Over Ray a worker is in it, and kills `victim`. Where the
+    next run `waits`, the dead one's lease is SHORT_LEASE and ends by itself; else it is as if it were long over."""
 
     where: str
     story: str
     number: int
     phase: str
     victim: str = "driver"
+    waits: bool = False
 
     def __str__(self) -> str:
-        return "-".join([self.where, self.story, f"{self.number:03d}", self.phase, self.victim])
+        last = ["waits"] * self.waits
+        return "-".join([self.where, self.story, f"{self.number:03d}", self.phase, self.victim, *last])
 
 
 class Victims:
@@ -79,43 +89,74 @@ class World:
 
     @cached_property
     def _told(self) -> dict[str, dict[str, Any]]:
-        """By story: the objects it starts from, and the state after it and a gc."""
+        """By story: the objects and keys of unfinished uploads that it starts from, and the state after it and a gc."""
         if self._like:
             return self._like._told
         found: dict[str, dict[str, Any]] = {}
         objects: dict[str, bytes] = {}
+        uploads: list[str] = []
         for story in stories.LAST:
-            found[story] = {"objects": objects}
-            root = self._filled(objects)
+            if story == "gc":
+                objects, uploads = self._left(objects)
+            found[story] = {"objects": objects, "uploads": uploads}
+            root = self._filled(objects, uploads)
             self.run(story, root)
-            objects = {entry.key: root.read(entry.key) for entry in root.list()}
+            objects = _objects(root)
             self.run("gc", root)
             found[story]["state"] = stories.state(root)
         return found
 
-    def _filled(self, objects: dict[str, bytes]) -> Store:
-        root = open_store(f"{self.url}/{secrets.token_hex(6)}")
+    def _left(self, objects: dict[str, bytes]) -> tuple[dict[str, bytes], list[str]]:
+        """What there is after a run that was killed half-way, and the keys of its unfinished uploads."""
+        root = self._filled(objects, [])
+        with tempfile.TemporaryDirectory() as folder:
+            self.kill(Kill("", "left", *stories.LEFT_AT), root, Path(folder))
+        found, uploads = _objects(root), [entry.key for entry in root.leftovers()]
+        assert {key.split("/")[0] for key in found.keys() - objects.keys()} == {"datasets", "work"}
+        assert len(uploads) == 1 and "/features/" in uploads[0] and stories.lock(root)["owner"]
+        return found, uploads
+
+    def _filled(self, objects: dict[str, bytes], uploads: list[str]) -> Store:
+        root: Any = open_store(f"{self.url}/{secrets.token_hex(6)}")
         for key, data in objects.items():
             root.put(key, data)
+        for key in uploads:
+            unfinished(root, key, b"half", lambda: None)
         return root
 
     def fresh(self, story: str) -> Store:
         """A root in which the story can begin."""
-        return self._filled(self._told[story]["objects"])
+        return self._filled(self._told[story]["objects"], self._told[story]["uploads"])
 
     def end(self, story: str) -> dict[str, Any]:
         """`stories.state` after an undisturbed story and a gc."""
         return self._told[story]["state"]
 
-    def kill(self, kill: Kill, root: Store, counter: Path) -> int:
-        """Exit status of a run that dies; over Ray, `counter` is the empty folder in which operations are counted."""
-        over_ray = {"ray": self.ray, "counter": str(counter)} if self.ray else {}
-        return self.victims.run(kill._asdict() | over_ray | self._job(kill.story, root))
+    def kill(self, kill: Kill, root: Store, folder: Path) -> int:
+        """Exit status of a run that dies, and who killed leaves a mark in the empty `folder`; over Ray, operations are
+        counted there too."""
+        where = {name: str(folder / name) for name in ("marks", "counter")}
+        for path in where.values():
+            os.mkdir(path)
+        lease = {"lease": SHORT_LEASE} if kill.waits else {}
+        over_ray = {"ray": self.ray} if self.ray else {}
+        return self.victims.run(self._job(kill.story, root) | kill._asdict() | where | lease | over_ray)
 
-    def run(self, story: str, root: Store) -> None:
+    def run(self, story: str, root: Store, waits: bool = False) -> None:
         """An undisturbed run."""
-        code = self.victims.run(self._job(story, root))
+        code = self.victims.run(self._job(story, root) | ({"patience": PATIENCE} if waits else {}))
         assert code == 0, self.victims.log.read_text()[-3000:]
 
     def _job(self, story: str, root: Store) -> dict[str, Any]:
-        return {"story": story, "archives": self.archives, "root": root.url, "environment": self.environment}
+        return {
+            "story": story,
+            "archives": self.archives,
+            "root": root.url,
+            "environment": self.environment,
+            "lease": LEASE_SECONDS,
+            "patience": 0.0,
+        }
+
+
+def _objects(root: Store) -> dict[str, bytes]:
+    return {entry.key: root.read(entry.key) for entry in root.list()}
