@@ -1,1 +1,1 @@
-"""Kills at every durable operation: `make chaos KILLS=n SEED=s MINUTES=m` (conftest.py)."""
+"""Kills at every durable operation: `make chaos KILLS=n SEED=s MINUTES=m LEAST=l` (conftest.py)."""

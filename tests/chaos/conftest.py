@@ -119,7 +119,7 @@ def _kills(operations: Operations) -> Iterator[Kill]:
             yield from _torn(story, number, method, key)
         yield from _over_ray(story, done) if story != "gc" else ()
     yield from (Kill("s3", "first", number, "read") for number in READS)
-    yield from (Kill("ray", "first", number, "read", who) for number in READS for who in WHO)
+    yield from (Kill("ray", "first", number, "read", WHO[place % 2]) for place, number in enumerate(READS))
 
 
 def _around(story: str, number: int, decides: bool, last: bool) -> Iterator[Kill]:
@@ -143,16 +143,16 @@ def _torn(story: str, number: int, method: str, key: str) -> Iterator[Kill]:
 
 
 def _over_ray(story: str, done: list[tuple[str, str]]) -> Iterator[Kill]:
-    """Before and after each write of workers, who die and let the driver die in turn; and cut uploads of the first part
-    of each kind, in a second version."""
+    """Before and after writes of workers: of each kind the parts and receipts of two items, since which item comes when
+    is the workers' affair. These and the driver die in turn. In a second version uploads are cut, too."""
     for folder in BY_WORKERS:
         own = [number for number, (method, key) in enumerate(done) if method == "put" and folder in key]
-        for place, number in enumerate(own):  # a part and its receipt take turns
-            turn = place // 2
-            yield Kill("ray", story, number, "before", WHO[turn % 2])
-            yield Kill("ray", story, number, "after", WHO[(turn + 1) % 2])
-        if story == "next":
-            yield from (Kill("ray", story, own[0], phase, "worker") for phase in ("torn", "unfinished"))
+        for item in (0, 1):
+            for number in own[2 * item : 2 * item + 2]:
+                yield Kill("ray", story, number, "before", WHO[item])
+                yield Kill("ray", story, number, "after", WHO[1 - item])
+        cut = own[:1] if story == "next" else []
+        yield from (Kill("ray", story, number, phase, "worker") for number in cut for phase in ("torn", "unfinished"))
 
 
 def draw(kills: list[Kill], seed: int) -> list[Kill]:

@@ -10,6 +10,8 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 from unittest.mock import patch
@@ -19,7 +21,7 @@ from infra.cluster import connect
 from infra.storage import Store, open_store
 from pipelines.prepare import workers
 from pipelines.prepare.settings import SurveySettings
-from pipelines.prepare.workers import RayWorkers, Workers
+from pipelines.prepare.workers import RayWorkers, Worker, Workers
 from tests.chaos import stories
 from tests.chaos.killing import Fuse, Killing, KillingReads, Ordinal, Shared, kill
 from tests.pipelines.surveys import IN_PROCESS
@@ -42,8 +44,26 @@ def _own_fuse(job: dict[str, Any]) -> Ordinal:
 def tell_over_ray(job: dict[str, Any]) -> None:
     victim = os.getpid() if job["victim"] == "driver" else None
     fuse = Shared(job["number"], job["phase"], job["counter"], job["marks"], victim)
+    each = stories.MOST if job["phase"] == "read" else 2  # a part and its receipt
     with connect(job["ray"], 1), patch.object(workers, "LIGHT_TASKS", 2):
-        tell(job, fuse, RayWorkers(2))
+        tell(job, fuse, OneStage(fuse, each))
+
+
+@dataclass
+class OneStage:
+    """Over Ray the tasks in which somebody dies, which make `each` so many operations, and the others here: every pool
+    of actors takes many seconds to start."""
+
+    fuse: Shared
+    each: int
+
+    def run(
+        self, make: Callable[..., Worker], arguments: tuple[Any, ...], tasks: Sequence[Any], light: bool = False
+    ) -> Iterator[bytes]:
+        done = len(os.listdir(self.fuse.folder))
+        fatal = done <= self.fuse.fatal_number < done + self.each * len(tasks)
+        where = RayWorkers(2) if fatal else IN_PROCESS
+        return where.run(make, arguments, tasks, light)
 
 
 def tell(job: dict[str, Any], fuse: Fuse, where: Workers) -> None:
