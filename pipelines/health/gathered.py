@@ -24,7 +24,7 @@ from pipelines.prepare.crops import about_crop, box_name, crop_boxes
 from pipelines.prepare.digests import digest, share
 from pipelines.prepare.facts import Medium, facts
 from pipelines.prepare.items import sample_id
-from pipelines.prepare.listing import SurveyListing
+from pipelines.prepare.listing import SurveyListing, check_taken
 from pipelines.prepare.placed import Codes, of_files
 from pipelines.prepare.plan import Held, Item
 from pipelines.prepare.run import Run
@@ -138,6 +138,8 @@ def proposed(run: Run, before: Outcomes, outcomes: Outcomes, clocks: dict[str, n
     like among the files that were not read does."""
     rows = {one.name: _ledger(one, before, outcomes, clocks[one.name]) for one in run.listings}
     try:
+        for listing in run.listings:
+            check_taken(listing)
         flow.check_labels(run)
         codes = thinned(run.listings, rows, of_files(rows, flow.split(run, rows)), run.data)
     except DataRefused as refused:

@@ -17,7 +17,7 @@ SAMPLE = 300
 
 def listed(recipe: Recipe) -> Run:
     """The recipe's archives listed beside the newest version's ledger. Nothing is written."""
-    return Run.begin(recipe.data, recipe.compute.store(), InProcess(), Progress)
+    return Run.listed(recipe.data, recipe.compute.store(), InProcess(), Progress)
 
 
 def write(recipe: Recipe, run: Run, page: Path, sample: int | None) -> list[str]:

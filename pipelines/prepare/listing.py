@@ -1,6 +1,7 @@
 """What an archive holds joined with what its metadata say, and what becomes of each file before anything is read."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -86,7 +87,7 @@ class SurveyListing:
 
 
 def list_survey(data: DataSettings, settings: SurveySettings) -> SurveyListing:
-    """Lists an archive and reads its metadata. Raises DataRefused where it has no image, and what storage raises."""
+    """Lists an archive and reads its metadata. Raises DataRefused where nothing is listed, and what storage raises."""
     store = settings.store()
     archive = Archive(store)
     entries = listed(archive.stream())
@@ -105,10 +106,16 @@ def list_survey(data: DataSettings, settings: SurveySettings) -> SurveyListing:
     listing = SurveyListing(settings, files, Known(metadata, files), count, unknown, out)
     listing.metadata, listing.damaged = metadata.keys, dict(archive.refused.counts)
     _reject(listing, linked, data.pixels.max_megabytes)
-    if not (listing.taken & files.listed).any():
-        counts = "; ".join(sorted({f"{reason}" for reason in listing.why if reason}))
-        raise DataRefused(f"survey {settings.name}: no image that may be taken under {store.url} ({counts})")
     return listing
+
+
+def check_taken(listing: SurveyListing) -> None:
+    """Raises DataRefused where there is no image that may be taken, with what became of all files."""
+    if not (listing.taken & listing.files.listed).any():
+        counts = Counter(reason for reason in listing.why if reason)
+        told = "; ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
+        url = listing.settings.store().url
+        raise DataRefused(f"survey {listing.name}: no image that may be taken under {url} ({told})")
 
 
 def _check_keys(name: str, files: Catalogue, entries: pa.Table, count: int) -> None:

@@ -12,7 +12,7 @@ from pipelines.prepare import ledger, versions
 from pipelines.prepare.before import Before
 from pipelines.prepare.digests import digest, settings_digest
 from pipelines.prepare.items import PIXELS_VERSION
-from pipelines.prepare.listing import SurveyListing, list_survey
+from pipelines.prepare.listing import SurveyListing, check_taken, list_survey
 from pipelines.prepare.settings import DataSettings
 from pipelines.prepare.tasks import Tasks
 from pipelines.prepare.workers import Worker, Workers
@@ -39,7 +39,15 @@ class Run:
 
     @classmethod
     def begin(cls, data: DataSettings, store: Store, workers: Workers, progress: type[Progress]) -> "Run":
-        """Lists the archives and reads their metadata."""
+        """Lists the archives and reads their metadata. Raises DataRefused where one has no image to take."""
+        run = cls.listed(data, store, workers, progress)
+        for listing in run.listings:
+            check_taken(listing)
+        return run
+
+    @classmethod
+    def listed(cls, data: DataSettings, store: Store, workers: Workers, progress: type[Progress]) -> "Run":
+        """The same without that refusal, for a dry run: it says what stands in the way."""
         home = versions.home(store, data.name)
         number = max(versions.numbers(home), default=0)
         listings = [list_survey(data, survey) for survey in data.surveys]

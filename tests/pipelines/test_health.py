@@ -34,7 +34,7 @@ from pipelines.report import formats, render
 from pipelines.report.page import LIMIT
 from tests.pipelines.health_surveys import LISTED, TAKEN, frame, health, recipe_of, write
 from tests.pipelines.road import contents, document, write_recipe, xmodal
-from tests.pipelines.surveys import prepare, settings, write_coco
+from tests.pipelines.surveys import coco_settings, prepare, settings, write_coco
 from tests.pipelines.test_prepare_flow import image
 from tests.pipelines.test_report import ATTACK, LOADING, Page, chromium, requested
 from xmodal.metrics.intervals import wilson
@@ -324,6 +324,21 @@ def test_an_archive_without_any_label_has_a_page(tmp_path: Path, root: Store) ->
         prepare(recipe.data, root)
     assert page.files.obstacles == (str(refused.value),) and "A run would stop." in render(page)
     assert fates(page)["taken"] == 24
+
+
+def test_an_archive_of_metadata_alone_has_a_page_and_is_refused_with_counts(tmp_path: Path, root: Store) -> None:
+    archive = open_store(str(tmp_path / "metadata"))
+    write_coco(archive, [frame(f"{place}/0.jpg") for place in range(4)], {"notes.txt": b"notes"})
+    survey = coco_settings(archive.url).model_dump(mode="json")["surveys"][0]
+    page, data = tmp_path / "health.html", {"name": "coco", "surveys": [survey]}
+    recipe = write_recipe(tmp_path / "recipe.yaml", archive.url, root.url, data=data)
+    told = f"survey coco: no image that may be taken under {archive.url} (4 missing; 1 metadata; 1 not_image)"
+    dry, reported = xmodal("prepare", recipe, "--dry-run"), xmodal("prepare", recipe, "--dry-run", "--report", page)
+    assert dry.code == 0 and "not read: metadata 1, missing 4, not_image 1" in dry.out, dry
+    assert reported.code == 0 and f"A run would stop: {told}." in reported.out, reported
+    assert told in Page(page.read_text()).text and not Path(root.url).exists()
+    ended = xmodal("prepare", recipe)
+    assert ended.code == 3 and told in ended.line, ended
 
 
 def secrets_of(archive: Store, root: Store) -> Iterator[str]:
