@@ -94,8 +94,8 @@ class Among:
     @cached_property
     def new(self) -> list[int]:
         """Images of species that stand on the list and in no training row."""
-        own, listed = self.found.taxa, self.listed.taxa
-        return [n for n, name in zip(self.labelled, self.names, strict=True) if name not in own and name in listed]
+        shown, listed = self.subject.train_shown, self.listed.taxa
+        return [n for n, name in zip(self.labelled, self.names, strict=True) if name in listed and name not in shown]
 
     def asked(self, images: list[int], closed: bool = False) -> Asked:
         """Some images among all candidates; `closed`: among the trained species alone."""

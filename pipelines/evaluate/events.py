@@ -1,6 +1,5 @@
 """One answer an event: what the frames of a burst say together."""
 
-from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +17,8 @@ WORDS = {"max": "surest frame", "mean": "mean of the frames"}
 
 @dataclass(frozen=True)
 class EventAnswers:
-    """The events of a split that are asked for: those whose frames name one species, which the training side holds."""
+    """The events of a split that are asked for: those whose frames show one species, which the training side
+    holds."""
 
     truth: list[str]
     predicted: dict[str, list[str]]
@@ -27,8 +27,8 @@ class EventAnswers:
     groups: list[str]
     frames: int
     """Frames of these events, all of which have a say."""
-    mixed: int
-    """Events of several species, left out."""
+    left_out: dict[str, int]
+    """Other events, by what is the matter with them."""
 
 
 def event_answers(subject: Subject, found: Named) -> EventAnswers | None:
@@ -42,11 +42,10 @@ def event_answers(subject: Subject, found: Named) -> EventAnswers | None:
     names = subject.events
     position = {name: number for number, name in enumerate(dict.fromkeys(names))}
     events = np.array([position[name] for name in names])
-    shown: defaultdict[int, set[str]] = defaultdict(set)
-    for event, name in zip(events.tolist(), subject.species, strict=True):
-        if name is not None:
-            shown[event].add(name)
-    asked = [event for event in range(len(position)) if len(shown[event]) == 1 and shown[event] <= found.taxa.keys()]
+    shown: list[set[str]] = [set() for _ in position]
+    for event, species in zip(events.tolist(), subject.shown, strict=True):
+        shown[event] |= species
+    asked = [event for event, species in enumerate(shown) if len(species) == 1 and species <= found.taxa.keys()]
     if not asked:
         return None
     first = np.unique(events, return_index=True)[1][asked]
@@ -58,8 +57,17 @@ def event_answers(subject: Subject, found: Named) -> EventAnswers | None:
         place_only=baselines.place_only(*subject.train_places, [records[n]["place"] for n in first]),
         groups=[subject.groups[n] for n in first],
         frames=int(np.isin(events, asked).sum()),
-        mixed=sum(len(species) > 1 for species in shown.values()),
+        left_out=_left_out(shown, found),
     )
+
+
+def _left_out(shown: list[set[str]], found: Named) -> dict[str, int]:
+    """Events that are not asked for; `shown` are the species of each."""
+    return {
+        "of several species": sum(len(species) > 1 for species in shown),
+        "of a species that was not trained on": sum(len(own) == 1 and not own <= found.taxa.keys() for own in shown),
+        "without a species": sum(not species for species in shown),
+    }
 
 
 def event_figures(subject: Subject, found: EventAnswers, candidates: int) -> list[Figure]:
@@ -80,7 +88,7 @@ def events(subject: Subject, found: Named) -> Events:
     if answers is None:
         return Events(note="No test frame belongs to an event of a species that was trained on: nothing to pool.")
     rows = [*event_figures(subject, answers, len(found.candidates)), frame_f1(subject, found)]
-    n, mixed = len(answers.truth), answers.mixed
-    told = f"{n} events of {answers.frames} frames; a frame without an event counts as one."
-    told += f" {mixed} events of several species are left out." if mixed else ""
+    told = f"{len(answers.truth)} events of {answers.frames} frames; a frame without an event counts as one."
+    left_out = ", ".join(f"{n} {words}" for words, n in answers.left_out.items() if n)
+    told += f" Events left out: {left_out}." if left_out else ""
     return Events([FigureGroup("Events", rows, f"{told} Intervals resample {subject.resampled}.")])

@@ -158,8 +158,8 @@ def every_figure(content: ReportContent) -> list[Figure]:
 
 
 def _table(figures: list[Figure], content: ReportContent, compared: list[str], report: Path) -> str:
-    """Columns that have nothing to say are left out; below, lines about published results (`compared`) and what could
-    not be measured."""
+    """Columns that have nothing to say are left out; below, lines about published results (`compared`), what was
+    not asked and what could not be measured."""
     columns = {
         "figure": [one.name for one in figures],
         "value": [number(one.value, one.unit) for one in figures],
@@ -172,4 +172,5 @@ def _table(figures: list[Figure], content: ReportContent, compared: list[str], r
     names, *others = ([cell.rjust(width) for cell in column] for column, width in zip(shown, widths, strict=True))
     lines = ("  ".join([name.strip().ljust(widths[0]), *cells]) for name, *cells in zip(names, *others, strict=True))
     missing = [f"not measurable here: {line}" for group in content.measures.groups for line in group.missing]
-    return "\n".join([*lines, *([""] * bool(compared)), *compared, *missing, f"report: {report}"])
+    asked = [content.species.note] if content.species.note else []
+    return "\n".join([*lines, *([""] * bool(compared)), *compared, *asked, *missing, f"report: {report}"])

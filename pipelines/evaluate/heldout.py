@@ -1,5 +1,7 @@
 """Species that no training image shows: zero-shot, by their names alone."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
@@ -20,9 +22,17 @@ TOLD = (
 KIN = ("genus", "family")
 
 
+@dataclass(frozen=True)
+class Known:
+    """What images of new species are called where only trained species can be named."""
+
+    model: list[str]
+    place_only: list[str]
+
+
 def held_out(subject: Subject, found: Named) -> tuple[FigureGroup, list[NewSpeciesRow]]:
     """Figures apart from those of trained species, and a row a species; a sentence where there is none."""
-    images = [n for n, name in enumerate(subject.species) if name not in found.taxa and name is not None]
+    images = [n for n, name in enumerate(subject.species) if name is not None and name not in subject.train_shown]
     if not images:
         return FigureGroup("New species", [], NONE), []
     taxa = species_taxa(subject.facts[n] for n in images)
@@ -38,8 +48,10 @@ def held_out(subject: Subject, found: Named) -> tuple[FigureGroup, list[NewSpeci
     if len(new) > 1:
         note = f"told that it is one of these {len(new)}"
         label = "New species right, chosen among the new ones alone"
-        rows.append(tables.share(f"{prefix}/among", label, hits(truth, among), 1 / len(new), groups, note=note))
-    known = [found.answers[n] for n in images]
+        right, none = hits(truth, among), np.zeros(len(truth))
+        rows.append(tables.share(f"{prefix}/among", label, right, 1 / len(new), groups, None, note, none))
+    every_answer, places = found.answers, [subject.records[n]["place"] for n in images]
+    known = Known([every_answer[n] for n in images], baselines.place_only(*subject.train_places, places))
     rows += _kin(prefix, truth, known, found, lineages(taxa), groups)
     return FigureGroup("New species", rows, TOLD), _rows(truth, answers, groups)
 
@@ -56,19 +68,18 @@ def _figures(prefix: str, truth: list[str], answers: list[str], candidates: int,
     ]  # fmt: skip
 
 
-def _kin(
-    prefix: str, truth: list[str], answers: list[str], found: Named, own: Lineages, groups: list[str]
-) -> list[Figure]:
+def _kin(prefix: str, truth: list[str], known: Known, found: Named, own: Lineages, groups: list[str]) -> list[Figure]:
     """Where the model may only name trained species: whether it names a relative."""
     rows, every = [], {**found.lineages, **own}
     for rank in KIN:
-        right, guess = rank_hits(truth, answers, every, rank), rank_chance(truth, found.candidates, every, rank)
+        right, lookup = (rank_hits(truth, answers, every, rank) for answers in (known.model, known.place_only))
+        guess = rank_chance(truth, found.candidates, every, rank)
         there = {found.lineages[name].get(rank) for name in found.candidates}
         asked = np.array([own[name].get(rank) in there for name in truth])
         note = f"trained species alone to choose from; images whose {rank} has a trained species"
-        kept = np.where(asked, right, np.nan)
-        rows.append(tables.share(f"{prefix}/{rank}", f"New species given a trained one of its {rank}", kept,
-                                 np.where(asked, guess, np.nan), groups, note=note))  # fmt: skip
+        kept, chance, baseline = (np.where(asked, values, np.nan) for values in (right, guess, lookup))
+        label = f"New species given a trained one of its {rank}"
+        rows.append(tables.share(f"{prefix}/{rank}", label, kept, chance, groups, None, note, baseline))
     return [row for row in rows if row.n]
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipelines.evaluate.blanks import Blanks
 from pipelines.evaluate.machines import by_machine, name_of, surest
-from pipelines.evaluate.species import Named, lineages
+from pipelines.evaluate.species import Named, higher_taxa, label_of, lineages
 from pipelines.evaluate.subject import Subject
 from pipelines.evaluate.verdicts import verdicts
 from pipelines.report.content import BesideRow, Incumbent, Incumbents, Pair
@@ -29,7 +29,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Beside:
-    """n frames that people gave a species, and that a machine answered for."""
+    """n frames that people gave a species or a higher taxon, and that a machine answered for."""
 
     who: str
     prefix: str
@@ -43,8 +43,10 @@ class Beside:
     lineages: Lineages
     places: list[str]
     groups: list[str]
+    species: NDArray[np.bool_]
+    """Labelled with a species; a higher taxon asks for its rank and those above."""
     trained: NDArray[np.bool_]
-    """Species that the model was trained on."""
+    """With one that the model was trained on."""
 
     def right(self, answers: Sequence[str], rank: str = "species") -> Array:
         """(n,) 1 where an answer lies in the true taxon's rank; NaN where the truth has no name there."""
@@ -60,30 +62,33 @@ def incumbents(subject: Subject, found: Named, asked: Blanks) -> Incumbents:
 
 
 def beside(subject: Subject, found: Named, origin: str) -> Beside | None:
-    """None where the machine named no taxon on any frame that people gave a species."""
+    """None where people gave no frame a species, or the machine named no taxon on one that they named."""
     said = [surest(one, origin) for one in subject.incumbents]
-    images = [
-        n for n, name in enumerate(subject.species) if name is not None and said[n] and _by_people(subject.facts[n])
-    ]
+    higher = higher_taxa(subject)
+    names = [name or (label_of(higher[n]) if n in higher else None) for n, name in enumerate(subject.species)]
+    images = [n for n, name in enumerate(names) if name and said[n] and _by_people(subject.facts[n])]
     entries = [one for n in images if (one := said[n]) is not None]
-    if not any(one["taxon"] for one in entries):
+    named = np.array([subject.species[n] is not None for n in images], dtype=bool)
+    if not any(one["taxon"] for one in entries) or not named.any():
         return None
-    names = [name for n in images if (name := subject.species[n]) is not None]
+    truth = [name for n in images if (name := names[n])]
+    above = {label_of(higher[n]): higher[n] for n in images if n in higher}
     machine = [f"{origin}: {one['taxon'] or one['type']}" for one in entries]
     ladders = {label: one["lineage"] for label, one in zip(machine, entries, strict=True)}
     where = [subject.records[n]["place"] for n in images]
     return Beside(
         who=name_of(origin),
         prefix=f"{subject.split}/{origin}",
-        truth=names,
+        truth=truth,
         model=[found.answers[n] for n in images],
         machine=machine,
         place_only=baselines.place_only(*subject.train_places, where),
         candidates=found.candidates,
-        lineages={**lineages(species_taxa(subject.facts[n] for n in images)), **found.lineages, **ladders},
+        lineages={**lineages(species_taxa(subject.facts[n] for n in images)), **found.lineages, **above, **ladders},
         places=[place or "" for place in where],
         groups=[subject.groups[n] for n in images],
-        trained=np.array([name in found.taxa for name in names]),
+        species=named,
+        trained=np.array([name in found.taxa for name in truth]),
     )
 
 
@@ -93,19 +98,24 @@ def _by_people(facts: dict[str, Any]) -> bool:
 
 
 def _species_part(own: Beside) -> Incumbent:
-    trained = np.flatnonzero(own.trained)
-    pairs = [*_compared(own, "all", "All species", np.arange(len(own.truth)))]
-    if 0 < len(trained) < len(own.truth):
+    every, trained = np.flatnonzero(own.species), np.flatnonzero(own.trained)
+    pairs = [*_compared(own, "all", "All species", every)]
+    if 0 < len(trained) < len(every):
         pairs += _compared(own, "trained", "Species that the model was trained on", trained)
     pairs += [pair for rank in RANKS[1:] for pair in _at_rank(own, rank)]
     note = (
-        f"The same {len(own.truth)} frames for both. {own.who} names a species of its own list or a higher taxon, "
-        "which counts as right at that rank; the model names one of its training species."
+        f"The same {len(every)} frames for both{_above(own)}. {own.who} names a species of its own list or a higher "
+        "taxon, which counts as right at that rank; the model names one of its training species."
     )
     species = _rows(own, own.truth, np.array(own.truth, dtype=object))
     places = _rows(own, sorted(set(own.places) - {""}), np.array(own.places, dtype=object))
     title, what = f"Species, beside {own.who}", "naming the species"
     return Incumbent(own.who, what, title, pairs[0].ahead, pairs, note, species, places, LEAST)
+
+
+def _above(own: Beside) -> str:
+    higher = int((~own.species).sum())
+    return f", and {higher} labelled with a higher taxon, which count from its rank upwards" if higher else ""
 
 
 def _compared(own: Beside, key: str, words: str, kept: NDArray[np.int64]) -> list[Pair]:
@@ -149,7 +159,7 @@ def _rows(own: Beside, names: Sequence[str], of: NDArray) -> list[BesideRow]:
     it is."""
     model, machine, found = own.right(own.model), own.right(own.machine), []
     for name in sorted(set(names)):
-        kept = np.flatnonzero(of == name)
+        kept = np.flatnonzero((of == name) & own.species)
         if len(kept) >= LEAST:
             apart = paired(model[kept], machine[kept], [own.groups[n] for n in kept])
             shares = (float(model[kept].mean()), float(machine[kept].mean()))

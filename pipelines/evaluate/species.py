@@ -1,5 +1,6 @@
 """Species accuracy by text: an image is given the species whose text fits it best."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,10 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.evaluate.subject import Subject
+from pipelines.prepare.attributes import rank_values
 from pipelines.report.content import Confusion, Species
 from pipelines.taxa import species_texts
 from xmodal.metrics import baselines, survey_tables, tables
-from xmodal.metrics.classification import Lineages, confusion, hits, per_class
+from xmodal.metrics.classification import RANKS, Lineages, confusion, hits, per_class
 from xmodal.metrics.figure import Figure
 
 
@@ -73,13 +75,60 @@ def species(subject: Subject, found: Named) -> Species:
     asked = (found.truth, found.predicted, found.candidates)
     rows = tables.species(subject.split, *asked, found.groups, found.place_only)
     rows += [frame_f1(subject, found), *_baselines(subject, found)]
-    rows += tables.per_rank(subject.split, *asked, found.lineages, found.groups, found.place_only)
-    rows += survey_tables.lca(
-        subject.split, found.truth, found.predicted, found.place_only, found.candidates, found.lineages, found.groups
-    )
+    rows += _of_ranks(subject, found)
     common = {name: facts["names"].get("eng", "") for name, facts in found.taxa.items()}
-    counts = confusion(found.truth, found.predicted, found.candidates)
-    return Species(per_class(counts, found.candidates), rows, {name: text for name, text in common.items() if text})
+    names = {name: text for name, text in common.items() if text}
+    return Species(per_class(*asked, found.groups), rows, names, not_asked(subject, found))
+
+
+def higher_taxa(subject: Subject) -> dict[int, dict[str, str]]:
+    """Image -> {rank: name}, of the images that are labelled with a taxon above the species."""
+    named = {n: one["taxon"] for n, one in enumerate(subject.facts) if "taxon" in one and subject.species[n] is None}
+    ladders = {n: rank_values(taxon) for n, taxon in named.items() if taxon["value"] is not None}
+    return {n: ladder for n, ladder in ladders.items() if ladder}
+
+
+def label_of(ladder: Mapping[str, str]) -> str:
+    """A higher taxon as a label, with those above it."""
+    return " > ".join(ladder.values())
+
+
+def askable(subject: Subject, found: Named) -> dict[int, dict[str, str]]:
+    """Those of `higher_taxa` that a trained species belongs to: of the others the model can name none."""
+    known = {step for ladder in found.lineages.values() for step in ladder.items()}
+    every = higher_taxa(subject)
+    return {n: one for n, one in every.items() if next((rank, one[rank]) for rank in RANKS if rank in one) in known}
+
+
+def _of_ranks(subject: Subject, found: Named) -> list[Figure]:
+    """Right at each rank, and how far off: the images of trained species, and those that a higher taxon labels, which
+    are asked for it and what lies above."""
+    higher, answers = askable(subject, found), found.answers
+    labels = [label_of(ladder) for ladder in higher.values()]
+    known = baselines.place_only(*subject.train_places, [subject.records[n]["place"] for n in higher])
+    truth, predicted = [*found.truth, *labels], [*found.predicted, *(answers[n] for n in higher)]
+    place_only, groups = [*found.place_only, *known], [*found.groups, *(subject.groups[n] for n in higher)]
+    every = {**found.lineages, **dict(zip(labels, higher.values(), strict=True))}
+    rows = tables.per_rank(subject.split, truth, predicted, found.candidates, every, groups, place_only)
+    return rows + survey_tables.lca(subject.split, truth, predicted, place_only, found.candidates, every, groups)
+
+
+def not_asked(subject: Subject, found: Named) -> str:
+    """How many images are asked for what, and how many for nothing, in a sentence or two."""
+    higher, asked = len(higher_taxa(subject)), len(askable(subject, found))
+    other = [name for name in subject.species if name is not None and name not in found.taxa]
+    beside = sum(name in subject.train_shown for name in other)
+    unnamed = len(subject.records) - len(found.images) - len(other) - higher
+    told = f"Of {len(subject.records)} images {len(found.images)} are asked for their species"
+    told += f" and {asked}, labelled with a higher taxon, for its rank and those above." if asked else "."
+    left_out = {
+        "of new species": len(other) - beside,
+        "of species that training images show beside others alone": beside,
+        "of higher taxa without a trained species": higher - asked,
+        "without a taxon (blank frames, people, animals that nobody named)": unnamed,
+    }
+    parts = ", ".join(f"{n} {words}" for words, n in left_out.items() if n)
+    return f"{told} Not asked: {parts}." if parts else told
 
 
 def confused(found: Named) -> Confusion:

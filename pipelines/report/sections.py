@@ -93,6 +93,8 @@ class Species(Section):
     """Accuracy over all images, over species, per rank, and of the baselines."""
     names: Mapping[str, str] = field(default_factory=dict)
     """Scientific name -> common name."""
+    note: str = ""
+    """What is asked, and what is not."""
     few: int = FEW
     most: int = 80
     """Species with a row on the page."""

@@ -4,9 +4,10 @@ test places have, days of training places set aside, and what SpeciesNet and Meg
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,13 @@ SPECIES = {
     "Sus scrofa": ("Artiodactyla", "Suidae"),
     "Canis aureus": ("Carnivora", "Canidae"),
 }
+OTHERS = {
+    "Canidae": ("family", "Carnivora", "Canidae"),
+    "Felidae": ("family", "Carnivora", "Felidae"),
+    "Sus scrofa scrofa": ("subspecies", "Artiodactyla", "Suidae"),
+    "Lepus europaeus": ("species", "Lagomorpha", "Leporidae"),
+}
+"""Rank, order and family of what frames can be labelled with in place of their species (`write`)."""
 NEW = "Canis aureus"
 """At test places alone."""
 PLACES, TEST_PLACES, EVENTS, FRAMES = 20, 6, 6, 2
@@ -80,15 +88,21 @@ def survey(archive: str) -> dict[str, Any]:
     return {"name": "protocol", "archive": archive, "source": {"kind": "camtrap_dp"}, "overlays": overlays}
 
 
-def write(store: Store, places: int = PLACES) -> list[Shot]:
-    """The whole archive."""
+def write(store: Store, places: int = PLACES, labels: Mapping[int, Sequence[str]] = MappingProxyType({})) -> list[Shot]:
+    """The whole archive; `labels` are what people name in a frame (its number) in place of its species."""
     taken = shots(places)
+    rows = [
+        _observation(shot, name, n)
+        for shot in taken
+        if shot.seen_by_people
+        for n, name in enumerate(labels.get(shot.number, [shot.species or ""]))
+    ]
     for shot in taken:
         store.put(shot.key, picture(shot))
     store.put("datapackage.json", json.dumps(_package()).encode())
     store.put("deployments.csv", _table({"deploymentID": f"d{n}", "locationID": f"p{n:02d}"} for n in range(places)))
     store.put("media.csv", _table(map(_medium, taken)))
-    store.put("observations.csv", _table(_observation(shot) for shot in taken if shot.seen_by_people))
+    store.put("observations.csv", _table(rows))
     store.put(SPECIESNET, json.dumps({"predictions": [_prediction(shot) for shot in taken]}).encode())
     store.put(MEGADETECTOR, json.dumps(_detections(taken)).encode())
     return taken
@@ -154,22 +168,23 @@ def _medium(shot: Shot) -> dict[str, Any]:
             "filePublic": "true", "fileMediatype": "image/jpeg"}  # fmt: skip
 
 
-def _observation(shot: Shot) -> dict[str, Any]:
+def _observation(shot: Shot, name: str, n: int) -> dict[str, Any]:
     moment = f"{shot.moment:%Y-%m-%dT%H:%M:%S}+02:00"
     return {
-        "observationID": f"o{shot.number}", "deploymentID": f"d{shot.place}", "mediaID": f"m{shot.number}",
+        "observationID": f"o{shot.number}-{n}", "deploymentID": f"d{shot.place}", "mediaID": f"m{shot.number}",
         "eventID": f"e{shot.event}", "eventStart": moment, "eventEnd": moment, "observationLevel": "media",
-        "observationType": "animal" if shot.species else "blank", "scientificName": shot.species or "",
+        "observationType": "animal" if shot.species else "blank", "scientificName": name,
         "classificationMethod": "human",
     }  # fmt: skip
 
 
 def _package() -> dict[str, Any]:
     names = ("deployments", "media", "observations")
+    ranked = {name: ("species", *higher) for name, higher in SPECIES.items()} | OTHERS
     taxa = [
-        {"scientificName": name, "taxonRank": "species", "kingdom": "Animalia", "phylum": "Chordata",
-         "class": "Mammalia", "order": order, "family": family, "genus": name.split()[0]}
-        for name, (order, family) in SPECIES.items()
+        {"scientificName": name, "taxonRank": rank, "kingdom": "Animalia", "phylum": "Chordata",
+         "class": "Mammalia", "order": order, "family": family, "genus": "" if rank == "family" else name.split()[0]}
+        for name, (rank, order, family) in ranked.items()
     ]  # fmt: skip
     return {
         "profile": "https://raw.githubusercontent.com/tdwg/camtrap-dp/1.0.2/camtrap-dp-profile.json",

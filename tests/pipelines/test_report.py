@@ -86,6 +86,9 @@ def survey(species: str = "Vulpes vulpes") -> ReportContent:
     """A report with every section, about `species` and two others."""
     classes = [species, "Lynx lynx", "Sus scrofa"]
     counts = np.array([[30, 5, 1], [4, 12, 0], [0, 0, 0]])
+    cells = [cell for cell, n in np.ndenumerate(counts) for _ in range(n)]
+    shown, said = ([classes[cell[side]] for cell in cells] for side in (0, 1))
+    places = [str(n % 3) for n in range(len(cells))]
     points = np.random.default_rng(0).normal(size=(36, 2))
     labels = [species] * 20 + ["Lynx lynx"] * 16
     return ReportContent(
@@ -100,7 +103,9 @@ def survey(species: str = "Vulpes vulpes") -> ReportContent:
             {species: 52},
             [rows.SplitRow("test", 52, 4, 2)],
         ),
-        species=sections.Species(classification.per_class(counts, classes), [figure()], {species: species}),
+        species=sections.Species(
+            classification.per_class(shown, said, classes, places), [figure()], {species: species}
+        ),
         incumbents=incumbents(species),
         events=survey_sections.Events([rows.FigureGroup("Events", [figure(label=species)], species)]),
         conditions=conditions(species),

@@ -25,14 +25,29 @@ def test_micro_macro_and_rows_equal_scikit_learn():
     assert np.array_equal(counts, confusion_matrix(truth, guess, labels=classes))
     present = [label for label in classes if label in truth]
     assert mean(right, truth) == pytest.approx(recall_score(truth, guess, labels=present, average="macro"))
-    rows = classification.per_class(counts, classes)
+    places = [str(n) for n in generator.integers(0, 12, 200)]
+    rows = classification.per_class(truth, guess, classes, places)
     precisions = [precision_score(truth, guess, labels=[label], average="macro") for label in classes]
     assert [row.precision for row in rows] == pytest.approx(precisions)
+    sums = zip(counts.sum(1), counts.sum(0), np.diag(counts), strict=True)
+    assert [(row.n, row.predicted, row.right) for row in rows] == list(sums)
     assert rows[3].recall is None and rows[3].recall_interval is None
     two = [("a", "a"), ("b", "a")]
     assert mean(classification.hits(*zip(*two, strict=True)), ["a", "b"]) == balanced_accuracy_score(
         ["a", "b"], ["a", "a"]
     )
+
+
+def test_intervals_of_a_class_resample_places():
+    """Three places of forty alike images each: three answers, however many images."""
+    truth, places = ["a"] * 120, [place for place in "xyz" for _ in range(40)]
+    guess = ["a" if place == "x" else "b" for place in places]
+    own, other = classification.per_class(truth, guess, ["a", "b"], places)
+    means = np.random.default_rng(5).choice([1.0, 0.0, 0.0], (20000, 3)).mean(1)
+    assert own.recall == pytest.approx(1 / 3)
+    assert own.recall_interval == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.01)
+    assert own.precision == 1 and own.precision_interval is None, "one place"
+    assert (other.recall, other.precision, other.precision_interval) == (None, 0, (0, 0))
 
 
 def test_a_wrong_species_may_be_the_right_genus_and_a_family_record_asks_no_species():

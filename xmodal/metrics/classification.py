@@ -5,14 +5,14 @@ places. A record names a taxon at its true rank: a frame labelled with a family 
 never for the species.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xmodal.metrics.intervals import Interval, wilson
+from xmodal.metrics.intervals import Interval, mean_interval
 
 Array = NDArray[np.float64]
 Lineages = Mapping[str, Mapping[str, str]]
@@ -67,17 +67,31 @@ class ClassRow:
     right: int
     recall: float | None
     recall_interval: Interval | None
-    """Wilson, images taken as independent: frames of one event are not, so it is the narrowest honest interval."""
+    """Groups (places) resampled; None where they are one."""
     precision: float | None
     precision_interval: Interval | None
 
 
-def per_class(counts: NDArray[np.int64], classes: Sequence[str]) -> list[ClassRow]:
-    """One row a class, in the given order, from `confusion` (C, C)."""
-    return [_row(name, counts[i].sum(), counts[:, i].sum(), counts[i, i]) for i, name in enumerate(classes)]
+def per_class(
+    truth: Sequence[str], predicted: Sequence[str], classes: Sequence[str], groups: Sequence[str]
+) -> list[ClassRow]:
+    """One row a class, in the given order; `groups` (n,) is what is resampled."""
+    right, where = hits(truth, predicted), np.asarray(groups, dtype=object)
+    shown, named = (_rows_of(labels) for labels in (truth, predicted))
+    none = np.zeros(0, np.int64)
+    return [_row(name, right, where, shown.get(name, none), named.get(name, none)) for name in classes]
 
 
-def _row(name: str, n: int, predicted: int, right: int) -> ClassRow:
-    n, predicted, right = int(n), int(predicted), int(right)
-    recall, precision = (right / n if n else None), (right / predicted if predicted else None)
-    return ClassRow(name, n, predicted, right, recall, wilson(right, n), precision, wilson(right, predicted))
+def _rows_of(labels: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+    rows: defaultdict[str, list[int]] = defaultdict(list)
+    for n, label in enumerate(labels):
+        rows[label].append(n)
+    return {label: np.array(own, np.int64) for label, own in rows.items()}
+
+
+def _row(name: str, right: Array, groups: NDArray, shown: NDArray[np.int64], named: NDArray[np.int64]) -> ClassRow:
+    (recall, around), (precision, about) = (
+        (float(right[own].mean()) if len(own) else None, mean_interval(right[own], groups[own]))
+        for own in (shown, named)
+    )
+    return ClassRow(name, len(shown), len(named), int(right[shown].sum()), recall, around, precision, about)
