@@ -13,7 +13,7 @@ from pipelines.evaluate.species import Named
 from pipelines.evaluate.subject import Subject
 from pipelines.prepare.language import language
 from pipelines.report.content import FigureGroup
-from xmodal.metrics import tables
+from xmodal.metrics import baselines, tables
 from xmodal.metrics.figure import Figure
 
 MISSES = ("Animal frames called blank", "Blank frames called animal")
@@ -31,12 +31,15 @@ class Blanks:
     called: NDArray[np.bool_] | None
     """Called blank by the model; None where no training image is blank, so that it cannot say so."""
     groups: list[str]
+    place_only: NDArray[np.bool_]
+    """Called blank by a lookup: where most training frames of the place are; at unseen places, of the training set."""
 
     def part(self, rows: Sequence[int]) -> "Blanks":
         """Some of the frames."""
         kept = np.array(rows, dtype=np.int64)
         called = None if self.called is None else self.called[kept]
-        return Blanks(self.images[kept], self.blank[kept], called, [self.groups[n] for n in rows])
+        groups = [self.groups[n] for n in rows]
+        return Blanks(self.images[kept], self.blank[kept], called, groups, self.place_only[kept])
 
 
 def blanks(subject: Subject, found: Named) -> Blanks:
@@ -44,7 +47,9 @@ def blanks(subject: Subject, found: Named) -> Blanks:
     kinds = [_kind(subject, n) for n in range(len(subject.records))]
     images = np.array([n for n, kind in enumerate(kinds) if kind in ("animal", "blank")], dtype=np.int64)
     blank = np.array([kinds[n] == "blank" for n in images], dtype=bool)
-    return Blanks(images, blank, _called(subject, found, images), [subject.groups[n] for n in images])
+    lookup = baselines.place_only(*subject.train_kinds, [subject.records[n]["place"] for n in images])
+    known = np.array([kind == "blank" for kind in lookup], dtype=bool)
+    return Blanks(images, blank, _called(subject, found, images), [subject.groups[n] for n in images], known)
 
 
 def _kind(subject: Subject, image: int) -> str | None:
@@ -63,15 +68,15 @@ def _called(subject: Subject, found: Named, images: NDArray[np.int64]) -> NDArra
 def misses(prefix: str, who: str, asked: Blanks, called: NDArray[np.bool_], candidates: int | None) -> list[Figure]:
     """Both kinds of mistake of somebody who calls frames blank; `candidates` are the species that a guess could name
     instead, None where that is not known."""
-    blank, wrong = np.where(asked.blank, 1.0, np.nan), (called != asked.blank).astype(np.float64)
-    animal = np.where(asked.blank, np.nan, 1.0)
+    blank, animal = np.where(asked.blank, [[1.0], [np.nan]], [[np.nan], [1.0]])
+    wrong, known = ((of != asked.blank).astype(np.float64) for of in (called, asked.place_only))
     guess = None if candidates is None else 1 / (candidates + 1)
     rest = None if guess is None else 1 - guess
     return [
         tables.share(f"{prefix}/animals_missed", f"{who}: {MISSES[0].lower()}", wrong * animal, guess,
-                     asked.groups, note="lower is better: these animals would be lost"),
+                     asked.groups, None, "lower is better: these animals would be lost", known * animal),
         tables.share(f"{prefix}/blanks_kept", f"{who}: {MISSES[1].lower()}", wrong * blank, rest,
-                     asked.groups, note="lower is better: these frames would still be looked at"),
+                     asked.groups, None, "lower is better: these frames would still be looked at", known * blank),
     ]  # fmt: skip
 
 

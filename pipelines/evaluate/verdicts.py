@@ -53,8 +53,9 @@ def _kinds(own: Blanks) -> Sequence[str]:
 
 def _right(prefix: str, who: str, own: Blanks, called: NDArray[np.bool_]) -> Figure:
     """Whoever does not look at the frame is right in half, animals and blanks weighted equally."""
-    right = (called == own.blank).astype(np.float64)
-    return tables.share(f"{prefix}/balanced", f"{who}: {BALANCED.lower()}", right, 0.5, own.groups, _kinds(own))
+    right, known = ((of == own.blank).astype(np.float64) for of in (called, own.place_only))
+    label = f"{who}: {BALANCED.lower()}"
+    return tables.share(f"{prefix}/balanced", label, right, 0.5, own.groups, _kinds(own), baseline=known)
 
 
 def _apart(own: Blanks, ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> Paired:

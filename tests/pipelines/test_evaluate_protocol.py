@@ -1,19 +1,26 @@
 """`xmodal evaluate` on a survey with events, blanks, new species and incumbents: the figures, and the page's words."""
 
 import json
+import re
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from sklearn.metrics import f1_score
 
 from infra.storage import open_store
 from pipelines.dataset import Dataset
-from pipelines.evaluate.species import named
+from pipelines.evaluate.blanks import blank_misses, blanks
+from pipelines.evaluate.heldout import held_out
+from pipelines.evaluate.incumbents import beside as beside_machine
+from pipelines.evaluate.incumbents import incumbents
+from pipelines.evaluate.species import Named, named
 from pipelines.evaluate.subject import Subject
 from pipelines.prepare import flow
 from pipelines.prepare.workers import InProcess
@@ -28,6 +35,7 @@ from tests.pipelines.road import document, untrained_run, xmodal
 from tests.pipelines.surveys import coco_settings, write_coco
 from tests.pipelines.test_prepare_flow import image
 from xmodal.inference import Inference
+from xmodal.metrics.baselines import most_frequent
 from xmodal.metrics.calibration import ece, softmax
 from xmodal.metrics.figure import Figure
 from xmodal.settings import parse
@@ -127,6 +135,7 @@ def test_events_pool_their_frames_and_stand_beside_the_place_only_baseline(surve
     assert survey.figures["test/events/max/macro_f1"]["baseline"] is not None
     shown(survey, "test/events/max/macro_f1", "test/events/mean/micro_f1")
     assert "24 events of 48 frames" in words(survey.page)
+    assert "Events left out: 6 of a species that was not trained on, 6 without a species." in words(survey.page)
 
 
 def test_images_found_for_a_text_are_ranked_near_kin_first(survey: Evaluated) -> None:
@@ -263,20 +272,119 @@ def test_confidence_is_what_predict_prints(survey: Evaluated) -> None:
     shown(survey, "test/calibration/ece", "test/calibration/ece_scaled")
 
 
+WITHOUT_PLACE = {
+    "test/i2t/": "texts are found, not species",
+    "test/t2i/": "images are found of a text",
+    "untrained/test/t2i/": "images are found of a text",
+    "test/caption/": "the most frequent caption stands there",
+    "test/calibration/": "of its own confidence, no accuracy",
+    "test/claims/": "compared between two runs",
+    "test/species/largest_class": "looks at nothing itself",
+    "test/species/place_only": "is the place-only baseline",
+}
+"""Percentages that no lookup of the place stands beside, by the start of their names, and why."""
+
+
 def test_every_accuracy_stands_beside_chance_place_only_and_an_interval(survey: Evaluated) -> None:
-    kinds = ("species/micro", "species/macro", "species/macro_f1", "events/max/macro_f1", "species/lca_distance")
-    for name in (
-        *(f"test/{kind}" for kind in kinds),
-        "cis_test/species/micro",
-        "test/light/day",
-        "test/species/family",
-    ):
-        one = survey.figures[name]
-        assert None not in (one["chance"], one["baseline"], one["low"], one["high"]), name
-        assert one["low"] <= one["value"] <= one["high"] and one["n"] > 0
+    shares = {name: one for name, one in survey.figures.items() if one["unit"] == "%"}
+    asked = {name: one for name, one in shares.items() if not name.startswith(tuple(WITHOUT_PLACE))}
+    assert all(any(name.startswith(start) for name in shares) for start in WITHOUT_PLACE), "no exception without need"
+    assert {"cis_test/species/micro", "test/heldout/genus", "test/megadetector/blank/model/balanced"} <= asked.keys()
+    for name, one in asked.items():
+        assert None not in (one["baseline"], one["low"], one["high"]), name
+        assert one["chance"] is not None or "/incumbent/" in name, name
+        assert one["low"] - 1e-9 <= one["value"] <= one["high"] + 1e-9 and one["n"] > 0, name
+    lca = survey.figures["test/species/lca_distance"]
+    assert None not in (lca["chance"], lca["baseline"], lca["low"])
     ahead, known = survey.figures["test/species/over_place_only"], survey.figures["test/species/place_only"]
     micro = survey.figures["test/species/micro"]
     assert micro["baseline"] == known["value"] and ahead["value"] == pytest.approx(micro["value"] - known["value"])
+
+
+def test_blanks_and_relatives_stand_beside_a_lookup_of_the_place(survey: Evaluated) -> None:
+    """No place of the test split trains, so the lookup says what is most frequent in training: an animal, a species."""
+    figures, usual = survey.figures, most_frequent(survey.subject.train_places[1])
+    missed, kept = (figures[f"test/blank/{name}"]["baseline"] for name in ("animals_missed", "blanks_kept"))
+    assert (missed, kept) == (0, 100)
+    for who in ("model", "incumbent"):
+        assert figures[f"test/speciesnet/blank/{who}/balanced"]["baseline"] == 50
+        assert figures[f"test/speciesnet/blank/{who}/animals_missed"]["baseline"] == 0
+    assert figures["test/heldout/genus"]["baseline"] == 100 * (usual.split()[0] == "Canis")
+    assert figures["test/heldout/family"]["baseline"] == 100 * (protocol_survey.SPECIES[usual][1] == "Canidae")
+
+
+def test_the_lookup_names_what_is_frequent_at_a_place_that_trains(survey: Evaluated) -> None:
+    """Blanks at one test place, wolves at the others."""
+    subject = survey.subject
+    at, *others = sorted({record["place"] for record in subject.records})
+    told = [json.loads(one) for one in subject.train["facts"].to_pylist()]
+    wolves = iter(others * len(told))
+    where = {"blank": lambda: at, "Canis lupus": lambda: next(wolves)}
+    names = [one.get("taxon", {"value": one["type"]["value"]})["value"] for one in told]
+    moved = pa.array([where.get(name, lambda: "elsewhere")() for name in names])
+    column = subject.train.schema.get_field_index("place")
+    other = replace(subject, train=subject.train.set_column(column, "place", moved))
+    found = named(other)
+    assert found is not None and names.count("Canis lupus") >= len(others) and "blank" in names
+    asked = blanks(other, found)
+    assert asked.place_only.tolist() == [other.records[n]["place"] == at for n in asked.images]
+    missed, kept = (one.baseline or 0 for one in blank_misses(other, found, asked).figures)
+    assert missed == pytest.approx(100 * np.mean(asked.place_only[~asked.blank])) and missed > 0
+    assert kept == pytest.approx(100 * np.mean(~asked.place_only[asked.blank])) and kept < 100
+    kin = {one.name: one for one in held_out(other, found)[0].figures}
+    new = [record["place"] for record, name in zip(other.records, other.species, strict=True)
+           if name == protocol_survey.NEW]  # fmt: skip
+    usual = most_frequent(other.train_places[1])
+    right = [place != at or usual == "Canis lupus" for place in new]
+    assert kin["test/heldout/genus"].baseline == pytest.approx(100 * np.mean(right)) and any(right)
+
+
+def test_a_machine_beside_a_model_by_an_independent_resample_of_places(survey: Evaluated) -> None:
+    """Of a model that is right at half of the places: both intervals, and the share of draws in which it is better. A
+    resample of images gives another interval."""
+    subject = survey.subject
+    found = _right_at_half(subject)
+    own = beside_machine(subject, found, "speciesnet")
+    assert own and len(set(own.places)) == protocol_survey.TEST_PLACES
+    answers = zip(own.truth, own.model, own.machine, strict=True)
+    rows = np.array([(truth == said, f"speciesnet: {truth}" == machine) for truth, said, machine in answers], float)
+    figures = {one.name: one for one in incumbents(subject, found, blanks(subject, found)).figures}
+    ahead, theirs = (figures[f"test/speciesnet/{who}/all/micro"] for who in ("ahead", "incumbent"))
+    by_place, by_image = (
+        np.quantile(_drawn(rows, groups), [0.025, 0.975], axis=0) for groups in (own.places, range(len(rows)))
+    )
+    assert [ahead.low, ahead.high] == pytest.approx(by_place[:, 0], abs=3)
+    assert [theirs.low, theirs.high] == pytest.approx(by_place[:, 1], abs=3)
+    assert by_image[0, 0] - by_place[0, 0] > 8 and by_place[1, 0] - by_image[1, 0] > 8, "images resampled would show"
+    gap, told = _drawn(rows, own.places)[:, 0].round(9), re.search(r"better in ([0-9.]+) %", ahead.note)
+    better = 100 * ((gap > 0).mean() + (gap == 0).mean() / 2)
+    assert told and float(told.group(1)) == pytest.approx(better, abs=3) and 5 < better < 95
+
+
+def _right_at_half(subject: Subject) -> Named:
+    """A model that names every trained species rightly at three test places, and none at the others."""
+    found = named(subject)
+    assert found is not None
+    good = sorted({record["place"] for record in subject.records})[::2]
+    column = {name: n for n, name in enumerate(found.candidates)}
+    similarities = np.zeros(found.similarities.shape)
+    for n, (record, name) in enumerate(zip(subject.records, subject.species, strict=True)):
+        right = column.get(name or "", 0)
+        similarities[n, right if record["place"] in good else (right + 1) % len(column)] = 1
+    return replace(found, similarities=similarities)
+
+
+def _drawn(right: np.ndarray, groups: Sequence[Any]) -> np.ndarray:
+    """(draws, 2) model minus machine, and machine, in percent, of groups drawn with replacement, draw by draw; `right`
+    (n, 2) is what model and machine get right."""
+    generator, rows = np.random.default_rng(99), defaultdict(list)
+    for n, group in enumerate(groups):
+        rows[group].append(n)
+    members, found = list(rows.values()), []
+    for _ in range(6000):
+        kept = right[[n for drawn in generator.integers(0, len(members), len(members)) for n in members[drawn]]]
+        found.append((100 * (kept[:, 0] - kept[:, 1]).mean(), 100 * kept[:, 1].mean()))
+    return np.array(found)
 
 
 def test_what_cannot_be_measured_is_said_in_a_sentence(tmp_path: Path) -> None:
