@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import Any, cast
 from unittest.mock import patch
 
@@ -94,6 +95,7 @@ def forked(job: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
-    stories.ENCODER.build().identity()  # imports what it needs once: every child would take seconds for it
+    import_module("s3fs")  # what is imported here is not imported by every child, which takes seconds
+    stories.ENCODER.build().identity()
     for line in sys.stdin:
         print(forked(json.loads(line)), flush=True)
