@@ -16,11 +16,11 @@ from xmodal.model import CrossModalModel
 
 
 def fit(
-    plan: TrainingPlan, recipe: Recipe, dataset: Dataset, device: str, strangers: bool, seen: Callable[[int], None]
+    recipe: Recipe, dataset: Dataset, device: str, seen: Callable[[int], None], strangers: bool = False
 ) -> CrossModalModel:
-    """The model after the last step, in evaluation mode. With `strangers` the captions to be written are those of the
-    next image in the batch. `seen` is told the samples so far. Raises NonFinite."""
-    size = recipe.train.global_batch
+    """The model after the last step, in evaluation mode. `seen` is told the samples so far. With `strangers` the
+    captions to be written are those of the next image in the batch. Raises NonFinite."""
+    plan, size = TrainingPlan.of(recipe, dataset), recipe.train.global_batch
     torch.manual_seed(recipe.train.seed)
     model = build_model(recipe, dataset).to(device)
     plan.initialise(model)

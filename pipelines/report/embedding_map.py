@@ -13,16 +13,16 @@ NEIGHBOURS = 10
 def project(vectors: NDArray, seed: int = 0, limit: int = LIMIT) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Draws at most `limit` of (N, D) rows by seed: their numbers (n,) in order, and points (n, 2) by PCA then t-SNE.
 
-    Fewer than 5 rows have no map: both arrays are empty.
+    Fewer than 5 rows have no map, nor have rows that are all alike: both arrays are empty.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
     rows = np.sort(np.random.default_rng(seed).permutation(len(vectors))[:limit])
-    if len(rows) < 5:
-        return rows[:0], np.zeros((0, 2))
     kept = np.asarray(vectors, dtype=np.float64)[rows]
+    if len(rows) < 5 or (kept == kept[0]).all():  # t-SNE divides by their spread, and scikit-learn's then crashes
+        return rows[:0], np.zeros((0, 2))
     components = min(50, *kept.shape)
     flat = PCA(components, svd_solver="full", random_state=seed).fit_transform(kept)
     perplexity = min(30.0, (len(rows) - 1) / 3)

@@ -379,6 +379,7 @@ def test_map_is_repeatable_bounded_and_measured():
     assert sum(dots for dots, _, _ in table.values()) == 40
     assert all(same > 0.9 and chance < 0.7 for _, same, chance in table.values())
     assert len(embedding_map.project(vectors[:3])[1]) == 0
+    assert len(embedding_map.project(np.full((20, 8), 0.1))[1]) == 0, "all alike"
 
 
 def chromium(page: Path, profile: Path, *options: str) -> subprocess.CompletedProcess[str]:
