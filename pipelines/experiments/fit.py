@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import torch
 
-from pipelines.dataset import Dataset
 from pipelines.recipe import Recipe
 from pipelines.train.descent import Descent
 from pipelines.train.lanes import ReadLane, batches
@@ -16,13 +15,13 @@ from xmodal.model import CrossModalModel
 
 
 def fit(
-    recipe: Recipe, dataset: Dataset, device: str, seen: Callable[[int], None], strangers: bool = False
+    recipe: Recipe, plan: TrainingPlan, device: str, seen: Callable[[int], None], strangers: bool = False
 ) -> CrossModalModel:
-    """The model after the last step, in evaluation mode. `seen` is told the samples so far. With `strangers` the
-    captions to be written are those of the next image in the batch. Raises NonFinite."""
-    plan, size = TrainingPlan.of(recipe, dataset), recipe.train.global_batch
+    """The model after the last step of `plan`, the recipe's own, in evaluation mode. `seen` is told the samples so far.
+    With `strangers` the captions to be written are those of the next image in the batch. Raises NonFinite."""
+    size = recipe.train.global_batch
     torch.manual_seed(recipe.train.seed)
-    model = build_model(recipe, dataset).to(device)
+    model = build_model(recipe, plan.open()).to(device)
     plan.initialise(model)
     descent = Descent(model, recipe.train.optimizer, plan.total_samples)
     model.train()

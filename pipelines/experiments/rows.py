@@ -68,7 +68,7 @@ class Rows:
         begun, plan = time.monotonic(), TrainingPlan.of(recipe, self.dataset)
         label = f"{arm.name} {split} trial {trial} seed {seed}"
         with progress(label, total=plan.total_samples, unit="samples") as shown:
-            model = fit(recipe, self.dataset, self.device, shown.update, arm.strangers)
+            model = fit(recipe, plan, self.device, shown.update, arm.strangers)
         subject = self._subject(recipe, model, split, plan.total_steps)
         outcome = self.table.measure(subject)
         claims = claims_of(subject, self.table.claims) if split == "test" else {}

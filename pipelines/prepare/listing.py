@@ -150,16 +150,15 @@ def _reject(listing: SurveyListing, linked: links.Links, max_megabytes: float) -
     why[faulty] = table["reason"].take(pa.array(faulty)).to_pylist()
     why[hidden] = "withheld"
     down = at(_withdrawn(listing.known.survey), files.media, False)
-    down |= files.listed & _named(listing)
+    down |= files.listed & named_by(listing.named, files.keys, listing.known.media_ids)
     why[down & ~metadata] = TAKEN_DOWN
 
 
-def _named(listing: SurveyListing) -> np.ndarray:
-    """bool (files,): whether a takedown list names its key or media id."""
-    named = listing.named
-    pairs = ((listing.files.keys, named.keys), (listing.known.media_ids, named.media_ids))
-    keys, ids = (mask(pc.is_in(column, value_set=pa.array(sorted(names), pa.string()))) for column, names in pairs)
-    return keys | ids
+def named_by(down: TakenDown, keys: pa.ChunkedArray, media_ids: pa.ChunkedArray) -> np.ndarray:
+    """bool (rows,): whether a takedown list names a row's key or media id."""
+    pairs = ((keys, down.keys), (media_ids, down.media_ids))
+    by_key, by_id = (mask(pc.is_in(column, value_set=pa.array(sorted(names), pa.string()))) for column, names in pairs)
+    return by_key | by_id
 
 
 def _withdrawn(survey: Survey) -> np.ndarray:

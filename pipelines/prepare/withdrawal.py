@@ -21,7 +21,7 @@ from pipelines.prepare.before import Before
 from pipelines.prepare.cameras import pc
 from pipelines.prepare.columns import NONE, each, mask
 from pipelines.prepare.ledger import Ledger, Row
-from pipelines.prepare.listing import TAKEN_DOWN, SurveyListing
+from pipelines.prepare.listing import TAKEN_DOWN, SurveyListing, named_by
 from pipelines.prepare.plan import Held, Item
 from pipelines.sources.schema import TakenDown
 
@@ -62,10 +62,8 @@ def _of(before: Before, survey: str, among: np.ndarray, column: str) -> list[Any
 
 def _named(rows: pa.Table, named: TakenDown) -> np.ndarray:
     """bool (rows,): those that were withdrawn before, or whose key or media id is `named`."""
-    found = pc.equal(rows["reason"], TAKEN_DOWN).fill_null(False)
-    for column, names in (("key", named.keys), ("media_id", named.media_ids)):
-        found = pc.or_(found, pc.is_in(rows[column], value_set=pa.array(sorted(names), pa.string())))
-    return mask(found)
+    before = mask(pc.equal(rows["reason"], TAKEN_DOWN).fill_null(False))
+    return before | named_by(named, rows["key"], rows["media_id"])
 
 
 def _with_bytes(rows: pa.Table, hashes: frozenset[bytes]) -> np.ndarray:

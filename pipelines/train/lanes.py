@@ -66,7 +66,7 @@ def training_rows(dataset: Dataset) -> Rows:
 
 def _classes(facts: pa.ChunkedArray) -> np.ndarray:
     """(n,) number of each row's class."""
-    coded = facts.combine_chunks().dictionary_encode()
+    coded = facts.dictionary_encode().combine_chunks()  # many rows, few documents: texts are never put together
     names = [class_of(json.loads(document)) for document in coded.dictionary.to_pylist()]
     return np.unique(names, return_inverse=True)[1][coded.indices.to_numpy()]
 

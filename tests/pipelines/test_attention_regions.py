@@ -19,7 +19,7 @@ from pipelines.pair_scores import Tokens, tokens
 from pipelines.prepare.flow import prepare
 from pipelines.prepare.workers import InProcess
 from pipelines.train.caption_words import CaptionWords
-from pipelines.train.plan import build_model, sample_reader
+from pipelines.train.plan import TrainingPlan, build_model, sample_reader
 from tests.pipelines.precomp_folder import REGIONS, THINGS, write_precomp
 from tests.pipelines.test_recipes_hosts import SIZES, small
 from xmodal.matchers import Matcher
@@ -98,7 +98,8 @@ def test_regions_of_a_phrase_are_those_its_boxes_overlap_by_half() -> None:
 def test_a_trained_host_looks_at_the_regions_that_its_words_name(world: World) -> None:
     torch.manual_seed(world.recipe.train.seed)
     untrained, _ = measured(world, build_model(world.recipe, world.dataset))
-    total, found = measured(world, cast(Any, fit(world.recipe, world.dataset, "cpu", lambda seen: None)))
+    plan = TrainingPlan.of(world.recipe, world.dataset)
+    total, found = measured(world, cast(Any, fit(world.recipe, plan, "cpu", lambda seen: None)))
     assert total.images == len(world.records) == SIZES["test"] and total.queries == 10 * total.images
     assert (total.unknown, total.no_box, total.no_word, total.skipped) == (0, 0, 0, 0)
     means, before = total.means(), untrained.means()

@@ -14,7 +14,7 @@ from pipelines.pair_scores import tokens
 from pipelines.prepare.flow import prepare
 from pipelines.prepare.workers import InProcess
 from pipelines.recipe import Recipe, load_recipe
-from pipelines.train.plan import build_model, sample_reader
+from pipelines.train.plan import TrainingPlan, build_model, sample_reader
 from pipelines.train.validate import Validation
 from tests.pipelines.precomp_folder import REGIONS, WIDTH, write_precomp
 from tests.pipelines.road import untrained_run, xmodal
@@ -53,7 +53,7 @@ def test_a_host_learns_and_is_judged_by_its_scores(folder: Path, names: tuple[st
     judge = Validation(dataset, sample_reader(recipe, dataset), 100, by_host=True)
     torch.manual_seed(recipe.train.seed)
     before = judge.measure(build_model(recipe, dataset), "cpu")
-    after = judge.measure(fit(recipe, dataset, "cpu", lambda seen: None), "cpu")
+    after = judge.measure(fit(recipe, TrainingPlan.of(recipe, dataset), "cpu", lambda seen: None), "cpu")
     assert after["val/score"] == after["val/host/rsum"] > before["val/score"] + 25
 
 
