@@ -1,24 +1,21 @@
 """One run: a recipe trained in this process by the order, the reader and the step of the workers, without Ray."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 
 from pipelines.recipe import Recipe
-from pipelines.train.descent import Descent
+from pipelines.train.descent import Descent, check_finite
 from pipelines.train.lanes import ReadLane, batches
-from pipelines.train.loop import check_finite
 from pipelines.train.plan import TrainingPlan, build_model
 from xmodal.batch import Batch
 from xmodal.model import CrossModalModel
 
 
-def fit(
-    recipe: Recipe, plan: TrainingPlan, device: str, seen: Callable[[int], None], strangers: bool = False
-) -> CrossModalModel:
-    """The model after the last step of `plan`, the recipe's own, in evaluation mode. `seen` is told the samples so far.
-    With `strangers` the captions to be written are those of the next image in the batch. Raises NonFinite."""
+def fit(recipe: Recipe, plan: TrainingPlan, device: str, strangers: bool = False) -> CrossModalModel:
+    """The model after the last step of `plan`, the recipe's own, in evaluation mode. With `strangers` the captions to
+    be written are those of the next image in the batch. Raises NonFinite."""
     size = recipe.train.global_batch
     torch.manual_seed(recipe.train.seed)
     model = build_model(recipe, plan.open()).to(device)
@@ -30,7 +27,6 @@ def fit(
         losses = model(batch.to(device))
         check_finite({name: loss.item() for name, loss in losses.items()}, batch.step)
         descent.step(losses, batch.step, batch.step * size)
-        seen((batch.step + 1) * size)
     return model.eval()
 
 

@@ -16,7 +16,6 @@ from pipelines.evaluate.subject import Subject
 from pipelines.experiments.fit import fit
 from pipelines.experiments.measures import claims_of
 from pipelines.experiments.table import Arm, Outcome, Table
-from pipelines.progress import Progress
 from pipelines.recipe import Recipe
 from pipelines.train.plan import TrainingPlan, sample_reader
 from xmodal.inference import Inference
@@ -62,13 +61,11 @@ class Rows:
         told = {name: document[name] for name in ("seconds", "machine", "commit", "claims")}
         return Row(Outcome(**document["outcome"]), **told)
 
-    def make(self, arm: Arm, trial: int, seed: int, split: str, progress: type[Progress] = Progress) -> Row:
+    def make(self, arm: Arm, trial: int, seed: int, split: str) -> Row:
         """Trains, measures on `split` and stores. Raises NonFinite, SettingsError, DataRefused."""
         recipe = self.table.run(arm, trial, seed)
         begun, plan = time.monotonic(), TrainingPlan.of(recipe, self.dataset)
-        label = f"{arm.name} {split} trial {trial} seed {seed}"
-        with progress(label, total=plan.total_samples, unit="samples") as shown:
-            model = fit(recipe, plan, self.device, shown.update, arm.strangers)
+        model = fit(recipe, plan, self.device, arm.strangers)
         subject = self._subject(recipe, model, split, plan.total_steps)
         outcome = self.table.measure(subject)
         claims = claims_of(subject, self.table.claims) if split == "test" else {}
@@ -94,6 +91,12 @@ class Rows:
         trial = self.chosen(arm)
         found = [] if trial is None else [self.found(arm, trial, seed, "test") for seed in range(self.table.seeds)]
         return [row for row in found if row is not None]
+
+    def absent(self) -> int:
+        """Rows that are yet to be made."""
+        arms, trials = self.table.arms, range(len(self.table.trials))
+        tried = sum(self.found(arm, trial, 0, "val") is not None for arm in arms for trial in trials)
+        return len(arms) * (len(trials) + self.table.seeds) - tried - sum(len(self.measured(arm)) for arm in arms)
 
 
 def _machine(device: str) -> str:

@@ -1,10 +1,12 @@
 """One AdamW step on the weighted losses: parameter groups, the schedule of the rate, the clip, what comes after."""
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pipelines.errors import NonFinite
 from pipelines.train.settings import OptimizerSettings
 from xmodal.model import CrossModalModel
 
@@ -34,6 +36,13 @@ class Descent:
         self.optimizer.step()
         self.model.after_step(step)
         return {"grad_norm": float(norm), "learning_rate": rate}
+
+
+def check_finite(losses: dict[str, float], step: int) -> None:
+    """Raises NonFinite naming the tasks whose loss is not a finite number."""
+    bad = [name for name, value in losses.items() if not math.isfinite(value)]
+    if bad:
+        raise NonFinite(f"the loss of {', '.join(bad)} is not finite at step {step}; the last checkpoint stays")
 
 
 def learning_rate(settings: OptimizerSettings, samples: int, total: int) -> float:

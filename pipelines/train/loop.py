@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import math
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from torch import Tensor
 from infra.curves import Curves, NoCurves
 from pipelines.errors import Failed, NonFinite
 from pipelines.recipe import Recipe
-from pipelines.train.descent import Descent
+from pipelines.train.descent import Descent, check_finite
 from pipelines.train.lanes import batches
 from pipelines.train.plan import TrainingPlan, build_model, warm_start
 from pipelines.train.queue_health import queue_health
@@ -45,13 +44,6 @@ class Job:
     curves: Curves | NoCurves
     progress: Any
     """Ray actor that the driver's display reads."""
-
-
-def check_finite(losses: dict[str, float], step: int) -> None:
-    """Raises NonFinite naming the tasks whose loss is not a finite number."""
-    bad = [name for name, value in losses.items() if not math.isfinite(value)]
-    if bad:
-        raise NonFinite(f"the loss of {', '.join(bad)} is not finite at step {step}; the last checkpoint stays")
 
 
 class Worker:

@@ -125,10 +125,12 @@ def measured(side: Side) -> Measured:
 
 
 def timed(act: Callable[[], T], settle: Callable[[], object]) -> tuple[T, Timing]:
-    """What `act` returns, and what it took until `settle` returned."""
+    """What `act` returns, and what it took until a GPU had done it too and `settle` returned."""
     with Meter() as meter:
         cpu, own, wall = meter.seconds(), own_seconds(), time.perf_counter()
         result = act()
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
         wall, own = time.perf_counter() - wall, own_seconds() - own
         settle()
         return result, Timing(meter.seconds() - cpu, own, wall)

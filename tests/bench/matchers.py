@@ -1,8 +1,10 @@
 """Cross-attention scoring by one product and Gram matrices, against the release's loop over captions.
 
-36 regions, captions of 8 to 16 words, 1024 dimensions, one thread. Both sides score the same vectors.
+`python -m tests.bench.matchers [DEVICE]`: 36 regions, captions of 8 to 16 words, 1024 dimensions, one thread. Both
+sides score the same vectors.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tests.bench import released
-from tests.bench.frame import Comparison, Side, compare
+from tests.bench.frame import Comparison, Side, compare, machine
 from xmodal import constraints
 from xmodal.matchers import sides
 from xmodal.matchers.matcher import Matcher
@@ -27,17 +29,17 @@ EACH = 5
 class Pairs:
     """Unit vectors of images, and of captions with their lengths."""
 
-    def __init__(self, images: int, captions: int, width: int = WIDTH):
+    def __init__(self, images: int, captions: int, width: int = WIDTH, device: str = "cpu"):
         generator = torch.Generator().manual_seed(0)
         draw = partial(torch.randn, generator=generator)
-        self.images = sides.l2norm(draw(images, REGIONS, width))
-        self.captions = sides.l2norm(draw(captions, WORDS, width))
+        self.images = sides.l2norm(draw(images, REGIONS, width)).to(device)
+        self.captions = sides.l2norm(draw(captions, WORDS, width)).to(device)
         length = torch.randint(8, WORDS + 1, (captions,), generator=generator)
         self.lengths: list[int] = length.tolist()
-        self.mask = torch.arange(WORDS) < length[:, None]
+        self.mask = (torch.arange(WORDS) < length[:, None]).to(device)
 
     def sides(self) -> tuple[sides.Side, sides.Side]:
-        everything = torch.ones(self.images.shape[:2], dtype=torch.bool)
+        everything = torch.ones(self.images.shape[:2], dtype=torch.bool, device=self.images.device)
         return sides.Side(self.images, everything), sides.Side(self.captions, self.mask)
 
 
@@ -66,7 +68,7 @@ def constrained(host: Matcher, pairs: Pairs, weight: float) -> Tensor:
     """The host's scores, and CCR and CCS of the matched pairs added to each of them, so that a step pays for both."""
     image, text = pairs.sides()
     scores = host.score_all_pairs(image, text)
-    (record,) = host.records(image, text, {"t2i": torch.arange(WORDS).expand(len(text), -1)})
+    (record,) = host.records(image, text, {"t2i": torch.arange(WORDS, device=pairs.mask.device).expand(len(text), -1)})
     ccr = constraints.resourcing(record, Cosine(record), constraints.one_minus, 0.2)
     allowed = constraints.fragments_of_the_same_pair(record)
     swap = constraints.SWAPS["content"]
@@ -84,24 +86,24 @@ def our_ranks(host: Matcher, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
     return i2t.rank, t2i.rank
 
 
-def comparisons() -> Iterator[Comparison]:
+def comparisons(device: str = "cpu") -> Iterator[Comparison]:
     """Scores in both directions, a training step, and recall at a size whose loop takes seconds."""
     torch.set_num_threads(1)
-    pairs = Pairs(64, 64)
+    pairs = Pairs(64, 64, device=device)
     for direction in ("t2i", "i2t"):
         host = scan(direction)
         sides_of = (partial(_scored, partial(ours, host), pairs), partial(_scored, partial(theirs, direction), pairs))
         yield _compared(f"SCAN {direction}, 64 x 64 pairs", 64 * 64, *sides_of)
-    few, host = Pairs(48, 48), scan("t2i")
+    few, host = Pairs(48, 48, device=device), scan("t2i")
     steps = (partial(training, partial(ours, host), few), partial(training, partial(theirs, "t2i"), few))
     yield _compared("SCAN t2i, training step, 48 x 48 pairs", 48 * 48, *steps)
-    wide = Pairs(96, 96)
+    wide = Pairs(96, 96, device=device)
     both = (
         partial(training, partial(constrained, host, weight=0.1), wide),
         partial(training, partial(ours, host), wide),
     )
     yield _compared("SCAN t2i, training step, 96 x 96 pairs", 96 * 96, *both, names=("with CCR and CCS", "without"))
-    many = Pairs(48, 48 * EACH)
+    many = Pairs(48, 48 * EACH, device=device)
     ranks = (
         partial(_scored, partial(our_ranks, host), many),
         partial(released.recall, many.images, many.captions, many.lengths, EACH),
@@ -129,3 +131,9 @@ def _compared(
         return Side(name, run)
 
     return compare(title, "pair", side(names[0], one), side(names[1], two))
+
+
+if __name__ == "__main__":
+    print(machine())
+    for comparison in comparisons(*sys.argv[1:2]):
+        print("\n".join(comparison.lines()), flush=True)

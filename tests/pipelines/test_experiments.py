@@ -1,6 +1,8 @@
 """Experiments: what is missing is run once, arms see the same images, tests and corrections against closed forms."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -11,14 +13,14 @@ import torch
 
 from infra.storage import open_store
 from pipelines.dataset import Dataset
-from pipelines.errors import DataRefused
+from pipelines.errors import DataRefused, NonFinite
 from pipelines.experiments import page
-from pipelines.experiments.__main__ import missing
 from pipelines.experiments.arms import TABLES
 from pipelines.experiments.compare import difference, holm, sign_flip
 from pipelines.experiments.measures import recall_sum, species
 from pipelines.experiments.rows import Rows
 from pipelines.experiments.table import Arm, Outcome, Table, averaged
+from pipelines.experiments.work import missing, work
 from pipelines.recipe import load_recipe
 from tests.pipelines.road import prepared, write_recipe
 from tests.pipelines.surveys import nameless
@@ -51,18 +53,42 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Rows:
 def test_only_what_is_missing_is_run(rows: Rows) -> None:
     """The trials of an arm, then its chosen one on the test split: seed by seed, and nothing a second time."""
     ran = []
-    for arm, trial, seed, split in missing(rows):
-        rows.make(arm, trial, seed, split)
-        ran.append((arm.name, split, seed))
-        assert len(ran) <= 8
+    while wanted := list(missing(0, rows)):
+        one = wanted[0]
+        rows.make(rows.table.arm(one.arm), one.trial, one.seed, one.split)
+        ran.append((one.arm, one.split, one.seed))
+        assert rows.absent() == 8 - len(ran)
     first = [(name, *rest) for name in ("baseline", "+ queue") for rest in (("val", 0), ("val", 0), ("test", 0))]
     assert ran == [*first, ("baseline", "test", 1), ("+ queue", "test", 1)]
-    assert list(missing(rows)) == []
     tried = [rows.found(ARMS[0], trial, 0, "val") for trial in (0, 1)]
     figures = [row.figure for row in tried if row is not None]
     assert rows.chosen(ARMS[0]) == figures.index(max(figures))
     text = page.section(rows)
     assert "| baseline |" in text and "| + queue |" in text and "does it help" in text and "Not run yet" not in text
+
+
+def test_processes_make_the_same_rows_and_share_the_tables(rows: Rows, tmp_path: Path, capfd) -> None:
+    """Two at once, of two tables: each row once, a deadline begins none, a second call none either."""
+    fresh = replace(rows, store=open_store(str(tmp_path)))
+    two = [fresh, replace(fresh, table=replace(fresh.table, name="other", arms=ARMS[:1], seeds=1))]
+    assert work(two, 2, seconds=0) == 0
+    assert work(two, 2) == 8 + 3 and work(two, 2) == 0
+    assert "11/11 runs" in capfd.readouterr().err
+    for arm in ARMS:
+        assert [row.outcome for row in fresh.measured(arm)] == [row.outcome for row in rows.measured(arm)] != []
+
+
+def test_a_run_that_fails_ends_the_work_with_its_reason(rows: Rows, tmp_path: Path) -> None:
+    arms = (ARMS[0], Arm("diverges", ("train.optimizer.learning_rate=1e30", "train.optimizer.clip_norm=1e30")))
+    fresh = replace(rows, table=replace(rows.table, arms=arms, trials=((),)), store=open_store(str(tmp_path)))
+    with pytest.raises(NonFinite, match="not finite"):
+        work([fresh], 2)
+    assert fresh.found(ARMS[0], 0, 0, "val") is not None
+
+
+def test_the_tables_travel_to_a_machine_without_ray() -> None:
+    blocked = "import sys; sys.modules.update(ray=None, mlflow=None); import pipelines.experiments.__main__"
+    subprocess.run([sys.executable, "-c", blocked], check=True)
 
 
 def test_other_figures_of_the_test_split_stand_beside(rows: Rows, tmp_path: Path) -> None:
@@ -71,8 +97,7 @@ def test_other_figures_of_the_test_split_stand_beside(rows: Rows, tmp_path: Path
     arms = (Arm("plain", ("model.queue.size=0",)), Arm("stored", ("model.queue.size=14",)))
     table = replace(rows.table, arms=arms, trials=rows.table.trials[:1], seeds=1, claims=wanted)
     fresh = replace(rows, table=table, store=open_store(str(tmp_path)))
-    for missed in missing(fresh):
-        fresh.make(*missed)
+    work([fresh], 1)
     (plain,), (stored,) = (fresh.measured(arm) for arm in arms)
     assert {"space/gap"} <= set(plain.claims) < set(wanted) and "claims/c1_leak_image" in stored.claims
     tried = fresh.found(arms[0], 0, 0, "val")

@@ -5,8 +5,7 @@ import math
 import pytest
 
 from pipelines.errors import NonFinite
-from pipelines.train.descent import learning_rate, parameter_groups, rate_factors
-from pipelines.train.loop import check_finite
+from pipelines.train.descent import check_finite, learning_rate, parameter_groups, rate_factors
 from pipelines.train.settings import OptimizerSettings
 from tests.xmodal import tiny
 
