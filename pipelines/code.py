@@ -5,8 +5,11 @@ from importlib.metadata import version
 
 
 def git_commit() -> str:
-    """The commit of the working directory, "" where it is no checkout."""
-    found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    """The commit of the working directory, "" where it is no checkout or there is no git."""
+    try:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
     return found.stdout.strip() if found.returncode == 0 else ""
 
 
