@@ -40,7 +40,7 @@ def test_ratios_are_of_pairs_and_printed_with_their_spread() -> None:
     comparison = Comparison("title", "row", *sides, pairs)
     assert comparison.ratios("cpu") == [2, 3, 1] and comparison.ratios("wall") == [3, 1, 4]
     lines = comparison.lines()
-    assert "2000.00 ms CPU (1000.00 ms in this process), 3000.00 ms wall per row" in lines[1]
+    assert "2000.00 ms CPU (1000.00 ms in this process), 3000.00 ms wall per row; 0.5 a CPU second" in lines[1]
     assert lines[3].endswith("2.00  (1.00 to 3.00)") and lines[4].endswith("3.00  (1.00 to 4.00)") and len(lines) == 5
 
 
@@ -50,7 +50,7 @@ def test_a_start_is_taken_off_and_told() -> None:
         "t", "row", Side("ours", lambda: 1, start=lambda: None), Side("b", lambda: 1), [(ours, theirs)]
     )
     assert comparison.ratios("cpu") == [1] and comparison.ratios("cpu", Measured.all_in) == [2.5]
-    assert "ours 6000.00 ms CPU, 2000.00 ms wall; reference 0.00 ms CPU" in comparison.lines()[5]
+    assert "ours 6000.00 ms CPU, 2000.00 ms wall; reference 0 ms CPU" in comparison.lines()[5]
 
 
 def test_sides_take_turns_after_a_run_that_does_not_count() -> None:
@@ -109,7 +109,9 @@ def test_drawn_files_differ_and_show_the_same() -> None:
 def test_prepare_and_the_pool_make_the_same_images(tmp_path: Path) -> None:
     bench = PrepareBench(tmp_path, [drawing(64, 48, number) for number in range(2)], 48, IN_PROCESS)
     dataset = bench.prepared()
-    assert rows(dataset) == bench.pooled(plain.ours) == bench.pooled(plain.squeezed) == 48
+    assert (
+        rows(dataset) == bench.pooled(plain.ours) == bench.pooled(plain.squeezed) == bench.pooled(plain.restored) == 48
+    )
     ours = [dataset.read_group(item.index, 0, "pixels").to_pylist() for item in dataset.items]
     files = sorted((tmp_path / "run-1").glob("*.parquet"))
     theirs = [row for file in files for row in pq.read_table(file).to_pylist()]

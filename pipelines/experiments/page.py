@@ -12,8 +12,6 @@ Written by `python -m pipelines.experiments`; every figure is of a stored run. R
 table: its arms share encoders, data order and the list of trials. The text encoder all-MiniLM-L6-v2 was trained on
 Flickr30k captions, which hold these images. `p` is of a sign-flip test over images of the outcomes averaged over
 seeds, adjusted for all arms of the table (Holm): it says how sure the difference is for these seeds, not for new ones.
-
-Cut, for want of hours on two cores: seeds (three, not five), and the constraints on the fusion encoder.
 """
 HEAD = "| arm | {unit} | over seeds | beside | difference | p (Holm) | what it asks |\n|---|---|---|---|---|---|---|"
 

@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pipelines.dataset import Dataset
+from pipelines.errors import DataRefused
 from pipelines.prepare import flow
 from pipelines.prepare.columns import each
 from pipelines.prepare.event_labels import WITHOUT_DETECTOR, advice
-from pipelines.prepare.listing import SurveyListing, list_survey
+from pipelines.prepare.listing import SurveyListing, check_taken, list_survey
 from pipelines.prepare.withdrawal import unlisted
 from pipelines.prepare.workers import RayWorkers
 from pipelines.recipe import Recipe, load_recipe
@@ -74,7 +75,11 @@ def examined(arguments: tuple[str, ...], page: Path, sample: int | None = None) 
 
 def dry(recipe: Recipe) -> list[str]:
     """What a run would read and what not, from listing and metadata alone."""
-    return would(recipe, (list_survey(recipe.data, survey) for survey in recipe.data.surveys))
+    lines: list[str] = []
+    for survey in recipe.data.surveys:
+        listing = list_survey(recipe.data, survey)
+        lines += [*would(recipe, [listing]), *_obstacle(listing)]
+    return lines
 
 
 def would(recipe: Recipe, listings: Iterable[SurveyListing]) -> list[str]:
@@ -96,6 +101,15 @@ def _would(listing: SurveyListing, waits: bool) -> list[str]:
     ]
     lines += [f"{listing.name}: {advice(undetected)}"] if undetected else []
     return lines + _refused(listing) + unlisted(listing)
+
+
+def _obstacle(listing: SurveyListing) -> list[str]:
+    """A line where a run would end before it reads anything."""
+    try:
+        check_taken(listing)
+    except DataRefused as error:
+        return [f"A run would stop: {error}."]
+    return []
 
 
 def _refused(listing: SurveyListing) -> list[str]:

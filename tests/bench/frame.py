@@ -78,7 +78,8 @@ class Comparison:
         text = [f"{self.title}  ({len(self.pairs)} interleaved pairs)"]
         for side, runs in ((self.ours, [a for a, _ in self.pairs]), (self.reference, [b for _, b in self.pairs])):
             cpu, own, wall = (_median([run.beyond_start(name) for run in runs]) for name in ("cpu", "own", "wall"))
-            text.append(f"  {side.name:<34} {cpu} CPU ({own} in this process), {wall} wall per {self.unit}")
+            rate = f"{1 / statistics.median(run.beyond_start('cpu') for run in runs):.3g} a CPU second"
+            text.append(f"  {side.name:<34} {cpu} CPU ({own} in this process), {wall} wall per {self.unit}; {rate}")
         text += [f"  ratio ours / reference, {name:<5} {_spread(self.ratios(name))}" for name in ("cpu", "wall")]
         return text + (self._start_lines() if self.ours.start is not nothing else [])
 
@@ -137,7 +138,7 @@ def timed(act: Callable[[], T], settle: Callable[[], object]) -> tuple[T, Timing
 
 
 def _median(seconds: list[float]) -> str:
-    return f"{statistics.median(seconds) * 1e3:.2f} ms"
+    return f"{_ratio(statistics.median(seconds) * 1e3)} ms"
 
 
 def _spread(values: list[float]) -> str:

@@ -1,9 +1,11 @@
 """`prepare` on Ray Data against plain process pools on the same files; one image against a full decode by Pillow.
 
 Our side does more with a file than a pool: ledger, split, captions, records and a committed version are in its time.
-One pool decodes, resizes and encodes by the same `prepare_image`, the other as a first script does, by Pillow alone.
+One pool decodes, resizes and encodes by the same `prepare_image`, another as a first script does, by Pillow alone, and
+another as img2dataset does. `python -m tests.bench.prepare [0.5 MP|12 MP|3 MP ...]` runs some kinds of pictures alone.
 """
 
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import count
@@ -18,7 +20,7 @@ from pipelines.prepare import flow
 from pipelines.prepare.images import PixelTask, ReadPixels
 from pipelines.prepare.workers import RayWorkers, Workers
 from tests.bench import plain
-from tests.bench.frame import Comparison, Side, compare
+from tests.bench.frame import Comparison, Side, compare, machine
 from tests.bench.photographs import CAMERAS, photographs
 from tests.bench.pictures import DRAWINGS, drawing, write_archive
 from tests.bench.rayside import settle
@@ -27,24 +29,28 @@ from xmodal.transforms import PixelSettings, prepare_image
 
 SMALL = (800, 600)
 LARGE = (2048, 1536)
-COUNTS = {"12 MP": 240, "3 MP": 900}
-"""Files of each camera's photographs, which are a few that differ by a comment alone."""
+COUNTS = {"0.5 MP": 1200, "12 MP": 240, "3 MP": 900}
+"""Files of each kind: a few pictures that differ by a comment alone."""
 WORKERS = 2
+POOLS = {"the same decoding": plain.ours, "Pillow alone": plain.squeezed, "img2dataset's way": plain.restored}
 
 
-def comparisons() -> Iterator[Comparison]:
-    """The cluster is started once and stands before the first run."""
+def comparisons(*kinds: str) -> Iterator[Comparison]:
+    """Of all kinds of pictures, or of some. The cluster is started once and stands before the first run."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder, local_ray(WORKERS, f"{folder}/ray"):
-        small = [drawing(*SMALL, number) for number in range(DRAWINGS)]
-        kinds = {"drawn 0.5 MP": (small, 1200)}
-        kinds |= {one.name: (photographs(one, DRAWINGS), COUNTS[one.name]) for one in CAMERAS if one.name in COUNTS}
-        for kind, (pictures, images) in kinds.items():
-            bench = PrepareBench(Path(folder) / kind, pictures, images, RayWorkers(WORKERS))
-            for reference in (bench.pool("the same decoding", plain.ours), bench.pool("Pillow alone", plain.squeezed)):
-                title = f"prepare, {images} JPEGs, {kind}, {WORKERS} processes"
-                yield compare(title, "image", bench.ours(), reference, repeats=3)
+        for kind in kinds or COUNTS:
+            bench = PrepareBench(Path(folder) / kind, drawn(kind), COUNTS[kind], RayWorkers(WORKERS))
+            for name, row in POOLS.items():
+                title = f"prepare, {COUNTS[kind]} JPEGs, {kind}, {WORKERS} processes"
+                yield compare(title, "image", bench.ours(), bench.pool(name, row), repeats=3)
     yield one_image()
+
+
+def drawn(kind: str) -> list[bytes]:
+    """A few pictures of a kind."""
+    cameras = {one.name: one for one in CAMERAS}
+    return photographs(cameras[kind], DRAWINGS) if kind in cameras else [drawing(*SMALL, n) for n in range(DRAWINGS)]
 
 
 class PrepareBench:
@@ -93,3 +99,9 @@ def one_image() -> Comparison:
     ours = Side("prepare_image", lambda: len([prepare_image(data, settings) for data in files]))
     naive = Side("Pillow, full decode", lambda: len([plain.squeezed(data, settings) for data in files]))
     return compare(f"one image of {LARGE[0]} x {LARGE[1]} to {settings.size}, one thread", "image", ours, naive)
+
+
+if __name__ == "__main__":
+    print(machine())
+    for comparison in comparisons(*sys.argv[1:]):
+        print("\n".join(comparison.lines()), flush=True)
