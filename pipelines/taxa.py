@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipelines.prepare.attributes import rank_values
-from pipelines.prepare.captions import class_texts
+from pipelines.prepare.captions import class_texts, held_out_texts
 from pipelines.prepare.facts import lineage
 from pipelines.prepare.language import available
 from pipelines.prepare.lexicon import vernacular
@@ -35,7 +35,16 @@ def _own_language(taxon: Facts) -> str | None:
 
 def species_texts(taxon: Facts) -> list[str]:
     """`class_texts` of a taxon that has a species key, in the language of the name that it goes by."""
-    return class_texts(taxon, "eng" if taxon["value"] is not None else _own_language(taxon) or "eng")
+    return class_texts(taxon, _language(taxon))
+
+
+def unheard_texts(taxon: Facts) -> list[str]:
+    """`held_out_texts` of such a taxon, in the same language."""
+    return held_out_texts(taxon, _language(taxon))
+
+
+def _language(taxon: Facts) -> str:
+    return "eng" if taxon["value"] is not None else _own_language(taxon) or "eng"
 
 
 def species_keys(documents: Sequence[str | bytes]) -> list[str | None]:

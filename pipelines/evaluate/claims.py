@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.evaluate import wordings
 from pipelines.evaluate.classes import class_texts_of, labels
 from pipelines.evaluate.species import Named, named
 from pipelines.evaluate.stored import queue_figures
@@ -177,7 +178,7 @@ def _of_relatives(asked: Asked, lineages: Lineages) -> list[Figure]:
 
 
 def ambiguity(asked: Asked) -> Answer:
-    """C6: do different true texts of an image say the same?"""
+    """C6: do different true texts of an image say the same, and do wordings that training never read?"""
     subject = asked.subject
     counts = [len(captions) for captions in subject.embedded.captions]
     texts, owner = torch.cat(subject.embedded.texts), torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
@@ -186,12 +187,11 @@ def ambiguity(asked: Asked) -> Answer:
         return "no test image has two texts"
     spread = structure.paraphrase_variance(texts, owner)
     chance = structure.chance_paraphrase_variance(texts, owner)
-    note = (
-        "0 = all texts of an image are one vector; chance: texts dealt at random. No wording was held out of training"
-    )
+    note = "0 = all texts of an image are one vector; chance: texts dealt at random. Wordings are those of training"
     label = "C6: variance over the texts of an image"
-    return [figure(f"{asked.prefix}/c6_paraphrase_variance", mean(spread), chance, mean_interval(spread, groups),
-                   len(spread), "", note, label)]  # fmt: skip
+    recorded = figure(f"{asked.prefix}/c6_paraphrase_variance", mean(spread), chance, mean_interval(spread, groups),
+                      len(spread), "", note, label)  # fmt: skip
+    return [recorded, *wordings.figures(subject, asked.prefix)]
 
 
 def agreement(asked: Asked) -> Answer:

@@ -85,12 +85,22 @@ def own_captions(texts: list[tuple[str, str]]) -> list[dict[str, Any]]:
 def class_texts(taxon: Mapping[str, Any], code: str = "eng") -> list[str]:
     """Texts that name a taxon (a taxon fact) in a language, for zero-shot classification: every frame around its best
     name, then the canonical frame around its scientific name."""
+    best, *others = _subjects(taxon, code)
+    frames = language(code).words["frames"]
+    texts = [frame.format(subject=best) for frame in frames]
+    return list(dict.fromkeys(texts + [frames[0].format(subject=other) for other in others[:1]]))
+
+
+def held_out_texts(taxon: Mapping[str, Any], code: str = "eng") -> list[str]:
+    """The taxon by its best name in wordings that no text of an image has."""
+    return [frame.format(subject=_subjects(taxon, code)[0]) for frame in language(code).words["held_out"]]
+
+
+def _subjects(taxon: Mapping[str, Any], code: str) -> list[str]:
+    """What a taxon that has a name is called, the best first."""
     tongue = language(code)
     found = (common_noun(taxon, tongue), scientific_noun(taxon, tongue), higher_noun(taxon, tongue))
-    nouns = [tongue.grammar.subject(noun.text, noun.kind, {}) for noun in found if noun]
-    frames = tongue.words["frames"]
-    texts = [frame.format(subject=nouns[0]) for frame in frames]
-    return list(dict.fromkeys(texts + [frames[0].format(subject=noun) for noun in nouns[1:2]]))
+    return [tongue.grammar.subject(noun.text, noun.kind, {}) for noun in found if noun]
 
 
 def species_prompts(name: str, common_name: str | None = None, code: str = "eng") -> list[str]:

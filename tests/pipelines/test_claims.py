@@ -20,6 +20,7 @@ from pipelines.prepare import flow
 from pipelines.prepare.workers import InProcess
 from pipelines.recipe import Recipe
 from pipelines.report import render
+from pipelines.taxa import species_texts, unheard_texts
 from pipelines.train.lanes import ReadLane
 from pipelines.train.order import WorkItem
 from pipelines.train.plan import TrainingPlan, build_model, sample_reader
@@ -140,6 +141,25 @@ def test_relatives_are_found_rank_by_rank(asked: tuple[Subject, Recipe]) -> None
         assert row.value == pytest.approx(100 * np.mean(values), abs=0.5) and row.n == len(values)
         assert row.chance is not None and 0 < row.chance <= 100
     assert "genus" in rows or "family" in rows or "order" in rows
+
+
+def test_wordings_that_training_never_read(asked: tuple[Subject, Recipe]) -> None:
+    """MAP@R of a search by each wording, a loop; no training text is in a held-out wording."""
+    subject = asked[0]
+    rows = {row.name.rpartition("/")[2]: row for row in answered(subject, "C6")}
+    names = sorted(set(subject.train_taxa) & set().union(*subject.shown))
+    taught = {one["text"] for text in subject.train["captions"].to_pylist() for one in json.loads(text)}
+    images, values = subject.gallery.images.numpy(), []
+    for name in names:
+        texts = unheard_texts(subject.train_taxa[name])
+        assert not taught & set(texts) and taught & set(species_texts(subject.train_taxa[name])[: len(texts)])
+        for vector in subject.model.text_vectors(texts).numpy():
+            right = [name in subject.shown[n] for n in np.argsort(-(images @ vector), kind="stable")]
+            values.append(sum(sum(right[: k + 1]) / (k + 1) for k in range(sum(right)) if right[k]) / sum(right))
+    unread, read, fall = rows["c6_map_unread"], rows["c6_map_read"], rows["c6_fall"]
+    assert unread.value == pytest.approx(100 * np.mean(values), abs=0.5) and unread.n == len(names)
+    assert fall.value == pytest.approx(read.value - unread.value) and fall.chance == 0
+    assert unread.chance == read.chance and 0 < rows["c6_wording_variance"].value < 1
 
 
 def repeated(subject: Subject, count: int) -> Subject:

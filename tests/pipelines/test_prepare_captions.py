@@ -250,7 +250,9 @@ def test_every_language_has_what_the_grammar_needs_and_says_each_thing_once() ->
         words = language(code).words
         assert words["language"] == code and isinstance(words["version"], int) and name_attribute(code) in NAMES
         assert len(words["blank"]) == len(set(words["blank"])) == 4 and words["texts"] == english["texts"]
-        assert len(set(words["frames"])) == 5 and all(one.count("{subject}") == 1 for one in words["frames"])
+        frames = [*words["frames"], *words["held_out"]]
+        assert len(words["frames"]) == len(words["held_out"]) == 5 and len(set(frames)) == 10
+        assert all(one.count("{subject}") == 1 for one in frames)
         assert list(words["count"]) == FIXED["count_group"] and list(words["light"]) == FIXED["daylight"]
         assert list(words["infrared"]) == ["yes"] and set(words["ranks"]) == {"genus", "family", "order", "class"}
         for part in captions.ATTRIBUTES:
@@ -262,7 +264,8 @@ def test_every_language_has_what_the_grammar_needs_and_says_each_thing_once() ->
         assert set(words["behavior"]) <= set(english["behavior"]) and not BEHAVIORS.keys() & words["behavior"].keys()
         for rank, nouns in words["higher"].items():
             assert nouns.keys() <= english["higher"][rank].keys() | {"Columbidae"}
-    frames = [one for code in available() for one in language(code).words["frames"] + language(code).words["blank"]]
+    kinds = ("frames", "held_out", "blank")
+    frames = [one for code in available() for kind in kinds for one in language(code).words[kind]]
     assert len(set(frames)) == len(frames), "a text tells its language"
 
 
