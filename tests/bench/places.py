@@ -16,8 +16,10 @@ from typing import Any
 from pipelines.dataset import Dataset
 from pipelines.evaluate.species import named
 from pipelines.evaluate.subject import Subject
+from pipelines.prepare.facts import taxon_fact
 from pipelines.prepare.verb import prepare
 from pipelines.recipe import Recipe, load_recipe
+from pipelines.taxa import species_key
 from pipelines.train.flow import choose_run, train
 from pipelines.train.plan import sample_reader
 from pipelines.train.runs import opened
@@ -35,10 +37,10 @@ def shared_places(recipe: Recipe) -> list[str]:
     for survey in recipe.data.surveys:
         tables = survey.source.read(survey.store())
         place = dict(zip(*(tables.media[name].to_pylist() for name in ("media_id", "place")), strict=True))
-        rows = tables.observations.select(["media_id", "taxon", "rank"]).to_pylist()
-        for row in rows:
-            if row["rank"] == "species" and place[row["media_id"]] is not None:
-                places[row["taxon"]].add(place[row["media_id"]])
+        for row in tables.observations.select(["media_id", "taxon", "rank", "lineage", "names"]).to_pylist():
+            species = species_key(taxon_fact([row]))
+            if species is not None and place[row["media_id"]] is not None:
+                places[species].add(place[row["media_id"]])
     return sorted({name for held in places.values() if len(held) > 1 for name in held})
 
 
