@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from multiprocessing import get_context
 
 import torch
@@ -50,7 +50,7 @@ def _next(found: list[Rows], begun: set[Missing], free: int) -> list[Missing]:
     """Up to `free` runs to begin: all tables in turn, within a table in the order of need."""
     in_turn = zip_longest(*(missing(number, rows) for number, rows in enumerate(found)))
     waiting = (one for turn in in_turn for one in turn if one is not None and one not in begun)
-    return [one for one, _ in zip(waiting, range(free), strict=False)]
+    return list(islice(waiting, free))
 
 
 def missing(number: int, rows: Rows) -> Iterator[Missing]:
