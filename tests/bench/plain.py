@@ -44,6 +44,7 @@ def squeezed(data: bytes, settings: PixelSettings) -> dict[str, Any]:
 def restored(data: bytes, settings: PixelSettings) -> dict[str, Any]:
     """Full decode, resize by area and JPEG, all by OpenCV; it turns by EXIF while it decodes."""
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
     small = cv2.resize(image, (settings.size, settings.size), interpolation=cv2.INTER_AREA)
     return {"jpeg": cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()}
 
