@@ -7,6 +7,7 @@ and others do for the rows that their tables mark with a star.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,11 +25,35 @@ from xmodal.metrics.retrieval import Ranks, Rows, dots, ranks
 STAR = "ensemble*"
 
 
+class Ranked(Protocol):
+    """Images and the texts written of them, each searched by the others."""
+
+    @property
+    def owner(self) -> Tensor:
+        """(M,) the image of each text."""
+        ...
+
+    def both(self) -> tuple[Ranks, Ranks]:
+        """Texts of the images, images of the texts."""
+        ...
+
+    def part(self, images: Tensor) -> "Ranked":
+        """Some images, in that order, and the texts written of them."""
+        ...
+
+
 @dataclass(frozen=True)
 class Scored:
     """Galleries of the same rows, one a model; a pair's score is the mean of theirs."""
 
     galleries: tuple[Gallery, ...]
+
+    @property
+    def owner(self) -> Tensor:
+        return self.galleries[0].owner
+
+    def both(self) -> tuple[Ranks, Ranks]:
+        return self.i2t(), self.t2i()
 
     def i2t(self) -> Ranks:
         first = self.galleries[0]
@@ -41,7 +66,6 @@ class Scored:
         return ranks(averaged(scores), first.relevant_images(), len(first.texts))
 
     def part(self, images: Tensor) -> "Scored":
-        """Some images, in that order, and the texts written of them."""
         return Scored(tuple(part_of(one, images) for one in self.galleries))
 
 
@@ -52,19 +76,25 @@ def averaged(scores: list[Rows]) -> Rows:
 
 def part_of(found: Gallery, images: Tensor) -> Gallery:
     """Some images of a captioned gallery, in that order, and the texts written of them."""
-    place = torch.full((len(found.images),), -1)
-    place[images] = torch.arange(len(images))
-    texts = torch.nonzero(place[found.owner] >= 0)[:, 0]
+    texts, owner = texts_of(images, found.owner)
     return replace(
         found,
         images=found.images[images],
         texts=found.texts[texts],
         captions=[found.captions[text] for text in texts.tolist()],
-        owner=place[found.owner[texts]],
+        owner=owner,
         written=found.written[texts],
         image_codes=found.image_codes[images],
         text_codes=found.text_codes[texts],
     )
+
+
+def texts_of(images: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
+    """The texts written of some images, in their order, and the position of each one's image among these."""
+    place = torch.full((max(int(owner.max()), int(images.max())) + 1,), -1)
+    place[images] = torch.arange(len(images))
+    texts = torch.nonzero(place[owner] >= 0)[:, 0]
+    return texts, place[owner[texts]]
 
 
 def protocols(subject: Subject, settings: EvaluationSettings, partner: Subject | None) -> list[FigureGroup]:
@@ -97,10 +127,10 @@ def check_same(subject: Subject, partner: Subject) -> None:
 
 def figures(subject: Subject, scored: Scored, name: str) -> list[Figure]:
     """Recalls, median ranks and rsum over all images."""
-    return recalls(f"{subject.split}/{name}", scored.i2t(), scored.t2i(), subject.groups, subject.text_groups)
+    return recalls(f"{subject.split}/{name}", *scored.both(), subject.groups, subject.text_groups)
 
 
-def folds(subject: Subject, scored: Scored, images: int, name: str, who: str) -> FigureGroup:
+def folds(subject: Subject, scored: Ranked, images: int, name: str, who: str) -> FigureGroup:
     """The mean over folds of `images` each: of so many queries a fold it is the mean over all queries. Images beyond
     the last whole fold are left out; of fewer images than one fold there is nothing to say."""
     order = file_order(subject)
@@ -109,8 +139,8 @@ def folds(subject: Subject, scored: Scored, images: int, name: str, who: str) ->
     if not cut:
         return FigureGroup(title, [], f"The split has {len(order):,} images: not one fold.")
     parts = [scored.part(torch.from_numpy(fold)) for fold in cut]
-    i2t, t2i = joined(part.i2t() for part in parts), joined(part.t2i() for part in parts)
-    shown, owners = np.concatenate(cut), [part.galleries[0].owner.numpy() for part in parts]
+    i2t, t2i = (joined(found) for found in zip(*(part.both() for part in parts), strict=True))
+    shown, owners = np.concatenate(cut), [part.owner.numpy() for part in parts]
     groups = [subject.groups[image] for image in shown.tolist()]
     asked = np.concatenate([fold[owner] for fold, owner in zip(cut, owners, strict=True)])
     text_groups = [subject.groups[image] for image in asked.tolist()]

@@ -5,9 +5,12 @@ first candidates of each query by the embeddings are ranked again (ALBEF, Li et 
 host, else by ITM: what is not on the list ranks behind it.
 """
 
-import torch
+from dataclasses import dataclass
 
-from pipelines.evaluate.captioned import STAR, recalls
+import torch
+from torch import Tensor
+
+from pipelines.evaluate.captioned import STAR, folds, recalls, texts_of
 from pipelines.evaluate.settings import EvaluationSettings
 from pipelines.evaluate.subject import Subject
 from pipelines.pair_scores import Tokens, pair_scores, tokens
@@ -28,11 +31,28 @@ def protocols(subject: Subject, settings: EvaluationSettings, partner: Subject |
     if not by_host and settings.rerank is None:
         return []
     scores = scores_of(subject)
-    groups = [all_pairs(subject, scores, "host", "Retrieval by the cross-attention host")] if by_host else []
+    groups = all_pairs(subject, scores, settings, "", "one host") if by_host else []
     if by_host and partner in hosts:
         both = mean_of(scores, scores_of(partner))
-        groups.append(all_pairs(subject, both, "ensemble/host", f"Retrieval by two hosts, {STAR}"))
+        groups += all_pairs(subject, both, settings, "ensemble/", f"two hosts, {STAR}")
     return groups + ([shortlisted(subject, scores, settings.rerank)] if settings.rerank is not None else [])
+
+
+@dataclass(frozen=True)
+class PairScored:
+    """All pairs of some images and the texts written of them, ranked without their matrix."""
+
+    scores: Scores
+    owner: Tensor
+    """(M,) the image of each text."""
+    images: int
+
+    def both(self) -> tuple[Ranks, Ranks]:
+        return streamed(self.scores, self.owner, self.images)
+
+    def part(self, images: Tensor) -> "PairScored":
+        texts, owner = texts_of(images, self.owner)
+        return PairScored(lambda some, few: self.scores(images[some], texts[few]), owner, len(images))
 
 
 def scores_of(subject: Subject) -> Scores:
@@ -47,11 +67,16 @@ def mean_of(one: Scores, two: Scores) -> Scores:
     return lambda images, texts: (one(images, texts) + two(images, texts)) / 2
 
 
-def all_pairs(subject: Subject, scores: Scores, name: str, title: str) -> FigureGroup:
-    """Every image with every text."""
-    i2t, t2i = streamed(scores, subject.gallery.owner, len(subject.gallery.images))
-    rows = recalls(f"{subject.split}/{name}", i2t, t2i, subject.groups, subject.text_groups)
-    return FigureGroup(title, rows, "All pairs are scored.")
+def all_pairs(
+    subject: Subject, scores: Scores, settings: EvaluationSettings, whose: str, who: str
+) -> list[FigureGroup]:
+    """Every image with every text, and within folds where these are asked for."""
+    scored = PairScored(scores, subject.gallery.owner, len(subject.gallery.images))
+    rows = recalls(f"{subject.split}/{whose}host", *scored.both(), subject.groups, subject.text_groups)
+    groups = [FigureGroup(f"Retrieval by cross attention, {who}", rows, "All pairs are scored.")]
+    if settings.fold_images is not None:
+        groups.append(folds(subject, scored, settings.fold_images, f"{whose}folds/host", who))
+    return groups
 
 
 def shortlisted(subject: Subject, scores: Scores, most: int) -> FigureGroup:

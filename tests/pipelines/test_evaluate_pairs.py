@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipelines.evaluate.captioned import recalls
+from pipelines.evaluate.captioned import file_order, recalls
 from pipelines.evaluate.flow import examined
 from pipelines.evaluate.pairs import BEHIND, again, protocols
 from pipelines.evaluate.settings import EvaluationSettings
@@ -99,6 +99,23 @@ def test_the_host_is_measured_over_all_pairs(subjects: dict[str, Subject]) -> No
     assert measured == pytest.approx({row.name: row.value for row in wanted}) and "test/host/rsum" in measured
 
 
+def test_the_host_is_measured_within_folds(subjects: dict[str, Subject]) -> None:
+    """The mean over folds, each with its own images and texts alone, in the order of the file."""
+    subject, fold = subjects["host"], 5
+    scores, owner, order = one_by_one(subject), subject.gallery.owner, torch.from_numpy(file_order(subject))
+    right = []
+    for start in range(0, len(order) - fold + 1, fold):
+        images = order[start : start + fold]
+        texts = torch.nonzero(torch.isin(owner, images))[:, 0]
+        block = scores[images][:, texts]
+        right.append((images[block.argmax(0)] == owner[texts]).float().mean())
+    measured = figures(subject, fold_images=fold)
+    assert len(right) > 1 and measured["test/folds/host/t2i/r1"] == pytest.approx(
+        100 * float(torch.stack(right).mean())
+    )
+    assert measured["test/host/rsum"] == figures(subject)["test/host/rsum"] < measured["test/folds/host/rsum"]
+
+
 @pytest.mark.parametrize("name", ["host", "itm"])
 def test_a_list_of_everything_is_the_whole_ranking(subjects: dict[str, Subject], name: str) -> None:
     subject = subjects[name]
@@ -150,7 +167,7 @@ def test_without_host_or_itm_there_is_nothing_to_rank_by(subjects: dict[str, Sub
 
 def test_both_protocols_stand_apart(subjects: dict[str, Subject]) -> None:
     titles = [group.title for group in protocols(subjects["host"], parse(EvaluationSettings, {"rerank": 12}))]
-    assert titles == ["Retrieval by the cross-attention host", "Retrieval, the first 12 of each query ranked again"]
+    assert titles == ["Retrieval by cross attention, one host", "Retrieval, the first 12 of each query ranked again"]
 
 
 @pytest.mark.parametrize("name", ["host", "itm"])
