@@ -99,7 +99,7 @@ def test_a_trained_host_looks_at_the_regions_that_its_words_name(world: World) -
     torch.manual_seed(world.recipe.train.seed)
     untrained, _ = measured(world, build_model(world.recipe, world.dataset))
     plan = TrainingPlan.of(world.recipe, world.dataset)
-    total, found = measured(world, cast(Any, fit(world.recipe, plan, "cpu", lambda seen: None)))
+    total, found = measured(world, cast(Any, fit(world.recipe, plan, "cpu")))
     assert total.images == len(world.records) == SIZES["test"] and total.queries == 10 * total.images
     assert (total.unknown, total.no_box, total.no_word, total.skipped) == (0, 0, 0, 0)
     means, before = total.means(), untrained.means()

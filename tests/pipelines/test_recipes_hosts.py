@@ -53,7 +53,7 @@ def test_a_host_learns_and_is_judged_by_its_scores(folder: Path, names: tuple[st
     judge = Validation(dataset, sample_reader(recipe, dataset), 100, by_host=True)
     torch.manual_seed(recipe.train.seed)
     before = judge.measure(build_model(recipe, dataset), "cpu")
-    after = judge.measure(fit(recipe, TrainingPlan.of(recipe, dataset), "cpu", lambda seen: None), "cpu")
+    after = judge.measure(fit(recipe, TrainingPlan.of(recipe, dataset), "cpu"), "cpu")
     assert after["val/score"] == after["val/host/rsum"] > before["val/score"] + 25
 
 
