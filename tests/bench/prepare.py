@@ -2,7 +2,7 @@
 
 Our side does more with a file than a pool: ledger, split, captions, records and a committed version are in its time.
 One pool decodes, resizes and encodes by the same `prepare_image`, another as a first script does, by Pillow alone, and
-another as img2dataset does. `python -m tests.bench.prepare [0.5 MP|12 MP|3 MP ...]` runs some kinds of pictures alone.
+another as img2dataset does. `python -m tests.bench.prepare "12 MP" "3 MP"` takes larger pictures, and half an hour.
 """
 
 import sys
@@ -29,20 +29,21 @@ from xmodal.transforms import PixelSettings, prepare_image
 
 SMALL = (800, 600)
 LARGE = (2048, 1536)
-COUNTS = {"0.5 MP": 1200, "12 MP": 240, "3 MP": 900}
-"""Files of each kind: a few pictures that differ by a comment alone."""
+FILES = 1200
+"""Of a few pictures that differ by a comment alone: more than an item has, so that two processes have work."""
+KINDS = ("0.5 MP", "12 MP", "3 MP")
 WORKERS = 2
 POOLS = {"the same decoding": plain.ours, "Pillow alone": plain.squeezed, "img2dataset's way": plain.restored}
 
 
 def comparisons(*kinds: str) -> Iterator[Comparison]:
-    """Of all kinds of pictures, or of some. The cluster is started once and stands before the first run."""
+    """Of the first of KINDS, or of others. The cluster is started once and stands before the first run."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder, local_ray(WORKERS, f"{folder}/ray"):
-        for kind in kinds or COUNTS:
-            bench = PrepareBench(Path(folder) / kind, drawn(kind), COUNTS[kind], RayWorkers(WORKERS))
+        for kind in kinds or KINDS[:1]:
+            bench = PrepareBench(Path(folder) / kind, drawn(kind), FILES, RayWorkers(WORKERS))
             for name, row in POOLS.items():
-                title = f"prepare, {COUNTS[kind]} JPEGs, {kind}, {WORKERS} processes"
+                title = f"prepare, {FILES} JPEGs, {kind}, {WORKERS} processes"
                 yield compare(title, "image", bench.ours(), bench.pool(name, row), repeats=3)
     yield one_image()
 
@@ -102,6 +103,8 @@ def one_image() -> Comparison:
 
 
 if __name__ == "__main__":
+    if unknown := set(sys.argv[1:]) - set(KINDS):
+        sys.exit(f"{unknown.pop()}: no such kind of pictures; allowed: {', '.join(KINDS)}")
     print(machine())
     for comparison in comparisons(*sys.argv[1:]):
         print("\n".join(comparison.lines()), flush=True)
