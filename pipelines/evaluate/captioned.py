@@ -76,7 +76,7 @@ def averaged(scores: list[Rows]) -> Rows:
 
 def part_of(found: Gallery, images: Tensor) -> Gallery:
     """Some images of a captioned gallery, in that order, and the texts written of them."""
-    texts, owner = texts_of(images, found.owner)
+    texts, owner = texts_of(images, found.owner, len(found.images))
     return replace(
         found,
         images=found.images[images],
@@ -89,9 +89,9 @@ def part_of(found: Gallery, images: Tensor) -> Gallery:
     )
 
 
-def texts_of(images: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
-    """The texts written of some images, in their order, and the position of each one's image among these."""
-    place = torch.full((max(int(owner.max()), int(images.max())) + 1,), -1)
+def texts_of(images: Tensor, owner: Tensor, total: int) -> tuple[Tensor, Tensor]:
+    """The texts written of some of `total` images, in their order, and the position of each one's image among these."""
+    place = torch.full((total,), -1)
     place[images] = torch.arange(len(images))
     texts = torch.nonzero(place[owner] >= 0)[:, 0]
     return texts, place[owner[texts]]
@@ -125,7 +125,7 @@ def check_same(subject: Subject, partner: Subject) -> None:
         raise DataRefused(f"--ensemble: both models must be of one dataset version, these are of {' and '.join(names)}")
 
 
-def figures(subject: Subject, scored: Scored, name: str) -> list[Figure]:
+def figures(subject: Subject, scored: Ranked, name: str) -> list[Figure]:
     """Recalls, median ranks and rsum over all images."""
     return recalls(f"{subject.split}/{name}", *scored.both(), subject.groups, subject.text_groups)
 

@@ -185,12 +185,9 @@ def ambiguity(asked: Asked) -> Answer:
     groups = [group for group, count in zip(subject.groups, counts, strict=True) if count > 1]
     if not groups:
         return "no test image has two texts"
-    spread = structure.paraphrase_variance(texts, owner)
-    chance = structure.chance_paraphrase_variance(texts, owner)
-    note = "0 = all texts of an image are one vector; chance: texts dealt at random. Wordings are those of training"
-    label = "C6: variance over the texts of an image"
-    recorded = figure(f"{asked.prefix}/c6_paraphrase_variance", mean(spread), chance, mean_interval(spread, groups),
-                      len(spread), "", note, label)  # fmt: skip
+    name, label = f"{asked.prefix}/c6_paraphrase_variance", "C6: variance over the texts of an image"
+    more = ". Wordings are those of training"
+    recorded = wordings.variance(name, label, texts, owner, groups, "texts of an image", more)
     return [recorded, *wordings.figures(subject, asked.prefix)]
 
 

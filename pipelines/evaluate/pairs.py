@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipelines.evaluate.captioned import STAR, folds, recalls, texts_of
+from pipelines.evaluate.captioned import STAR, figures, folds, recalls, texts_of
 from pipelines.evaluate.settings import EvaluationSettings
 from pipelines.evaluate.subject import Subject
 from pipelines.pair_scores import Tokens, pair_scores, tokens
@@ -51,7 +51,7 @@ class PairScored:
         return streamed(self.scores, self.owner, self.images)
 
     def part(self, images: Tensor) -> "PairScored":
-        texts, owner = texts_of(images, self.owner)
+        texts, owner = texts_of(images, self.owner, self.images)
         return PairScored(lambda some, few: self.scores(images[some], texts[few]), owner, len(images))
 
 
@@ -72,7 +72,7 @@ def all_pairs(
 ) -> list[FigureGroup]:
     """Every image with every text, and within folds where these are asked for."""
     scored = PairScored(scores, subject.gallery.owner, len(subject.gallery.images))
-    rows = recalls(f"{subject.split}/{whose}host", *scored.both(), subject.groups, subject.text_groups)
+    rows = figures(subject, scored, f"{whose}host")
     groups = [FigureGroup(f"Retrieval by cross attention, {who}", rows, "All pairs are scored.")]
     if settings.fold_images is not None:
         groups.append(folds(subject, scored, settings.fold_images, f"{whose}folds/host", who))

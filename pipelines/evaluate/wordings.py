@@ -4,6 +4,7 @@ Each species of the split is put into the frames that texts of images are writte
 (`held_out` in pipelines/prepare/languages): the same name, other words around it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,11 +47,12 @@ def figures(subject: Subject, prefix: str) -> list[Figure]:
     other = [unheard_texts(subject.train_taxa[name]) for name in names]
     known = [species_texts(subject.train_taxa[name])[: len(own)] for name, own in zip(names, other, strict=True)]
     read, unread = (_said(subject, names, texts) for texts in (known, other))
-    fall = read.map_at_r - unread.map_at_r
+    both, fall = torch.cat([read.vectors, unread.vectors], 1), read.map_at_r - unread.map_at_r
     note = f"{len(other[0])} wordings a species; mean over {len(names)} species, which are resampled"
     label = "C6: images found by a species"
     return [
-        _variance(torch.cat([read.vectors, unread.vectors], 1), names, prefix),
+        variance(f"{prefix}/c6_wording_variance", "C6: variance over wordings of a species, half of them held out",
+                 both.flatten(0, 1), torch.arange(len(names)).repeat_interleave(both.shape[1]), names, "wordings"),
         tables.share(f"{prefix}/c6_map_read", f"{label}, in wordings of training (MAP@R)", read.map_at_r, read.chance,
                      names, note=note),
         tables.share(f"{prefix}/c6_map_unread", f"{label}, in wordings held out (MAP@R)", unread.map_at_r,
@@ -69,10 +71,10 @@ def _said(subject: Subject, names: list[str], texts: list[list[str]]) -> Said:
     return Said(vectors.view(len(names), len(texts[0]), -1), found)
 
 
-def _variance(vectors: Tensor, names: list[str], prefix: str) -> Figure:
-    texts, owner = vectors.flatten(0, 1), torch.arange(len(names)).repeat_interleave(vectors.shape[1])
+def variance(
+    name: str, label: str, texts: Tensor, owner: Tensor, groups: Sequence[str], what: str, more: str = ""
+) -> Figure:
+    """How far the texts of one owner (`what`, in words) lie apart; `groups` are of the owners of two texts or more."""
     spread, chance = structure.paraphrase_variance(texts, owner), structure.chance_paraphrase_variance(texts, owner)
-    label = "C6: variance over wordings of a species, half of them held out"
-    note = "0 = all wordings are one vector; chance: texts dealt at random"
-    return figure(f"{prefix}/c6_wording_variance", mean(spread), chance, mean_interval(spread, names), len(names), "",
-                  note, label)  # fmt: skip
+    note = f"0 = all {what} are one vector; chance: texts dealt at random{more}"
+    return figure(name, mean(spread), chance, mean_interval(spread, groups), len(spread), "", note, label)

@@ -93,7 +93,8 @@ def class_texts(taxon: Mapping[str, Any], code: str = "eng") -> list[str]:
 
 def held_out_texts(taxon: Mapping[str, Any], code: str = "eng") -> list[str]:
     """The taxon by its best name in wordings that no text of an image has."""
-    return [frame.format(subject=_subjects(taxon, code)[0]) for frame in language(code).words["held_out"]]
+    best = _subjects(taxon, code)[0]
+    return [frame.format(subject=best) for frame in language(code).words["held_out"]]
 
 
 def _subjects(taxon: Mapping[str, Any], code: str) -> list[str]:

@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-from tests.bench.frame import machine
+from tests.bench.frame import show
 
 NAMES = ("step", "loader", "prepare", "decode", "matchers", "retrieval_speed")
 
@@ -13,10 +13,8 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"{unknown[0]}: no such benchmark; allowed: {', '.join(NAMES)}", file=sys.stderr)
         return 2
-    print(machine())
-    for name in names or NAMES:
-        for comparison in importlib.import_module(f"tests.bench.{name}").comparisons():
-            print("\n".join(comparison.lines()), flush=True)
+    benches = (importlib.import_module(f"tests.bench.{name}") for name in names or NAMES)
+    show(comparison for bench in benches for comparison in bench.comparisons())
     return 0
 
 

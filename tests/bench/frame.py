@@ -9,7 +9,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -78,8 +78,9 @@ class Comparison:
         text = [f"{self.title}  ({len(self.pairs)} interleaved pairs)"]
         for side, runs in ((self.ours, [a for a, _ in self.pairs]), (self.reference, [b for _, b in self.pairs])):
             cpu, own, wall = (_median([run.beyond_start(name) for run in runs]) for name in ("cpu", "own", "wall"))
-            rate = f"{1 / statistics.median(run.beyond_start('cpu') for run in runs):.3g} a CPU second"
-            text.append(f"  {side.name:<34} {cpu} CPU ({own} in this process), {wall} wall per {self.unit}; {rate}")
+            spent = statistics.median(run.beyond_start("cpu") for run in runs)
+            rate = f"; {1 / spent:.3g} a CPU second" if spent > 0 else ""
+            text.append(f"  {side.name:<34} {cpu} CPU ({own} in this process), {wall} wall per {self.unit}{rate}")
         text += [f"  ratio ours / reference, {name:<5} {_spread(self.ratios(name))}" for name in ("cpu", "wall")]
         return text + (self._start_lines() if self.ours.start is not nothing else [])
 
@@ -138,16 +139,23 @@ def timed(act: Callable[[], T], settle: Callable[[], object]) -> tuple[T, Timing
 
 
 def _median(seconds: list[float]) -> str:
-    return f"{_ratio(statistics.median(seconds) * 1e3)} ms"
+    return f"{_digits(statistics.median(seconds) * 1e3)} ms"
 
 
 def _spread(values: list[float]) -> str:
-    return f"{_ratio(statistics.median(values))}  ({_ratio(min(values))} to {_ratio(max(values))})"
+    return f"{_digits(statistics.median(values))}  ({_digits(min(values))} to {_digits(max(values))})"
 
 
-def _ratio(value: float) -> str:
+def _digits(value: float) -> str:
     """Two decimals; two digits of what these would round away."""
     return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
+def show(comparisons: Iterable[Comparison]) -> None:
+    """Prints the machine, and each comparison once it is made."""
+    print(machine())
+    for comparison in comparisons:
+        print("\n".join(comparison.lines()), flush=True)
 
 
 def machine() -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tests.bench import released
-from tests.bench.frame import Comparison, Side, compare, machine
+from tests.bench.frame import Comparison, Side, compare, show
 from xmodal import constraints
 from xmodal.matchers import sides
 from xmodal.matchers.matcher import Matcher
@@ -134,6 +134,4 @@ def _compared(
 
 
 if __name__ == "__main__":
-    print(machine())
-    for comparison in comparisons(*sys.argv[1:2]):
-        print("\n".join(comparison.lines()), flush=True)
+    show(comparisons(*sys.argv[1:2]))

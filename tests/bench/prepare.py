@@ -20,7 +20,7 @@ from pipelines.prepare import flow
 from pipelines.prepare.images import PixelTask, ReadPixels
 from pipelines.prepare.workers import RayWorkers, Workers
 from tests.bench import plain
-from tests.bench.frame import Comparison, Side, compare, machine
+from tests.bench.frame import Comparison, Side, compare, show
 from tests.bench.photographs import CAMERAS, photographs
 from tests.bench.pictures import DRAWINGS, drawing, write_archive
 from tests.bench.rayside import settle
@@ -105,6 +105,4 @@ def one_image() -> Comparison:
 if __name__ == "__main__":
     if unknown := set(sys.argv[1:]) - set(KINDS):
         sys.exit(f"{unknown.pop()}: no such kind of pictures; allowed: {', '.join(KINDS)}")
-    print(machine())
-    for comparison in comparisons(*sys.argv[1:]):
-        print("\n".join(comparison.lines()), flush=True)
+    show(comparisons(*sys.argv[1:]))

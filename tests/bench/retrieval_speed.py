@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, normalize
 
-from tests.bench.frame import Comparison, Side, compare, machine
+from tests.bench.frame import Comparison, Side, compare, show
 from xmodal.encoders.bigru import BiGRU
 from xmodal.model import CrossModalModel, ModelSettings
 from xmodal.settings import parse
@@ -135,6 +135,4 @@ def done(units: float, act: Callable[[], object]) -> float:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    print(machine())
-    for comparison in comparisons(int(sys.argv[1]) if sys.argv[1:] else IMAGES, *sys.argv[2:3]):
-        print("\n".join(comparison.lines()), flush=True)
+    show(comparisons(int(sys.argv[1]) if sys.argv[1:] else IMAGES, *sys.argv[2:3]))

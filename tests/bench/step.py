@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from tests.bench.frame import Comparison, Side, compare, machine
+from tests.bench.frame import Comparison, Side, compare, show
 from xmodal.batch import Batch
 from xmodal.model import CrossModalModel, ModelSettings
 from xmodal.settings import parse
@@ -98,6 +98,4 @@ def _batch(step: int) -> Batch:
 
 
 if __name__ == "__main__":
-    print(machine())
-    for comparison in comparisons(*sys.argv[1:2]):
-        print("\n".join(comparison.lines()), flush=True)
+    show(comparisons(*sys.argv[1:2]))
