@@ -228,12 +228,13 @@ def driven(folder: str, frames: int) -> Driven:
         return Driven(dataset.version, watch.peak - before, time.perf_counter() - begun)
 
 
-def measured(frames: int) -> list[Driven]:
-    """The first version, and the run that finds nothing to do."""
+def measured(frames: int) -> Iterator[tuple[str, Driven]]:
+    """The first version, and the run that finds nothing to do, each as soon as it ended."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "archive").mkdir()
         write_package(Path(folder, "archive"), frames)
-        return [_fresh(folder, frames) for _ in range(2)]
+        for name in ("first", "no change"):
+            yield name, _fresh(folder, frames)
 
 
 def _fresh(folder: str, frames: int) -> Driven:
@@ -244,15 +245,14 @@ def _fresh(folder: str, frames: int) -> Driven:
 def main(sizes: list[int]) -> None:
     print(machine())
     print(f"{'rows':>9}  {'run':12}  {'peak above start':>16}  {'more a row':>10}  {'wall':>7}")
-    earlier: list[tuple[int, list[Driven]]] = []
+    earlier: dict[str, tuple[int, int]] = {}
     for rows in sizes:
-        runs = measured(rows)
-        for number, (name, run) in enumerate(zip(("first", "no change"), runs, strict=True)):
-            last, before = (earlier[-1][0], earlier[-1][1][number].grown) if earlier else (0, 0)
-            slope = f"{(run.grown - before) / (rows - last):6.0f} B" if earlier else ""
+        for name, run in measured(rows):
+            last, before = earlier.get(name, (0, 0))
+            slope = f"{(run.grown - before) / (rows - last):6.0f} B" if last else ""
             line = f"{rows:9,}  {name:12}  {run.grown / 1e6:13.1f} MB  {slope:>10}  {run.seconds:5.0f} s"
             print(line, flush=True)
-        earlier.append((rows, runs))
+            earlier[name] = (rows, run.grown)
 
 
 if __name__ == "__main__":
