@@ -33,10 +33,10 @@ def rows(name: str, device: str) -> Rows:
 
 
 def write(found: list[Rows]) -> None:
-    """The page, whole or not at all."""
-    text = page.HEADING + "\n" + "\n".join(page.section(one) for one in found)
+    """The page, whole or not at all; sections of tables that were not asked for stay as they are."""
+    earlier = PAGE.read_text() if PAGE.exists() else ""
     draft = PAGE.with_suffix(".md.new")
-    draft.write_text(text)
+    draft.write_text(page.whole([page.section(one) for one in found], earlier))
     draft.replace(PAGE)
     print(f"wrote {PAGE}")
 

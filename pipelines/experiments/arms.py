@@ -3,6 +3,7 @@
 from pipelines.experiments.measures import host_recall_sum, recall_sum, species
 from pipelines.experiments.table import Arm, Table
 
+BIGRU = "{kind: bigru, word_dim: 128, width: 256}"
 NARROW = "{kind: project, width: 256}"
 SMALL = "{kind: project, width: 128}, {kind: transformer, layers: 2}"
 CAPTIONING = "model.tasks.lm={weight: 0.5}"
@@ -15,18 +16,19 @@ FLICKR8K = Table(
         "flickr8k",
         "model.embed_dim=256",
         "model.head.hidden=512",
-        f"model.image_enhance=[{NARROW}]",
         "model.queue.size=0",
-        "train.epochs=10",
+        "model.temperature.initial=0.03",
+        "train.global_batch=128",
+        "train.epochs=15",
     ),
     arms=(
-        Arm("baseline", asks="ITC in the batch of 256, keys of the momentum encoder (m = 0.99)"),
+        Arm("baseline", asks="ITC in the batch of 128, keys of the momentum encoder (m = 0.99)"),
         Arm("+ queue", (QUEUE,), asks="are 2,048 stored keys better than the batch alone"),
-        Arm("batch of 1,024", ("train.global_batch=1024",), asks="more fresh negatives, in a quarter of the steps"),
+        Arm("batch of 512", ("train.global_batch=512",), asks="more fresh negatives, in a quarter of the steps"),
         Arm(
-            "queue of 768",
-            ("model.queue.size=768",),
-            "batch of 1,024",
+            "queue of 384",
+            ("model.queue.size=384",),
+            "batch of 512",
             "the queue's control: as many candidates, stored ones instead of fresh ones",
         ),
         Arm("L_cons", (QUEUE, "model.tasks.cons={}"), "+ queue", "does agreement with the key encoder help"),
@@ -38,7 +40,13 @@ FLICKR8K = Table(
             "USER's objective for ITC",
             last=("train.optimizer.learning_rate=1e-3", "model.tasks.uto.mu=30"),
         ),
-        Arm("residual MLP", (f"model.image_enhance=[{NARROW}, {{kind: residual_mlp}}]",), asks="more weights alone"),
+        Arm("narrow", (f"model.image_enhance=[{NARROW}]",), asks="regions projected to 256, what the next four add to"),
+        Arm(
+            "residual MLP",
+            (f"model.image_enhance=[{NARROW}, {{kind: residual_mlp}}]",),
+            "narrow",
+            "as many weights as RAN A has, alone",
+        ),
         Arm(
             "RAN A",
             (f"model.image_enhance=[{NARROW}, {{kind: residual_attention}}]",),
@@ -48,7 +56,8 @@ FLICKR8K = Table(
         Arm(
             "small MLP",
             (f"model.image_enhance=[{NARROW}, {{kind: residual_mlp, wider: 1}}]",),
-            asks="as many weights as SGE has, alone",
+            "narrow",
+            "as many weights as SGE has, alone",
         ),
         Arm(
             "SGE",
@@ -58,14 +67,15 @@ FLICKR8K = Table(
         ),
         Arm("+ ITM", ("model.tasks.itm={}",), asks="matching with hard negatives beside ITC"),
         Arm("+ LM", ("model.tasks.lm={weight: 0.5}",), asks="captioning beside ITC"),
+        Arm("BiGRU", (f"model.text={BIGRU}",), asks="words from scratch: between encoders, for scale alone"),
     ),
     trials=(
         ("train.optimizer.learning_rate=1e-3",),
-        ("train.optimizer.learning_rate=3e-4",),
-        ("train.optimizer.learning_rate=1e-3", "model.head.dropout=0.6"),
-        ("train.optimizer.learning_rate=1e-3", "model.temperature.initial=0.03"),
+        ("train.optimizer.learning_rate=5e-4",),
+        ("train.optimizer.learning_rate=1e-3", "model.head.dropout=0.2"),
+        ("train.optimizer.learning_rate=1e-3", "model.temperature.initial=0.05"),
     ),
-    seeds=5,
+    seeds=3,
     measure=recall_sum,
     unit="rsum",
 )
@@ -133,7 +143,7 @@ CONSTRAINED = (
 )
 WORDS = (
     "flickr8k",
-    "model.text={kind: bigru, word_dim: 128, width: 256}",
+    f"model.text={BIGRU}",
     "model.head={kind: linear}",
     "model.queue.size=0",
     "train.global_batch=128",

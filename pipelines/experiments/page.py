@@ -1,7 +1,9 @@
 """The page: one table of arms, differences and adjusted p values, in Markdown."""
 
+import re
 from statistics import mean, stdev
 
+from pipelines.experiments.arms import TABLES
 from pipelines.experiments.compare import Difference, difference, holm
 from pipelines.experiments.rows import Row, Rows
 from pipelines.experiments.table import Arm, Outcome, Table, averaged
@@ -16,6 +18,13 @@ seeds, adjusted for all arms of the table (Holm): it says how sure the differenc
 HEAD = "| arm | {unit} | over seeds | beside | difference | p (Holm) | what it asks |\n|---|---|---|---|---|---|---|"
 
 
+def whole(sections: list[str], earlier: str) -> str:
+    """The page in the order of `TABLES`: `sections`, and of the page as it stood those of other tables."""
+    found = {text.partition("\n")[0]: text.rstrip() for text in [*re.split(r"(?m)^(?=## )", earlier)[1:], *sections]}
+    heads = [_head(table) for table in TABLES.values()]
+    return "\n\n".join([HEADING.rstrip(), *(found[head] for head in heads if head in found)]) + "\n"
+
+
 def section(rows: Rows) -> str:
     """The section of a table; arms that have no test row yet are said to be missing."""
     table = rows.table
@@ -24,7 +33,7 @@ def section(rows: Rows) -> str:
     differences = [difference(_mean(measured[arm.name]), _mean(measured[arm.beside])) for arm in compared]
     adjusted = dict(zip([arm.name for arm in compared], holm([one.p for one in differences]), strict=True))
     found = dict(zip([arm.name for arm in compared], differences, strict=True))
-    lines = [f"## {table.title}", "", _told(rows, measured), "", HEAD.format(unit=table.unit)]
+    lines = [_head(table), "", _told(rows, measured), "", HEAD.format(unit=table.unit)]
     lines += [
         _line(arm, measured[arm.name], found.get(arm.name), adjusted.get(arm.name), rows.chosen(arm))
         for arm in table.arms
@@ -33,6 +42,10 @@ def section(rows: Rows) -> str:
     lines += _claims(table, measured)
     missing = [arm.name for arm in table.arms if arm.name not in measured]
     return "\n".join([*lines, *(["", f"Not run yet: {', '.join(missing)}."] if missing else [])]) + "\n"
+
+
+def _head(table: Table) -> str:
+    return f"## {table.title}"
 
 
 def _claims(table: Table, measured: dict[str, list[Row]]) -> list[str]:

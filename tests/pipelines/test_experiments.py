@@ -152,6 +152,15 @@ def test_arms_that_have_not_run_are_said_to_be_missing(rows: Rows, tmp_path: Pat
     assert "Not run yet: baseline, + queue." in page.section(fresh)
 
 
+def test_a_table_run_later_replaces_its_own_section_alone() -> None:
+    """Sections keep the order of the tables; what no table is called any more goes."""
+    one, other = (f"## {TABLES[name].title}\n\nfigures of {name}\n" for name in ("flickr8k", "camera-traps"))
+    text = page.whole([one], page.whole([other], "# Old heading\n\n## A table that was\n\nold\n"))
+    assert text == page.whole([one, other], "") == f"{page.HEADING}\n{one}\n{other}"
+    again = page.whole([one.replace("figures", "new figures")], text)
+    assert again == text.replace("figures of flickr8k", "new figures of flickr8k")
+
+
 def test_a_survey_without_a_known_species_in_the_split_is_refused(rows: Rows) -> None:
     """No measure of nothing: a table over such a split stops."""
     unlabelled = replace(rows, table=replace(rows.table, measure=lambda subject: species(nameless(subject))))
