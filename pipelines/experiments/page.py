@@ -1,7 +1,8 @@
 """The page: one table of arms, differences and adjusted p values, in Markdown."""
 
 import re
-from statistics import mean, stdev
+import shlex
+from statistics import mean
 
 from pipelines.experiments.arms import TABLES
 from pipelines.experiments.compare import Difference, difference, holm
@@ -14,8 +15,14 @@ Written by `python -m pipelines.experiments`; every figure is of a stored run. R
 table: its arms share encoders, data order and the list of trials. The text encoder all-MiniLM-L6-v2 was trained on
 Flickr30k captions, which hold these images. `p` is of a sign-flip test over images of the outcomes averaged over
 seeds, adjusted for all arms of the table (Holm): it says how sure the difference is for these seeds, not for new ones.
+What new seeds may do is read off the differences seed by seed: both runs of a pair start from the same weights and see
+the same order. Intervals are of a bootstrap over images, 95 %.
 """
-HEAD = "| arm | {unit} | over seeds | beside | difference | p (Holm) | what it asks |\n|---|---|---|---|---|---|---|"
+HEAD = (
+    "| arm | {unit} | beside | difference | p (Holm) | seed by seed | trial | what it asks |\n"
+    "|---|---|---|---|---|---|---|---|"
+)
+SURE = 0.05
 
 
 def whole(sections: list[str], earlier: str) -> str:
@@ -29,19 +36,34 @@ def section(rows: Rows) -> str:
     """The section of a table; arms that have no test row yet are said to be missing."""
     table = rows.table
     measured = {arm.name: found for arm in table.arms if (found := rows.measured(arm))}
-    compared = [arm for arm in table.arms[1:] if arm.name in measured and arm.beside in measured]
-    differences = [difference(_mean(measured[arm.name]), _mean(measured[arm.beside])) for arm in compared]
-    adjusted = dict(zip([arm.name for arm in compared], holm([one.p for one in differences]), strict=True))
-    found = dict(zip([arm.name for arm in compared], differences, strict=True))
-    lines = [_head(table), "", _told(rows, measured), "", HEAD.format(unit=table.unit)]
-    lines += [
-        _line(arm, measured[arm.name], found.get(arm.name), adjusted.get(arm.name), rows.chosen(arm))
-        for arm in table.arms
-        if arm.name in measured
-    ]
-    lines += _claims(table, measured)
+    gaps = _gaps(table, measured)
+    lines = [_head(table), "", *_told(rows, measured), "", HEAD.format(unit=table.unit)]
+    for arm in table.arms:
+        if arm.name in measured:
+            figure = mean(row.figure for row in measured[arm.name])
+            beside = _beside(arm, measured, *gaps[arm.name]) if arm.name in gaps else [""] * 4
+            told = [arm.name, f"{figure:.1f}", *beside, str(rows.chosen(arm)), arm.asks]
+            lines.append("| " + " | ".join(told) + " |")
+    sure = [f"{name} {gap.value:+.1f}" for name, (gap, p) in gaps.items() if p < SURE]
+    lines += ["", f"With p < {SURE}: {', '.join(sure) or 'none'}.", *_claims(table, measured)]
     missing = [arm.name for arm in table.arms if arm.name not in measured]
     return "\n".join([*lines, *(["", f"Not run yet: {', '.join(missing)}."] if missing else [])]) + "\n"
+
+
+def _gaps(table: Table, measured: dict[str, list[Row]]) -> dict[str, tuple[Difference, float]]:
+    """Of each arm that can be compared: the difference, and p adjusted for all of them."""
+    arms = [arm for arm in table.arms[1:] if arm.name in measured and arm.beside in measured]
+    found = [difference(_mean(measured[arm.name]), _mean(measured[arm.beside])) for arm in arms]
+    adjusted = holm([one.p for one in found])
+    return {arm.name: (gap, p) for arm, gap, p in zip(arms, found, adjusted, strict=True)}
+
+
+def _beside(arm: Arm, measured: dict[str, list[Row]], gap: Difference, p: float) -> list[str]:
+    """What it is compared with, the difference, p, and the differences of runs of one seed."""
+    pairs = zip(measured[arm.name], measured[arm.beside], strict=False)
+    seeds = " ".join(f"{one.figure - other.figure:+.1f}" for one, other in pairs)
+    bounds = "" if gap.interval is None else f" ({gap.interval.low:+.1f} to {gap.interval.high:+.1f})"
+    return [arm.beside, f"{gap.value:+.1f}{bounds}", f"{p:.3g}", seeds]
 
 
 def _head(table: Table) -> str:
@@ -65,29 +87,30 @@ def _mean(found: list[Row]) -> Outcome:
     return averaged([row.outcome for row in found])
 
 
-def _told(rows: Rows, measured: dict[str, list[Row]]) -> str:
-    every = [row for found in measured.values() for row in found]
+def _told(rows: Rows, measured: dict[str, list[Row]]) -> list[str]:
+    """What was run, on what, and how to run it again."""
+    table, every = rows.table, [row for found in measured.values() for row in found]
+    pairs = [(arm, trial) for arm in table.arms for trial in range(len(table.trials))]
+    tried = [row for pair in pairs if (row := rows.found(*pair, 0, "val"))]
     images = len(every[0].outcome.values) if every else 0
-    hours = sum(row.seconds for row in every) / 3600
-    machines = ", ".join(sorted({row.machine for row in every})) or "none yet"
-    trials = "; ".join(" ".join(one) or "none" for one in rows.table.trials)
+    hours = sum(row.seconds for row in [*tried, *every]) / 3600
+    where = ", ".join(sorted({f"{row.machine} at commit {row.commit[:7]}" for row in every})) or "no machine yet"
     clusters = len(set(every[0].outcome.clusters)) if every else 0
     few = f" {clusters} clusters: no p below {2 / 2**clusters:.2g} is possible." if 0 < clusters < 10 else ""
-    return (
-        f"{images} test images, dataset digest `{rows.dataset.digest[:12]}`, {len(every)} test runs ({hours:.1f} h on "
-        f"{machines}). Trials of every arm, chosen by validation at seed 0: {trials}.{few}"
-    )
+    trials = "; ".join(f"({number}) {_code(one)}" for number, one in enumerate(table.trials))
+    last = len(table.trials) - 1
+    own = "".join(f" {arm.name} has for ({last}) {_code(arm.last)}." for arm in table.arms if arm.last is not None)
+    return [
+        f"{images} test images, dataset digest `{rows.dataset.digest[:12]}`, {table.seeds} seeds: {len(tried)} trials "
+        f"and {len(every)} test runs ({hours:.1f} h, several at once, on {where}).{few}",
+        "",
+        f"Trials of every arm, chosen by validation at seed 0: {trials}.{own} Again, after the archive is where the "
+        "recipe looks for it:",
+        "",
+        f"    {shlex.join(['xmodal', 'prepare', *table.recipe])}",
+        f"    python -m pipelines.experiments {table.name}",
+    ]
 
 
-def _line(arm: Arm, found: list[Row], gap: Difference | None, p: float | None, trial: int | None) -> str:
-    figures = [row.figure for row in found]
-    spread = f"{len(figures)} ({stdev(figures):.1f})" if len(figures) > 1 else "1"
-    told = [arm.name, f"{sum(figures) / len(figures):.1f}", spread, arm.beside if gap else "", _gap(gap)]
-    return "| " + " | ".join([*told, "" if p is None else f"{p:.3g}", f"{arm.asks} (trial {trial})"]) + " |"
-
-
-def _gap(gap: Difference | None) -> str:
-    if gap is None:
-        return ""
-    bounds = "" if gap.interval is None else f" ({gap.interval.low:+.1f} to {gap.interval.high:+.1f})"
-    return f"{gap.value:+.1f}{bounds}"
+def _code(settings: tuple[str, ...]) -> str:
+    return f"`{' '.join(settings)}`" if settings else "none"

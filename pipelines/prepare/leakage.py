@@ -79,14 +79,14 @@ def _links(records: pa.Table, ledger: pa.Table) -> Mapping[str, np.ndarray]:
     known = ledger.take(pc.index_in(*names))  # pyright: ignore[reportAttributeAccessIssue]
     pairs = zip(records["captured_at"].to_pylist(), known["clock_flags"].to_pylist(), strict=True)
     dates = pa.array((usable_date(*pair) for pair in pairs), pa.string())
-    events, event = coded(joined(records["survey"], records["event_id"]))
+    events, event = coded(records["survey"], records["event_id"])
     anywhere = pc.coalesce(records["place"], pa.scalar(""))  # pyright: ignore[reportAttributeAccessIssue]
-    crossed = np.append(straddling(event, coded(joined(anywhere, dates))[1], len(events)), False)[event]
+    crossed = np.append(straddling(event, coded(anywhere, dates)[1], len(events)), False)[event]
     return {
         "places": coded(records["place"])[1],
         "events": event,
         "files": coded(known["sha256"])[1],
-        "days": np.where(crossed, NONE, coded(joined(records["place"], dates))[1]),
+        "days": np.where(crossed, NONE, coded(records["place"], dates)[1]),
     }
 
 

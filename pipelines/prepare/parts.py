@@ -117,9 +117,9 @@ def parquet(table: pa.Table, large: tuple[str, ...] = ()) -> bytes:
 
 @contextmanager
 def parquet_file(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[bytes]:
-    """The bytes that `parquet` gives of all rows of `batches`, while the block lasts: they lie in a temporary file.
+    """The bytes of a part with a row group for each of `batches`, while the block lasts: they lie in a temporary file.
 
-    Each batch but the last has whole row groups."""
+    For what is read whole: the footer, which grows with the row groups, is held in memory."""
     with tempfile.NamedTemporaryFile(prefix="xmodal-") as file:
         _write(file.name, batches, schema)
         give_back()
@@ -130,7 +130,7 @@ def parquet_file(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterat
 def _write(path: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
     with pq.ParquetWriter(path, schema, **_options(schema.names)) as writer:
         for batch in batches:
-            writer.write_batch(batch, row_group_size=GROUP_ROWS)
+            writer.write_batch(batch)
 
 
 def _options(names: list[str], large: tuple[str, ...] = ()) -> dict[str, Any]:

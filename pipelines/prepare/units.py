@@ -9,7 +9,9 @@ import pyarrow as pa
 
 from pipelines.prepare.assigned import NONE, SPLITS
 from pipelines.prepare.cameras import pc
+from pipelines.prepare.columns import MANY
 from pipelines.prepare.digests import digest
+from pipelines.prepare.spill import give_back
 
 PLACED = pa.schema(
     [
@@ -33,14 +35,29 @@ def place_hash(places_of: str, place: str) -> str:
     return digest("place", places_of, place)[:16]
 
 
-def coded(column: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
-    """The distinct values, rising, and int32 (rows,) the position of each row's value among them; -1 for null."""
-    whole = pa.chunked_array([column]) if isinstance(column, pa.Array) else column
-    found = whole.dictionary_encode().combine_chunks()
-    order = pc.sort_indices(found.dictionary)
+def coded(*columns: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
+    """The distinct values, rising, and int32 (rows,) the position of each row's value among them; -1 for null. Several
+    columns are put together as `joined` has it, some thousand rows at a time."""
+    found = _coded(list(columns))
+    give_back()
+    return found
+
+
+def _coded(columns: list[Any]) -> tuple[pa.Array, np.ndarray]:
+    table = pa.table(columns, [str(number) for number in range(len(columns))])
+    parts = [_together(batch.columns).dictionary_encode() for batch in table.to_batches(MANY)]
+    kind = _together([column[:0] for column in columns]).type
+    chunks = pa.chunked_array(parts, pa.dictionary(pa.int32(), kind)).unify_dictionaries().chunks
+    names = chunks[0].dictionary if chunks else pa.array([], kind)
+    order = pc.sort_indices(names)
     rank = np.full(len(order) + 1, NONE, np.int32)
     rank[order.to_numpy()] = np.arange(len(order))
-    return found.dictionary.take(order), rank[found.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
+    codes = (rank[chunk.indices.fill_null(-1).to_numpy()] for chunk in chunks)
+    return names.take(order), np.concatenate([np.empty(0, np.int32), *codes])
+
+
+def _together(columns: list[Any]) -> Any:
+    return joined(*columns) if len(columns) > 1 else columns[0]
 
 
 @dataclass(frozen=True)
@@ -74,7 +91,7 @@ class Rows:
         """Of a PLACED table in any order."""
         table = table if _is_sorted(table) else table.sort_by([("survey", "ascending"), ("key", "ascending")])
         surveys, survey = coded(table["survey"])
-        events, event = coded(joined(table["survey"], table["event"]))
+        events, event = coded(table["survey"], table["event"])
         units, unit = _units(table, events, event)
         published = pc.index_in(table["published"], pa.array(SPLITS))
         day = table["day"].cast(pa.int32())
@@ -139,7 +156,7 @@ def _is_sorted(table: pa.Table) -> bool:
 
 def _units(table: pa.Table, events: pa.Array, event: np.ndarray) -> tuple[pa.Array, np.ndarray]:
     """The names of the units, rising, and (rows,) the unit of each row."""
-    places, place = coded(joined(table["places_of"], table["place"]))
+    places, place = coded(table["places_of"], table["place"])
     hashed = [f"place {place_hash(*name.split(' ', 1))}" for name in places.to_pylist()]
     loose = np.flatnonzero((place < 0) & (event < 0))
     files = table.select(["survey", "key"]).take(pa.array(loose))
@@ -150,4 +167,4 @@ def _units(table: pa.Table, events: pa.Array, event: np.ndarray) -> tuple[pa.Arr
     names = [pa.array(hashed, pa.string()), joined(pa.scalar("event"), events)]
     names += joined(pa.scalar("file"), files["survey"], files["key"]).chunks
     found, code = coded(pa.chunked_array(names, pa.string()).filter(pa.array(used)))
-    return found, code[np.cumsum(used)[row] - 1]
+    return found, code[np.cumsum(used) - 1][row]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from infra.storage import LocalStore
 from pipelines.prepare import columns, spill, units
 from pipelines.prepare.columns import NONE, matched, rising, taken
-from pipelines.prepare.parts import PIXELS, parquet, parquet_file, read_batches
+from pipelines.prepare.parts import PIXELS, parquet_file, read_batches
 
 KEYS = st.lists(st.text("abZ/é", min_size=1, max_size=4), unique=True, max_size=30).map(sorted)
 
@@ -45,6 +45,18 @@ def test_keys_rise_where_each_is_above_the_last(keys: list[str], sizes: int) -> 
     assert rising(chunked(keys, sizes)) == (keys == sorted(set(keys)))
 
 
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("xyz") | st.none()), max_size=9), st.integers(1, 4))
+def test_codes_rise_with_names_put_together(rows: list[tuple[str, str | None]], sizes: int) -> None:
+    """In passes of any size; a row that lacks one of its names has none."""
+    columns_of = [pa.array([row[n] for row in rows], pa.string()) for n in (0, 1)]
+    whole = [None if event is None else f"{survey} {event}" for survey, event in rows]
+    with patch.object(units, "MANY", sizes):
+        found = units.coded(*columns_of), units.coded(pa.array(whole, pa.string()))
+    for names, codes in found:
+        assert names.to_pylist() == sorted({name for name in whole if name})
+        assert codes.dtype == np.int32 and [names[n].as_py() if n >= 0 else None for n in codes.tolist()] == whole
+
+
 @given(st.lists(st.integers(0, 5) | st.none(), max_size=12), st.integers(1, 5))
 def test_rows_of_equal_bytes_share_a_code(contents: list[int | None], sizes: int) -> None:
     """Two of the hashes begin with the same 64 bits."""
@@ -59,13 +71,14 @@ def test_rows_of_equal_bytes_share_a_code(contents: list[int | None], sizes: int
     assert units.copies(pa.chunked_array([pa.array(hashes[2:], pa.binary(32))])).tolist() == [NONE] * 4
 
 
-def test_a_part_written_in_batches_is_the_part_written_at_once(tmp_path: Path) -> None:
+def test_a_part_written_in_batches_holds_a_row_group_of_each(tmp_path: Path) -> None:
     rows = [{"sample_id": f"{n:032}", "key": f"camera/{n}.jpg", "width": n % 7 or None} for n in range(1000)]
     table = pa.Table.from_pylist(rows, PIXELS)
     store = LocalStore(str(tmp_path))
     with parquet_file(table.to_batches(256), PIXELS) as data:
-        assert bytes(data) == parquet(table)
         store.put("part.parquet", data)
+    file = pq.ParquetFile(tmp_path / "part.parquet")
+    assert [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)] == [256, 256, 256, 232]
     older = table.select(["sample_id", "key"])
     pq.write_table(older, tmp_path / "older.parquet")
     with patch.object(columns, "MANY", 100):
