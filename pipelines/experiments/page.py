@@ -7,7 +7,7 @@ from statistics import mean
 from pipelines.experiments.arms import TABLES
 from pipelines.experiments.compare import Difference, difference, holm
 from pipelines.experiments.rows import Row, Rows
-from pipelines.experiments.table import Arm, Outcome, Table, averaged
+from pipelines.experiments.table import Arm, Table, averaged
 
 HEADING = """# What each part is worth
 
@@ -51,9 +51,9 @@ def section(rows: Rows) -> str:
 
 
 def _gaps(table: Table, measured: dict[str, list[Row]]) -> dict[str, tuple[Difference, float]]:
-    """Of each arm that can be compared: the difference, and p adjusted for all of them."""
+    """Of each arm that can be compared: the difference over the seeds that both have, and p adjusted for all arms."""
     arms = [arm for arm in table.arms[1:] if arm.name in measured and arm.beside in measured]
-    found = [difference(_mean(measured[arm.name]), _mean(measured[arm.beside])) for arm in arms]
+    found = [_difference(measured[arm.name], measured[arm.beside]) for arm in arms]
     adjusted = holm([one.p for one in found])
     return {arm.name: (gap, p) for arm, gap, p in zip(arms, found, adjusted, strict=True)}
 
@@ -83,8 +83,9 @@ def _claims(table: Table, measured: dict[str, list[Row]]) -> list[str]:
     return lines
 
 
-def _mean(found: list[Row]) -> Outcome:
-    return averaged([row.outcome for row in found])
+def _difference(arm: list[Row], beside: list[Row]) -> Difference:
+    seeds = min(len(arm), len(beside))
+    return difference(*(averaged([row.outcome for row in found[:seeds]]) for found in (arm, beside)))
 
 
 def _told(rows: Rows, measured: dict[str, list[Row]]) -> list[str]:

@@ -5,6 +5,7 @@ import os
 import platform
 import time
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -87,16 +88,19 @@ class Rows:
         return scores.index(max(scores)) if len(scores) == len(tried) else None
 
     def measured(self, arm: Arm) -> list[Row]:
-        """The test rows that are there, by seed."""
+        """The test rows of the first seeds, up to one that is missing."""
+        return [row for row in takewhile(bool, self._tested(arm)) if row]
+
+    def _tested(self, arm: Arm) -> list[Row | None]:
         trial = self.chosen(arm)
-        found = [] if trial is None else [self.found(arm, trial, seed, "test") for seed in range(self.table.seeds)]
-        return [row for row in found if row is not None]
+        return [] if trial is None else [self.found(arm, trial, seed, "test") for seed in range(self.table.seeds)]
 
     def absent(self) -> int:
         """Rows that are yet to be made."""
         arms, trials = self.table.arms, range(len(self.table.trials))
-        tried = sum(self.found(arm, trial, 0, "val") is not None for arm in arms for trial in trials)
-        return len(arms) * (len(trials) + self.table.seeds) - tried - sum(len(self.measured(arm)) for arm in arms)
+        made = [self.found(arm, trial, 0, "val") for arm in arms for trial in trials]
+        made += [row for arm in arms for row in self._tested(arm)]
+        return len(arms) * (len(trials) + self.table.seeds) - sum(row is not None for row in made)
 
 
 def _machine(device: str) -> str:

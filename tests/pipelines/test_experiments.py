@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -19,7 +19,7 @@ from pipelines.experiments import page
 from pipelines.experiments.arms import TABLES
 from pipelines.experiments.compare import difference, holm, sign_flip
 from pipelines.experiments.measures import recall_sum, species
-from pipelines.experiments.rows import Rows
+from pipelines.experiments.rows import Row, Rows
 from pipelines.experiments.table import Arm, Outcome, Table, averaged
 from pipelines.experiments.work import Missing, missing, work
 from pipelines.recipe import load_recipe
@@ -150,6 +150,24 @@ def test_a_run_is_the_same_again(rows: Rows) -> None:
 def test_arms_that_have_not_run_are_said_to_be_missing(rows: Rows, tmp_path: Path) -> None:
     fresh = replace(rows, store=open_store(str(tmp_path)))
     assert "Not run yet: baseline, + queue." in page.section(fresh)
+
+
+def test_seeds_are_compared_in_pairs(rows: Rows, tmp_path: Path) -> None:
+    """A run cut short may leave a later seed without an earlier one: neither it nor a seed of one arm alone counts."""
+    fresh = replace(rows, table=replace(rows.table, trials=((),), seeds=3), store=open_store(str(tmp_path)))
+    values = {"baseline": [1.0, 2.0, 4.0], "+ queue": [3.0, 5.0, None]}
+    for arm in ARMS:
+        for seed, value in enumerate(values[arm.name]):
+            for split in ("val", "test"):
+                row = Row(outcome(*[0.0 if value is None else value] * 12), 1, "here", "abcdef", {})
+                if value is not None:
+                    fresh.store.put(fresh.key(arm, 0, seed, split), json.dumps(asdict(row)).encode())
+    (line,) = (line for line in page.section(fresh).splitlines() if line.startswith("| + queue |"))
+    assert "| 4.0 | baseline | +2.5 (+2.5 to +2.5) |" in line and "| +2.0 +3.0 |" in line
+    assert fresh.absent() == 1
+    fresh.store.delete([fresh.key(ARMS[0], 0, 1, "test")])
+    (line,) = (line for line in page.section(fresh).splitlines() if line.startswith("| + queue |"))
+    assert "| +2.0 |" in line and [row.figure for row in fresh.measured(ARMS[0])] == [1.0] and fresh.absent() == 2
 
 
 def test_a_table_run_later_replaces_its_own_section_alone() -> None:
