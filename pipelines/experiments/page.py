@@ -85,7 +85,8 @@ def _claims(table: Table, measured: dict[str, list[Row]]) -> list[str]:
 
 def _difference(arm: list[Row], beside: list[Row]) -> Difference:
     seeds = min(len(arm), len(beside))
-    return difference(*(averaged([row.outcome for row in found[:seeds]]) for found in (arm, beside)))
+    ours, theirs = (averaged([row.outcome for row in found[:seeds]]) for found in (arm, beside))
+    return difference(ours, theirs)
 
 
 def _told(rows: Rows, measured: dict[str, list[Row]]) -> list[str]:
