@@ -92,8 +92,7 @@ def _difference(arm: list[Row], beside: list[Row]) -> Difference:
 def _told(rows: Rows, measured: dict[str, list[Row]]) -> list[str]:
     """What was run, on what, and how to run it again."""
     table, every = rows.table, [row for found in measured.values() for row in found]
-    pairs = [(arm, trial) for arm in table.arms for trial in range(len(table.trials))]
-    tried = [row for pair in pairs if (row := rows.found(*pair, 0, "val"))]
+    tried = [row for arm in table.arms for row in rows.tried(arm) if row]
     images = len(every[0].outcome.values) if every else 0
     hours = sum(row.seconds for row in [*tried, *every]) / 3600
     where = ", ".join(sorted({f"{row.machine} at commit {row.commit[:7]}" for row in every})) or "no machine yet"

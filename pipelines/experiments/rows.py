@@ -81,9 +81,13 @@ class Rows:
         answering = Inference(model, own, self.dataset.wordpiece(), state, recipe.data.pixels, device, beams=1)
         return Subject.of(answering, self.dataset, sample_reader(recipe, self.dataset), split)
 
+    def tried(self, arm: Arm) -> list[Row | None]:
+        """The validation row of each trial, None where it is missing."""
+        return [self.found(arm, trial, 0, "val") for trial in range(len(self.table.trials))]
+
     def chosen(self, arm: Arm) -> int | None:
         """The trial with the best validation figure; None while one is missing."""
-        tried = [self.found(arm, trial, 0, "val") for trial in range(len(self.table.trials))]
+        tried = self.tried(arm)
         scores = [row.figure for row in tried if row is not None]
         return scores.index(max(scores)) if len(scores) == len(tried) else None
 
@@ -97,10 +101,9 @@ class Rows:
 
     def absent(self) -> int:
         """Rows that are yet to be made."""
-        arms, trials = self.table.arms, range(len(self.table.trials))
-        made = [self.found(arm, trial, 0, "val") for arm in arms for trial in trials]
-        made += [row for arm in arms for row in self._tested(arm)]
-        return len(arms) * (len(trials) + self.table.seeds) - sum(row is not None for row in made)
+        arms, each = self.table.arms, len(self.table.trials) + self.table.seeds
+        made = [row for arm in arms for row in (*self.tried(arm), *self._tested(arm)) if row]
+        return len(arms) * each - len(made)
 
 
 def _machine(device: str) -> str:

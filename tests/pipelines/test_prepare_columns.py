@@ -71,11 +71,13 @@ def test_rows_of_equal_bytes_share_a_code(contents: list[int | None], sizes: int
     assert units.copies(pa.chunked_array([pa.array(hashes[2:], pa.binary(32))])).tolist() == [NONE] * 4
 
 
-def test_a_part_written_in_batches_comes_back_whole(tmp_path: Path) -> None:
+def test_a_part_written_in_batches_is_the_same_in_any_batches_and_comes_back(tmp_path: Path) -> None:
     rows = [{"sample_id": f"{n:032}", "key": f"camera/{n}.jpg", "width": n % 7 or None} for n in range(3000)]
     table = pa.Table.from_pylist(rows, PIXELS)
     store = LocalStore(str(tmp_path))
     with parquet_file(table.to_batches(2048), PIXELS) as data:
+        with parquet_file(table.to_batches(1024), PIXELS) as other:
+            assert bytes(data) == bytes(other)
         store.put("part.parquet", data)
     file = pq.ParquetFile(tmp_path / "part.parquet")
     assert [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)] == [1024, 1024, 952]
