@@ -1,8 +1,9 @@
 """Which crops are made of a frame: one around each animal that its metadata place, in place of the frame itself.
 
-A label that comes with a box of its own places its animal; else the detector's animal boxes of at least the threshold
-do. A frame of which no box of an animal is known stays whole, so nothing that is listed is lost. What a label says of a
-box decides nothing here: a changed label reads no file again, a changed box does.
+A label of people that comes with a box of its own places its animal; else boxes of machines of at least the threshold
+do, those of labels in the archive before a detector's overlay. A frame of which no box of an animal is known stays
+whole, so nothing that is listed is lost. What a label says of a box decides nothing here: a changed label reads no
+file again, a changed box does.
 """
 
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from typing import Any
 from pydantic import Field
 
 from pipelines.prepare.facts import Medium
+from pipelines.prepare.precedence import Observation
 from xmodal.crops import Box
 from xmodal.settings import Settings
 
@@ -28,12 +30,21 @@ def crop_boxes(medium: Medium, settings: CropSettings | None, threshold: float) 
     """The distinct boxes that a frame is cut around, none where it stays whole."""
     if settings is None:
         return ()
-    return tuple(dict.fromkeys(label_boxes(medium) or _detected(medium.detection, threshold)))[: settings.most]
+    found = label_boxes(medium, threshold) or _detected(medium.detection, threshold)
+    return tuple(dict.fromkeys(found))[: settings.most]
 
 
-def label_boxes(medium: Medium) -> list[Box]:
-    """Of the animals that labels place."""
-    return [_rounded(row["box"]) for row in medium.observations if row["type"] == "animal" and row["box"]]
+def label_boxes(medium: Medium, threshold: float) -> list[Box]:
+    """Of the animals that labels place: those of people, else those of machines, the most confident first."""
+    placed = [row for row in medium.observations if row["type"] == "animal" and row["box"]]
+    people = [row for row in placed if row["method"] != "machine"]
+    machines = sorted((row for row in placed if _confidence(row) >= threshold), key=_confidence, reverse=True)
+    return [_rounded(row["box"]) for row in people or machines]
+
+
+def _confidence(row: Observation) -> float:
+    """Of a label; one that states none is taken for certain."""
+    return 1.0 if row["confidence"] is None else row["confidence"]
 
 
 def _detected(detection: dict[str, Any] | None, threshold: float) -> list[Box]:

@@ -15,7 +15,7 @@ def cuts(listing: SurveyListing, files: np.ndarray, data: DataSettings) -> tuple
     of labels."""
     media = listing.known.media(files) if data.crops else {}
     found = {key: crop_boxes(medium, data.crops, data.detector_threshold) for key, medium in media.items()}
-    labelled = {key for key, medium in media.items() if label_boxes(medium)}
+    labelled = {key for key, medium in media.items() if label_boxes(medium, data.detector_threshold)}
     return {key: own for key, own in found.items() if own}, labelled
 
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.sources.labels import SILENT
+
 Observation = dict[str, Any]
-SILENT = ("unknown", "unclassified")
-"""Types that say nothing of a frame: they never win, but for a correction, which takes back what others said."""
 TYPES = ("animal", "human", "vehicle", "blank")
 """Of rows of one standing the first of these types is the frame's: an animal that one saw is there, whoever missed
 it."""
@@ -18,7 +18,8 @@ it."""
 
 @dataclass(frozen=True)
 class Standing:
-    """One line of the table: who says it, of what (media | event; null = either), and whether SILENT types count."""
+    """One line of the table: who says it, of what (media | event; null = either), and whether SILENT types count:
+    they never win, but for a correction, which takes back what others said."""
 
     who: str
     level: str | None

@@ -1,7 +1,8 @@
 """Camtrap DP 1.0.x, the exchange standard for camera-trap data (https://camtrap-dp.tdwg.org, read against 1.0.2).
 
 Media-level observations say what one file shows. Event-level observations say what a burst showed: they reach a file
-only where no media-level observation classifies it, so that no label counts twice.
+only where no media-level observation of as much weight (people's, then machines') classifies it, so that no label
+counts twice.
 """
 
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from pipelines.sources.camtrap_package import (
 )
 from pipelines.sources.clock import Clock, read_clock
 from pipelines.sources.deployments import add_deployments
-from pipelines.sources.labels import observation_type, scientific
+from pipelines.sources.labels import SILENT, observation_type, scientific
 from pipelines.sources.reading import BadPath, archive_key, iterate, read_json
 from pipelines.sources.rows import SurveyRows, flag, number, text, whole
 from pipelines.sources.schema import PEOPLE, Refused, Survey
@@ -57,7 +58,7 @@ class CamtrapDP(Settings):
         prefix = descriptor.rpartition("/")[0] if self.media_prefix is None else self.media_prefix
         deployments = read_deployments(tables["deployments"], rows.refused)
         observed = _read_observations(tables["observations"], rows.refused)
-        events = Events(observed.by_event, observed.event_of, observed.labelled)
+        events = Events(observed.by_event, observed.event_of)
         places = {key: one.place for key, one in deployments.items()}
         media = _Media(rows, places, events, licence(package), prefix, store.hosts)
         for row in iterate(tables["media"]):
@@ -70,16 +71,22 @@ class CamtrapDP(Settings):
 
 @dataclass(frozen=True)
 class _Observed:
-    """What a first pass over the observations gathers: which media have a label of their own, which event each is of,
-    and the event of every event-level row. Rows that cannot be used are refused here; the second pass skips them."""
+    """What a first pass over the observations gathers: which media people have labelled and which anybody has, which
+    event each is of, and the event of every event-level row. Rows that cannot be used are refused here; the second pass
+    skips them."""
 
-    labelled: set[str]
+    by_people: set[str]
+    by_anybody: set[str]
     event_of: dict[str, str]
     by_event: list[Moment]
 
+    def labelled(self, row: dict[str, Any]) -> set[str]:
+        """Media whose own label goes before this event-level row."""
+        return self.by_anybody if _by_machine(row) else self.by_people
+
 
 def _read_observations(table: pa.Table, refused: Refused) -> _Observed:
-    found = _Observed(set(), {}, [])
+    found = _Observed(set(), set(), {}, [])
     for row in iterate(table):
         if (fault := _fault(row)) is not None:
             refused.add(fault, f"observation {row['observationID']}")
@@ -89,9 +96,15 @@ def _read_observations(table: pa.Table, refused: Refused) -> _Observed:
             media_id, event_id = str(text(row["mediaID"])), text(row["eventID"])
             if event_id is not None:
                 found.event_of.setdefault(media_id, event_id)
-            if row["observationType"] != "unclassified":  # which says that nobody has looked
-                found.labelled.add(media_id)
+            if _kind(row) not in SILENT:
+                found.by_anybody.add(media_id)
+                if not _by_machine(row):
+                    found.by_people.add(media_id)
     return found
+
+
+def _by_machine(row: dict[str, Any]) -> bool:
+    return text(row["classificationMethod"]) == "machine"
 
 
 def _fault(row: dict[str, Any]) -> str | None:
@@ -204,10 +217,11 @@ def _add_labels(
         usable, media_id = _fault(row) is None, text(row["mediaID"])
         of_event = row["observationLevel"] == "event" or media_id is None
         if of_event:
-            reach = events.reached_by(next(moments) if usable else _moment(row, Refused()))
+            moment = next(moments) if usable else _moment(row, Refused())
+            reach, seen = events.reached_by(moment, observed.labelled(row)), events.within(moment)
         else:
-            reach = Reach([str(media_id)])
-        for about in (*reach.open, *reach.labelled):
+            reach, seen = Reach([str(media_id)]), []
+        for about in dict.fromkeys((*reach.open, *reach.labelled, *seen)):
             rows.sign(media.keys(about), _kind(row))
         reached = [about for about in reach.open if about in media.taken] if usable else []
         for about in reached:
@@ -235,12 +249,14 @@ def _add_label(rows: SurveyRows, media_id: str, row: dict[str, Any], taxa: dict[
         known = taxa.get(name) or dict(zip(("taxon", "rank"), scientific(name), strict=True))
     box = [row[column] for column in _BOX]
     example = f"observation {row['observationID']} of {media_id}"
+    if (count := whole(row["count"], least=1)) is None and kind == "animal" and text(row["count"]) is not None:
+        rows.refused.add("bad_count", example)
     rows.observations.add(
         media_id=media_id,
         level=row["observationLevel"],
         type=kind,
         label=name or kind,
-        count=whole(row["count"], least=1),
+        count=count,
         life_stage=text(row["lifeStage"]),
         sex=text(row["sex"]),
         behavior=text(row["behavior"]),
@@ -255,6 +271,6 @@ def _add_label(rows: SurveyRows, media_id: str, row: dict[str, Any], taxa: dict[
 def _kind(row: dict[str, Any]) -> str:
     """The type; a frame of the camera being set up or calibrated that nobody has named shows who does it, and a person
     is one of whatever type the row is (`animal`, `Homo sapiens`, `Homo sp.`)."""
-    unnamed = row["observationType"] in ("unknown", "unclassified") and text(row["cameraSetupType"]) is not None
+    unnamed = row["observationType"] in SILENT and text(row["cameraSetupType"]) is not None
     shown = "human" if unnamed else observation_type(text(row["observationType"]), text(row["scientificName"]))
     return shown if shown in PEOPLE else row["observationType"]

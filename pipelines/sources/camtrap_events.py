@@ -6,11 +6,12 @@ instants, since packages write media times and event times with different offset
 is unique there alone.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
+from operator import itemgetter
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -37,11 +38,11 @@ class Reach:
 class Events:
     """Takes every medium once, through `of`; afterwards `reached_by` answers for each event-level observation.
 
-    event_of: the event that a medium's own observations state. labelled: media with a label of their own.
+    event_of: the event that a medium's own observations state.
     """
 
-    def __init__(self, moments: list[Moment], event_of: Mapping[str, str], labelled: Container[str]) -> None:
-        self._event_of, self._labelled = event_of, labelled
+    def __init__(self, moments: list[Moment], event_of: Mapping[str, str]) -> None:
+        self._event_of = event_of
         self._spans = {name: _Spans(spans) for name, spans in _by_deployment(moments).items()}
         self._by_event: dict[tuple[str | None, str], list[str]] = defaultdict(list)
         self._by_time: dict[str | None, list[tuple[float, str]]] = defaultdict(list)
@@ -54,19 +55,24 @@ class Events:
         if event_id is not None:
             self._by_event[deployment, event_id].append(media_id)
         if instant is not None:
-            self._by_time[deployment].append((instant, media_id))
+            insort(self._by_time[deployment], (instant, media_id))
         return event_id
 
-    def reached_by(self, moment: Moment) -> Reach:
-        """The members of its event by eventID, else the deployment's media between its start and end."""
-        members = self._by_event.get((moment.deployment, moment.event_id or ""), [])
-        if not members and moment.start is not None and moment.end is not None:
-            times = self._by_time.get(moment.deployment, [])
-            members = [media_id for instant, media_id in times if moment.start <= instant <= moment.end]
+    def reached_by(self, moment: Moment, labelled: Container[str]) -> Reach:
+        """The members of its event by eventID, else the deployment's media between its start and end; `labelled`: media
+        whose own label goes before this one."""
         reach = Reach()
-        for media_id in members:
-            (reach.labelled if media_id in self._labelled else reach.open).append(media_id)
+        for media_id in self._by_event.get((moment.deployment, moment.event_id or "")) or self.within(moment):
+            (reach.labelled if media_id in labelled else reach.open).append(media_id)
         return reach
+
+    def within(self, moment: Moment) -> list[str]:
+        """The deployment's media between its start and end, of whichever event: events may overlap."""
+        if moment.start is None or moment.end is None:
+            return []
+        times = self._by_time.get(moment.deployment, [])
+        first = bisect_left(times, moment.start, key=itemgetter(0))
+        return [media_id for _, media_id in times[first : bisect_right(times, moment.end, key=itemgetter(0))]]
 
 
 def apart(media: pa.Table) -> pa.Table:

@@ -54,6 +54,8 @@ _WHOLE = {
 """In the order in which they count where labels of one row differ."""
 
 ObservationType = Literal["animal", "human", "vehicle", "blank", "unknown", "unclassified"]
+SILENT = ("unknown", "unclassified")
+"""Types that say nothing of a frame."""
 """Camtrap DP's observationType."""
 
 

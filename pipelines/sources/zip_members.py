@@ -2,7 +2,8 @@
 
 Stored and deflated members are read, bounded in size and ratio and checked against their CRC-32. Members that are
 encrypted, packed by another method, or share bytes with another one (as bombs do) are listed with a reason. Zips of
-several disks are not read.
+several disks are not read. The etag of a member is its CRC-32: with its size it tells whether it has changed, wherever
+in a larger zip it lies now.
 """
 
 import stat
@@ -86,7 +87,7 @@ def _member(record: Record, end: int, members: Members) -> Iterator[ArchiveEntry
     yield ArchiveEntry(
         key=key,
         size=record.size,
-        etag=f"{container.etag}:{record.offset}",
+        etag=f"crc32:{record.crc:08x}",
         modified=container.modified,
         container=container.key,
         offset=record.offset,

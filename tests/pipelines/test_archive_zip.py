@@ -14,18 +14,10 @@ from hypothesis import strategies as st
 from infra.storage import Store, Unreadable, open_store
 from pipelines.sources.archive import Archive
 from pipelines.sources.members import ArchiveEntry
-from tests.pipelines.archives import sorted_entries
+from tests.pipelines.archives import sorted_entries, zip_of
 from tests.pipelines.surveys import Reads
 
 NOISE = random.Random(0).randbytes(300_000)
-
-
-def zip_of(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", method) as file:
-        for name, data in members.items():
-            file.writestr(name, data)
-    return stream.getvalue()
 
 
 def archive_of(folder: Path, data: bytes) -> Archive:
@@ -95,6 +87,13 @@ def test_a_member_is_one_ranged_read_of_its_own_bytes(tmp_path: Path) -> None:
     assert not store.counted
     assert archive.read(entry) == NOISE
     assert len(NOISE) < store.counted["x.zip"] < len(NOISE) + 200
+
+
+def test_a_member_keeps_its_etag_until_its_bytes_change(tmp_path: Path) -> None:
+    first = listed(archive_of(tmp_path, zip_of({"a.jpg": b"one", "b.jpg": b"two"})))
+    moved = listed(archive_of(tmp_path, zip_of({"new.jpg": NOISE, "b.jpg": b"two", "a.jpg": b"ONE"})))
+    assert moved["b.jpg"].etag == first["b.jpg"].etag and moved["b.jpg"].offset != first["b.jpg"].offset
+    assert moved["a.jpg"].etag != first["a.jpg"].etag
 
 
 def test_a_zip_behind_other_bytes_and_before_a_comment(tmp_path: Path) -> None:

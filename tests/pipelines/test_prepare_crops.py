@@ -51,6 +51,17 @@ def test_a_label_with_a_box_comes_before_the_detector():
     assert boxes_of(medium(observation(type="human", box=LEFT), detection=found)) == [RIGHT]
 
 
+def test_labels_of_machines_place_animals_as_a_detector_does():
+    def machine(box: list[float], confidence: float | None = None):
+        return observation(FOX, box=box, confidence=confidence, method="machine")
+
+    small, found = [0.4, 0.4, 0.1, 0.1], detected((RIGHT, 0.95, "animal"))
+    assert boxes_of(medium(observation(HARE), machine(LEFT, 0.02), detection=found)) == [RIGHT]
+    assert boxes_of(medium(machine(LEFT, 0.3), machine(small), machine(RIGHT, 0.9)), most=2) == [small, RIGHT]
+    assert boxes_of(medium(machine(LEFT, 0.9), observation(HARE, box=RIGHT, confidence=0.1))) == [RIGHT]
+    assert boxes_of(medium(machine(LEFT, 0.02))) == []
+
+
 @pytest.mark.parametrize("detection", [None, detected(), detected((LEFT, 0.1, "animal"))])
 def test_a_frame_without_a_box_of_an_animal_stays_whole(detection: Any):
     assert boxes_of(medium(observation(FOX), detection=detection)) == []

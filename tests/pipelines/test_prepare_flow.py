@@ -21,6 +21,7 @@ from pipelines.prepare.attributes import NAMES
 from pipelines.prepare.language import version
 from pipelines.prepare.listing import SurveyListing, list_survey
 from pipelines.prepare.settings import DataSettings, SurveySettings
+from tests.pipelines.archives import zip_of
 from tests.pipelines.surveys import (
     OBSERVATIONS,
     coco_settings,
@@ -203,6 +204,20 @@ def test_a_new_file_alone_is_read_and_changes_its_own_item(
     changed = {key for key, row in rows.items() if row["prepare_id"] == rows["9/0.jpg"]["prepare_id"]}
     item = {key for key, row in rows.items() if row["item"] == rows["9/0.jpg"]["item"]}
     assert changed == {*item, "metadata.json"} and len(item) <= 4
+
+
+def test_of_a_zip_that_grew_the_new_member_alone_is_read(tmp_path: Path, root: Store, counted: Counter[str]) -> None:
+    archive = open_store(str(tmp_path / "coco"))
+    members = {f"{place}/{n}.jpg": image(10 * place + n) for place in range(6) for n in range(4)}
+    grown = {"0/early.jpg": image(99)} | members
+    images = [{"id": key, "file_name": f"x.zip!/{key}", "location": key[0], "category": 1} for key in grown]
+    write_coco(archive, images[1:], {"x.zip": zip_of(members)})
+    first = prepare(coco_settings(archive.url), root)
+    write_coco(archive, images, {"x.zip": zip_of(grown)})
+    counted.clear()
+    second = prepare(coco_settings(archive.url), root)
+    assert len(first.records()) == 24 and len(second.records()) == 25
+    assert 0 < counted["x.zip"] < 2 * len(image(99))
 
 
 def test_a_file_that_went_is_gone_and_stays_in_the_ledger(tmp_path: Path, root: Store) -> None:

@@ -58,7 +58,7 @@ def test_what_is_taken_of_the_standards_example_package(data_dir: Path, tmp_path
     """As docs/real-data.md says."""
     page = looked_at(tmp_path, data_dir / "camtrap-dp-example", "camtrap_dp")
     assert page.files.listed == 14 and fates(page) == {"taken": 10, "metadata": 4}
-    refused = {"remote_url": 413, "observation_of_refused_media": 503, "event_label_superseded": 36}
+    refused = {"remote_url": 413, "observation_of_refused_media": 504, "event_label_superseded": 35}
     assert page.files.rows_refused == {"real": refused}
 
 

@@ -80,6 +80,17 @@ CAMTRAP: dict[str, tuple[list[str], list[str], set[tuple[str, str]]]] = {
         ],
         {("media/lost.jpg", "human")},
     ),
+    "an event of people around another event": (
+        [medium("m1"), medium("m2", time="2021-05-01T08:05:00Z"), medium("m3", time="2021-05-01T09:00:00Z")],
+        [
+            observation("media", mediaID="m2", eventID="e2", scientificName="Vulpes vulpes"),
+            observation(
+                "event", "human", eventID="e1", eventStart="2021-05-01T08:00:00Z", eventEnd="2021-05-01T08:30:00Z"
+            ),
+            observation("event", eventID="e2", eventStart="2021-05-01T08:04:00Z", eventEnd="2021-05-01T08:06:00Z"),
+        ],
+        {("media/m1.jpg", "human"), ("media/m2.jpg", "human")},
+    ),
     "a row of no known level": (
         [medium("m1")],
         [observation("frame", "human", mediaID="m1")],
