@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pipelines.errors import NotFound
 from pipelines.places import root_store
 from pipelines.progress import Progress
-from pipelines.taxa import species_texts
+from pipelines.taxa import asked_in, species_texts
 from pipelines.train.runs import opened
 from xmodal.inference import Inference
 from xmodal.transforms import BadImage
@@ -91,8 +91,8 @@ class Predictor:
         taxa = self.model.state["taxa"]
         if not taxa:
             raise NotFound("this model was trained on no named species, so it cannot classify")
-        names = sorted(taxa)
-        texts = self.model.class_vectors([species_texts(taxa[name]) for name in names])
+        names, code = sorted(taxa), asked_in(self.model.recipe)
+        texts = self.model.class_vectors([species_texts(taxa[name], code) for name in names])
         scale = 1 / float(self.model.network.temperature.value)
 
         def answer(pixels: list[Any]) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ own name for the animal stands for the species there, and nothing is known of ge
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipelines.prepare.attributes import rank_values
@@ -13,6 +13,8 @@ from pipelines.prepare.captions import class_texts, held_out_texts
 from pipelines.prepare.facts import lineage
 from pipelines.prepare.language import available
 from pipelines.prepare.lexicon import vernacular
+from pipelines.prepare.settings import CaptionSettings
+from xmodal.settings import parse
 
 Facts = dict[str, Any]
 
@@ -33,18 +35,27 @@ def _own_language(taxon: Facts) -> str | None:
     return next((code for code in ("eng", *available()) if vernacular(taxon, code)), None)
 
 
-def species_texts(taxon: Facts) -> list[str]:
-    """`class_texts` of a taxon that has a species key, in the language of the name that it goes by."""
-    return class_texts(taxon, _language(taxon))
+def asked_in(recipe: Mapping[str, Any]) -> str:
+    """The language that a model is asked in, by its checkpoint's recipe: of those that its texts were written in
+    English, else the first."""
+    languages = parse(CaptionSettings, recipe["data"].get("captions", {})).languages
+    return "eng" if "eng" in languages else languages[0]
 
 
-def unheard_texts(taxon: Facts) -> list[str]:
+def species_texts(taxon: Facts, code: str) -> list[str]:
+    """`class_texts` of a taxon that has a species key, in that language; in the archive's own where it has neither a
+    scientific name nor one in that language."""
+    return class_texts(taxon, _language(taxon, code))
+
+
+def unheard_texts(taxon: Facts, code: str) -> list[str]:
     """`held_out_texts` of such a taxon, in the same language."""
-    return held_out_texts(taxon, _language(taxon))
+    return held_out_texts(taxon, _language(taxon, code))
 
 
-def _language(taxon: Facts) -> str:
-    return "eng" if taxon["value"] is not None else _own_language(taxon) or "eng"
+def _language(taxon: Facts, code: str) -> str:
+    named = taxon["value"] is not None or vernacular(taxon, code)
+    return code if named else _own_language(taxon) or code
 
 
 def species_keys(documents: Sequence[str | bytes]) -> list[str | None]:

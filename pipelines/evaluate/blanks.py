@@ -60,7 +60,7 @@ def _kind(subject: Subject, image: int) -> str | None:
 def _called(subject: Subject, found: Named, images: NDArray[np.int64]) -> NDArray[np.bool_] | None:
     if "blank" not in subject.train_kinds[1]:
         return None
-    (empty,) = subject.model.class_vectors([language("eng").words["blank"]])
+    (empty,) = subject.model.class_vectors([language(subject.language).words["blank"]])
     fits = (subject.gallery.images @ empty).double().numpy()
     return fits[images] > found.similarities[images].max(1)
 

@@ -17,8 +17,8 @@ from pipelines.evaluate.settings import EvaluationSettings
 from pipelines.evaluate.species import Named, lineages, named
 from pipelines.evaluate.species_list import SpeciesList, read_species
 from pipelines.evaluate.subject import Subject
-from pipelines.prepare.captions import class_texts
 from pipelines.report.content import FigureGroup
+from pipelines.taxa import species_texts
 from xmodal.metrics import survey_tables, tables
 from xmodal.metrics.classification import Lineages
 from xmodal.metrics.figure import Figure, figure
@@ -87,7 +87,8 @@ class Among:
     def vectors(self) -> Tensor:
         """(C, D) of the candidates' texts."""
         new = [name for name in self.candidates if name not in self.found.taxa]
-        vectors = self.subject.model.class_vectors([class_texts(self.listed.taxa[name]) for name in new])
+        texts = [species_texts(self.listed.taxa[name], self.subject.language) for name in new]
+        vectors = self.subject.model.class_vectors(texts)
         row = {name: n for n, name in enumerate([*self.found.candidates, *new])}
         return torch.cat([self.found.vectors, vectors])[[row[name] for name in self.candidates]]
 

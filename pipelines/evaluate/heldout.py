@@ -37,7 +37,7 @@ def held_out(subject: Subject, found: Named) -> tuple[FigureGroup, list[NewSpeci
         return FigureGroup("New species", [], NONE), []
     taxa = species_taxa(subject.facts[n] for n in images)
     new, truth = sorted(taxa), [name for name in subject.species if name in taxa]
-    vectors = subject.model.class_vectors([species_texts(taxa[name]) for name in new])
+    vectors = subject.model.class_vectors([species_texts(taxa[name], subject.language) for name in new])
     fits = (subject.gallery.images[images] @ torch.cat([found.vectors, vectors]).T).double().numpy()
     every = [*found.candidates, *new]
     answers = [every[n] for n in fits.argmax(1)]

@@ -55,7 +55,7 @@ def named(subject: Subject) -> Named | None:
     if len(taxa) < 2:
         return None
     candidates = sorted(taxa)
-    vectors = subject.model.class_vectors([species_texts(taxa[name]) for name in candidates])
+    vectors = subject.model.class_vectors([species_texts(taxa[name], subject.language) for name in candidates])
     similarities = (subject.gallery.images @ vectors.T).double().numpy()
     images = [n for n, name in enumerate(subject.species) if name in taxa]
     truth = [name for name in subject.species if name in taxa]

@@ -13,7 +13,7 @@ import torch
 from pipelines.dataset import Dataset
 from pipelines.errors import DataRefused
 from pipelines.gallery import Embedded, Gallery, Split, embed, gallery
-from pipelines.taxa import species_facts, species_keys, species_shown
+from pipelines.taxa import asked_in, species_facts, species_keys, species_shown
 from pipelines.train.order import GROUP_ROWS
 from pipelines.train.samples import SampleReader
 from xmodal.inference import Inference
@@ -127,6 +127,11 @@ class Subject:
     @cached_property
     def _told(self) -> list[dict[str, Any]]:
         return self.rows.told(["facts", "incumbents"], self.split)
+
+    @property
+    def language(self) -> str:
+        """The one that the model is asked in."""
+        return asked_in(self.model.recipe)
 
     @property
     def confidence_temperature(self) -> float:

@@ -44,8 +44,9 @@ def figures(subject: Subject, prefix: str) -> list[Figure]:
     names = sorted(set(subject.train_taxa) & shown)
     if len(names) < 2:
         return []
-    other = [unheard_texts(subject.train_taxa[name]) for name in names]
-    known = [species_texts(subject.train_taxa[name])[: len(own)] for name, own in zip(names, other, strict=True)]
+    taxa, code = [subject.train_taxa[name] for name in names], subject.language
+    other = [unheard_texts(taxon, code) for taxon in taxa]
+    known = [species_texts(taxon, code)[: len(own)] for taxon, own in zip(taxa, other, strict=True)]
     read, unread = (_said(subject, names, texts) for texts in (known, other))
     both, fall = torch.cat([read.vectors, unread.vectors], 1), read.map_at_r - unread.map_at_r
     note = f"{len(other[0])} wordings a species; mean over {len(names)} species, which are resampled"

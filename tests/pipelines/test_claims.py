@@ -151,8 +151,8 @@ def test_wordings_that_training_never_read(asked: tuple[Subject, Recipe]) -> Non
     taught = {one["text"] for text in subject.train["captions"].to_pylist() for one in json.loads(text)}
     images, values = subject.gallery.images.numpy(), []
     for name in names:
-        texts = unheard_texts(subject.train_taxa[name])
-        assert not taught & set(texts) and taught & set(species_texts(subject.train_taxa[name])[: len(texts)])
+        texts = unheard_texts(subject.train_taxa[name], "eng")
+        assert not taught & set(texts) and taught & set(species_texts(subject.train_taxa[name], "eng")[: len(texts)])
         for vector in subject.model.text_vectors(texts).numpy():
             right = [name in subject.shown[n] for n in np.argsort(-(images @ vector), kind="stable")]
             values.append(sum(sum(right[: k + 1]) / (k + 1) for k in range(sum(right)) if right[k]) / sum(right))

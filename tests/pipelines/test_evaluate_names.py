@@ -152,7 +152,7 @@ def test_a_taxon_goes_by_its_species_or_the_archives_own_name(of: dict[str, Any]
     assert species_key(known.get("taxon")) == key and species_shown(known) == ({key} if key else set())
     assert species_keys([json.dumps(known)]) == [key]
     if key:
-        first = species_texts(known["taxon"])[0].lower()
+        first = species_texts(known["taxon"], "eng")[0].lower()
         assert any(name.lower() in first for name in (key, *of["names"].values())), first
 
 
