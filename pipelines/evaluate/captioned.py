@@ -20,6 +20,7 @@ from pipelines.gallery import Gallery
 from pipelines.report.content import FigureGroup
 from xmodal.metrics import tables
 from xmodal.metrics.figure import Figure
+from xmodal.metrics.intervals import Groups
 from xmodal.metrics.retrieval import Ranks, Rows, dots, ranks
 
 STAR = "ensemble*"
@@ -150,7 +151,7 @@ def folds(subject: Subject, scored: Ranked, images: int, name: str, who: str) ->
     return FigureGroup(title, [row for row in rows if not row.name.endswith("median_rank")], note)
 
 
-def recalls(prefix: str, i2t: Ranks, t2i: Ranks, groups: list[str], text_groups: list[str]) -> list[Figure]:
+def recalls(prefix: str, i2t: Ranks, t2i: Ranks, groups: Groups, text_groups: Groups) -> list[Figure]:
     """Recalls and median ranks of both directions, and rsum."""
     rows = tables.retrieval(prefix, "i2t", i2t, groups) + tables.retrieval(prefix, "t2i", t2i, text_groups)
     return [*rows, tables.recall_sum(prefix, i2t, t2i, groups, text_groups)]

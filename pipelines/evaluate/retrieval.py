@@ -1,6 +1,5 @@
 """Retrieval in both directions, and what right and wrong answers look like."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +13,7 @@ from pipelines.report.content import Answer, Examples, FigureGroup, ImageAnswer,
 from xmodal.metrics import tables
 from xmodal.metrics.classification import Lineages
 from xmodal.metrics.figure import Figure
+from xmodal.metrics.intervals import Groups
 from xmodal.metrics.retrieval import Precisions, Ranks, dots, graded, precision_at, precisions, ranks
 from xmodal.metrics.taxonomy import gains
 
@@ -99,7 +99,7 @@ def untrained(subject: Subject, other: Gallery) -> Figure:
     return replace(found, label=f"Untrained model: {found.title}")
 
 
-def headline(split: str, found: Gallery, groups: Sequence[str], text_groups: Sequence[str], prefix: str = "") -> Figure:
+def headline(split: str, found: Gallery, groups: Groups, text_groups: Groups, prefix: str = "") -> Figure:
     """rsum for captioned sets, text-to-image mAP@R for surveys."""
     if found.captioned:
         i2t, t2i = ranked(found)

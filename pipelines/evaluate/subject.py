@@ -1,6 +1,7 @@
 """What is evaluated: a model's embeddings of a split, beside what is recorded of the split and of the training rows."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -92,11 +93,16 @@ class Subject:
         """The event of each image; an image without one is one."""
         return [event_of(record) or record["sample_id"] for record in self.records]
 
-    @property
-    def text_groups(self) -> list[str]:
-        """The group of each text: that of the image it was written of."""
-        groups = self.groups
-        return [groups[owner] for owner in self.gallery.owner.tolist()]
+    @cached_property
+    def text_groups(self) -> list[dict[str, float]]:
+        """The groups of each text: those of the images that it was written of, with the share of these in each."""
+        if self.gallery.captioned:
+            return [{self.groups[owner]: 1.0} for owner in self.gallery.owner.tolist()]
+        found = {text: Counter[str]() for text in self.gallery.captions}
+        for group, captions in zip(self.groups, self.embedded.captions, strict=True):
+            for text in found.keys() & {one["text"] for one in captions}:
+                found[text][group] += 1
+        return [{group: n / images.total() for group, n in images.items()} for images in found.values()]
 
     @property
     def resampled(self) -> str:

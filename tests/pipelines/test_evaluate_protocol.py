@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from sklearn.metrics import f1_score
 
 from infra.storage import open_store
@@ -20,8 +21,10 @@ from pipelines.evaluate.blanks import blank_misses, blanks
 from pipelines.evaluate.heldout import held_out
 from pipelines.evaluate.incumbents import beside as beside_machine
 from pipelines.evaluate.incumbents import incumbents
+from pipelines.evaluate.retrieval import retrieval
 from pipelines.evaluate.species import Named, named
 from pipelines.evaluate.subject import Subject
+from pipelines.gallery import Embedded, gallery
 from pipelines.prepare import flow
 from pipelines.prepare.workers import InProcess
 from pipelines.recipe import Recipe
@@ -38,6 +41,7 @@ from xmodal.inference import Inference
 from xmodal.metrics.baselines import most_frequent
 from xmodal.metrics.calibration import ece, softmax
 from xmodal.metrics.figure import Figure
+from xmodal.metrics.retrieval import dots, precisions
 from xmodal.settings import parse
 
 Figures = dict[str, dict[str, Any]]
@@ -165,6 +169,45 @@ def test_images_found_for_a_text_are_ranked_near_kin_first(survey: Evaluated) ->
     assert 0 < figure["chance"] < 100 and figure["low"] <= figure["value"] <= figure["high"]
     assert f"{len(names) - len(ndcg)} texts that name no species" in figure["note"]
     shown(survey, "test/t2i/p5", "test/i2t/p10", "test/t2i/ndcg")
+
+
+def test_a_text_is_resampled_with_every_place_that_has_it(survey: Evaluated) -> None:
+    """Places drawn one by one: at each a text has the weight of the images with it there, of all images with it."""
+    subject = survey.subject
+    found, places = subject.gallery, [record["place"] for record in subject.records]
+    precise = precisions(dots(found.texts, found.images), found.relevant_images(), len(found.texts)).map_at_r
+    names = sorted(set(places))
+    having = np.array([[sum(text in {one["text"] for one in captions} for captions, at in
+                            zip(subject.embedded.captions, places, strict=True) if at == place) for place in names]
+                       for text in found.captions])  # fmt: skip
+    shares = having / having.sum(1, keepdims=True)
+    assert (shares < 1).all(1).any(), "a text of several places"
+    means = []
+    for drawn in np.random.default_rng(0).integers(0, len(names), (2000, len(names))):
+        weight = shares[:, drawn].sum(1)
+        means.append((weight * precise).sum() / weight.sum())
+    figure = survey.figures["test/t2i/map_at_r"]
+    assert figure["value"] == pytest.approx(100 * precise.mean()), "each text counts the same"
+    assert [figure["low"], figure["high"]] == pytest.approx(100 * np.quantile(means, [0.025, 0.975]))
+
+
+def test_the_order_of_storage_changes_no_interval(survey: Evaluated) -> None:
+    subject = survey.subject
+    turned = replace(subject.rows, item=subject.rows.item[::-1], row=subject.rows.row[::-1])
+    embedded = subject.embedded
+    counts = [len(captions) for captions in embedded.captions]
+    texts = [part for one in reversed(torch.cat(embedded.texts).split(counts)) for part in one.split(1)]
+    again = Embedded([torch.cat(embedded.images).flip(0)], texts, embedded.records[::-1], embedded.captions[::-1])
+    other = replace(subject, rows=turned, embedded=again, gallery=gallery(again, subject.rows.reader.attributes))
+    rows = {row.name: row for group in retrieval(other) for row in group.figures}
+    for name in ("r1", "r10", "median_rank", "map_at_r", "r_precision", "p5", "ndcg"):
+        before, after = survey.figures[f"test/t2i/{name}"], rows[f"test/t2i/{name}"]
+        assert (after.low, after.value, after.high) == pytest.approx(
+            (before["low"], before["value"], before["high"]), abs=1e-6
+        ), name
+    assert (rows["test/rsum"].low, rows["test/rsum"].high) == pytest.approx(
+        (survey.figures["test/rsum"]["low"], survey.figures["test/rsum"]["high"])
+    )
 
 
 def test_without_known_ranks_there_is_no_distance_and_the_page_says_why(tmp_path: Path) -> None:

@@ -60,6 +60,44 @@ def test_resampling_places_is_wider_than_pretending_images_are_independent():
     assert by_place.high - by_place.low > 3 * (by_image.high - by_image.low)
 
 
+SHARES = [{"a": 0.5, "b": 0.5}, {"b": 1.0}, {"c": 0.25, "a": 0.75}, {"c": 1.0}, {"a": 1.0}]
+"""What five texts have of their images at three places."""
+
+
+def test_a_row_of_several_places_counts_by_its_share_in_each_that_is_drawn():
+    values, weighted = np.array([0.9, 0.1, 0.4, math.nan, 0.6]), []
+    for draw in np.random.default_rng(11).integers(0, 3, (200, 3)):
+        drawn = ["abc"[pick] for pick in draw]
+        weight = [sum(own.get(place, 0) for place in drawn) for own in SHARES]
+        of = [n for n in range(5) if not math.isnan(values[n])]
+        if total := sum(weight[n] for n in of):
+            weighted.append(sum(weight[n] * values[n] for n in of) / total)
+    found = mean_interval(values, SHARES, draws=200, seed=11)
+    assert found == pytest.approx(tuple(np.quantile(weighted, [0.025, 0.975])))
+    order = [3, 0, 4, 2, 1]
+    turned = [dict(reversed(SHARES[n].items())) for n in order]
+    assert mean_interval(values[order], turned, draws=200, seed=11) == pytest.approx(found)
+
+
+def test_a_share_of_one_is_a_group():
+    values, places = np.random.default_rng(2).random(30), [*"abcdef" * 5]
+    whole = [{place: 1.0} for place in places]
+    for interval in (mean_interval, intervals.median_interval):
+        assert interval(values, whole) == interval(values, places)
+
+
+def test_the_median_of_rows_of_several_places():
+    """The first value at which the rows below it and itself have half of the weight."""
+    values, medians = np.array([5.0, 1.0, 3.0, 2.0, 4.0]), []
+    for draw in np.random.default_rng(4).integers(0, 3, (60, 3)):
+        weight = [sum(own.get("abc"[pick], 0) for pick in draw) for own in SHARES]
+        below = {value: sum(w for w, other in zip(weight, values, strict=True) if other <= value) for value in values}
+        medians.append(min(value for value, reached in below.items() if reached >= sum(weight) / 2))
+    assert intervals.median_interval(values, SHARES, 60, 4) == pytest.approx(
+        tuple(np.quantile(medians, [0.025, 0.975]))
+    )
+
+
 @pytest.mark.parametrize("groups", [["here"] * 4, []])
 def test_one_place_or_none_has_no_interval(groups):
     assert mean_interval([1.0] * len(groups), groups) is None

@@ -4,14 +4,17 @@ Frames of one camera resemble each other, so places are resampled, not images; i
 tells nothing about other groups: there is no interval then, and `None` says so. A row that is NaN (a query without a
 right answer in the gallery) counts in no mean. Equal seeds and groups give equal draws.
 
+A row may belong to several groups, with a share in each (one text of images at several places): it then has the weight
+of its shares in the groups that are drawn, each as often as it is drawn.
+
 Sources: Efron & Tibshirani, An Introduction to the Bootstrap (1993), sections 8.3, 11.2 and 13.3; Wilson, JASA 22
 (1927).
 """
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +22,10 @@ from numpy.typing import ArrayLike, NDArray
 DRAWS = 2000
 """Resamples of an interval."""
 JACKKNIFE_BLOCKS = 20
+
+
+Groups = Sequence[Hashable | Mapping[Any, float]] | NDArray
+"""The group of each row, or its share in each of several groups, which sum to 1."""
 
 
 class Interval(NamedTuple):
@@ -43,13 +50,13 @@ def resample(groups: int, draws: int = DRAWS, seed: int = 0) -> NDArray[np.float
 def mean(values: ArrayLike, classes: Sequence[Hashable] | NDArray | None = None) -> float:
     """Mean of (n,) values that are not NaN; with `classes` (n,) the mean of the class means (macro). NaN if none."""
     rows = np.asarray(values, dtype=np.float64)
-    ones = np.zeros(len(rows), dtype=np.int64)
-    return float(_means(rows, ones, classes, np.ones((1, 1), np.float32))[0]) if len(rows) else math.nan
+    one, shares = np.zeros(len(rows), dtype=np.int64), np.ones(len(rows))
+    return float(_means(rows, one, shares, classes, np.ones((1, 1), np.float32))[0]) if len(rows) else math.nan
 
 
 def mean_interval(
     values: ArrayLike,
-    groups: Sequence[Hashable] | NDArray,
+    groups: Groups,
     classes: Sequence[Hashable] | NDArray | None = None,
     draws: int = DRAWS,
     seed: int = 0,
@@ -63,7 +70,7 @@ def mean_interval(
 
 
 def sum_interval(
-    parts: Sequence[tuple[ArrayLike, Sequence[Hashable] | NDArray]],
+    parts: Sequence[tuple[ArrayLike, Groups]],
     classes: Sequence[Hashable] | NDArray | None = None,
     draws: int = DRAWS,
     seed: int = 0,
@@ -75,7 +82,7 @@ def sum_interval(
 
 
 def drawn_sums(
-    parts: Sequence[tuple[ArrayLike, Sequence[Hashable] | NDArray]],
+    parts: Sequence[tuple[ArrayLike, Groups]],
     classes: Sequence[Hashable] | NDArray | None = None,
     draws: int = DRAWS,
     seed: int = 0,
@@ -84,36 +91,35 @@ def drawn_sums(
 
     `classes` is for a single part.
     """
-    every = [(np.asarray(values, dtype=np.float64), list(groups)) for values, groups in parts]
-    numbers = number([label for values, groups in every for label in _kept(values, groups)])
+    every = [_members(np.asarray(values, dtype=np.float64), groups) for values, groups in parts]
+    numbers = number([label for part in every for label in part.groups])
     if len(numbers) == 0 or numbers.max() == 0:
         return None
     weights, start = resample(int(numbers.max()) + 1, draws, seed), 0
     total = np.zeros(draws)
-    for values, _ in every:
-        kept = ~np.isnan(values)
-        stop = start + int(kept.sum())
-        names = None if classes is None else np.asarray(classes, dtype=object)[kept]
-        total += _means(values[kept], numbers[start:stop], names, weights)
+    for part in every:
+        stop = start + len(part.groups)
+        names = None if classes is None else np.asarray(classes, dtype=object)[part.rows]
+        total += _means(part.values, numbers[start:stop], part.shares, names, weights)
         start = stop
     return total
 
 
 def median_interval(
-    values: ArrayLike, groups: Sequence[Hashable] | NDArray, draws: int = DRAWS, seed: int = 0, level: float = 0.95
+    values: ArrayLike, groups: Groups, draws: int = DRAWS, seed: int = 0, level: float = 0.95
 ) -> Interval | None:
     """Interval of the lower median of (n,) values when the groups are drawn with replacement."""
-    rows = np.asarray(values, dtype=np.float64)
-    kept = np.flatnonzero(~np.isnan(rows))
-    order = kept[np.argsort(rows[kept], kind="stable")]
-    numbers = number(_kept(rows, list(groups)))
+    found = _members(np.asarray(values, dtype=np.float64), groups)
+    numbers = number(found.groups)
     if len(numbers) == 0 or numbers.max() == 0:
         return None
-    numbers = numbers[np.argsort(rows[kept], kind="stable")]
+    order = np.argsort(found.values, kind="stable")
+    ordered, numbers, shares = found.values[order], numbers[order], found.shares[order]
     medians = np.empty(draws)
     for draw, weights in enumerate(resample(int(numbers.max()) + 1, draws, seed)):
-        reached = np.cumsum(weights[numbers])
-        medians[draw] = rows[order[np.searchsorted(reached, reached[-1] / 2)]]
+        reached = np.cumsum(weights[numbers] * shares)
+        # sums of shares fall short of a half by rounding alone
+        medians[draw] = ordered[np.searchsorted(reached, reached[-1] / 2 - 1e-9)]
     return percentile(medians, level)
 
 
@@ -157,14 +163,30 @@ def wilson(right: int, n: int, level: float = 0.95) -> Interval | None:
     return Interval(max(0.0, middle - half), min(1.0, middle + half))
 
 
-def _kept(values: NDArray, groups: list[Hashable]) -> list[Hashable]:
+class _Members(NamedTuple):
+    """Each of the rows that have a value once for each of its groups; (m,) each."""
+
+    rows: NDArray[np.int64]
+    values: NDArray[np.float64]
+    groups: list[Hashable]
+    shares: NDArray[np.float64]
+
+
+def _members(values: NDArray, groups: Groups) -> _Members:
     if len(values) != len(groups):
         raise ValueError(f"{len(values)} values and {len(groups)} groups: one group a value is needed")
-    return [group for value, group in zip(values, groups, strict=True) if not math.isnan(value)]
+    found = [
+        (row, group, share)
+        for row, own in enumerate(groups)
+        if not math.isnan(values[row])
+        for group, share in (own.items() if isinstance(own, Mapping) else [(own, 1.0)])
+    ]
+    rows = np.array([row for row, _, _ in found], dtype=np.int64)
+    return _Members(rows, values[rows], [group for _, group, _ in found], np.array([share for _, _, share in found]))
 
 
 def _means(
-    values: NDArray, groups: NDArray, classes: Sequence[Hashable] | NDArray | None, weights: NDArray
+    values: NDArray, groups: NDArray, shares: NDArray, classes: Sequence[Hashable] | NDArray | None, weights: NDArray
 ) -> NDArray[np.float64]:
     """(draws,) macro means from sums and counts of every (group, class) pair: one matrix product for all draws."""
     kept = ~np.isnan(values)
@@ -172,8 +194,8 @@ def _means(
     columns = int(of_class.max(initial=0)) + 1
     cell = groups[kept] * columns + of_class[kept]
     cells = (weights.shape[1], columns)
-    sums = np.bincount(cell, values[kept], cells[0] * columns).reshape(cells)
-    counts = np.bincount(cell, minlength=cells[0] * columns).reshape(cells)
+    sums = np.bincount(cell, (shares * values)[kept], cells[0] * columns).reshape(cells)
+    counts = np.bincount(cell, shares[kept], cells[0] * columns).reshape(cells)
     there = weights @ counts
     with np.errstate(invalid="ignore"):
         means = (weights @ sums) / there
