@@ -156,6 +156,11 @@ class Subject:
         return {name for document in documents for name in species_shown(json.loads(document))}
 
     @cached_property
+    def seen_places(self) -> set[str]:
+        """Places that a training row is of, whatever it shows."""
+        return {place for place in self.train["place"].to_pylist() if place is not None}
+
+    @cached_property
     def train_places(self) -> tuple[list[str | None], list[str]]:
         """Place (None = not known) and species of every training row that names a species."""
         return self._train_places(species_keys(self.train["facts"].to_pylist()))

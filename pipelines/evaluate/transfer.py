@@ -27,6 +27,7 @@ ONE_KIND = {
     "would tell how much better the model does where it knows the place.",
 }
 """By whether the places were seen."""
+UNASKED = f"No image of {CIS} shows a species that was trained on."
 
 
 @dataclass(frozen=True)
@@ -64,19 +65,26 @@ class Side:
 def places(subject: Subject, found: Named) -> Places:
     """The section: both kinds of place side by side, the worst tenth, and a row a place."""
     other = subject.on(CIS)
-    asked = [(subject, found), *([(other, named(other))] if other else [])]
-    sides = [side for one, answers in asked if answers and answers.images for side in _sides(one, answers)]
-    unseen, seen = (next((side for side in sides if side.seen is kind), None) for kind in (False, True))
-    worst, rows = _worst(subject, found), _rows(subject, found)
-    if unseen and seen:
-        return Places(worst, rows, _beside(unseen, seen, len(found.candidates)))
-    return Places(worst, rows, note=ONE_KIND[sides[0].seen] if sides else "")
+    answers = named(other) if other else None
+    own, aside = _sides(subject, found), _sides(other, answers) if other and answers and answers.images else []
+    unseen, seen = (next((side for side in [*own, *aside] if side.seen is kind), None) for kind in (False, True))
+    sides = _beside(unseen, seen, len(found.candidates)) if unseen and seen else []
+    told = [] if sides else [ONE_KIND[own[0].seen]]
+    told += [UNASKED] if other and not aside else []
+    told += [_twice(side) for side in aside if side not in (unseen, seen)]
+    return Places(_worst(subject, found), _rows(subject, found), sides, note=" ".join(told))
+
+
+def _twice(side: Side) -> str:
+    """Of a side of cis_test that stands in no figure."""
+    count, kind = len(side.images.truth), "seen" if side.seen else "unseen"
+    return f"{count} images of {CIS} at {kind} places are not measured: the test split has such places too."
 
 
 def _sides(subject: Subject, found: Named) -> list[Side]:
     """The kinds of place that a split holds images of, unseen ones first. An image without a place is at an unseen
     one."""
-    known = set(subject.train_places[0])
+    known = subject.seen_places
     pooled = event_answers(subject, found)
     images = Answers(found.truth, found.predicted, found.place_only, found.groups)
     events = Answers(pooled.truth, pooled.predicted["max"], pooled.place_only, pooled.groups) if pooled else None
@@ -129,7 +137,7 @@ def _worst(subject: Subject, found: Named) -> list[Figure]:
 
 
 def _rows(subject: Subject, found: Named) -> list[PlaceRow]:
-    right, seen = hits(found.truth, found.predicted), set(subject.train_places[0])
+    right, seen = hits(found.truth, found.predicted), subject.seen_places
     where = np.array([subject.records[n]["place"] or "" for n in found.images], dtype=object)
     return [
         PlaceRow(place, place in seen, int(own.sum()), mean(right[own]), wilson(int(right[own].sum()), int(own.sum())))

@@ -149,7 +149,7 @@ class Places(Section):
     worst_count: int = 5
     least_images: int = 5
     note: str = ""
-    """Said where there is only one kind of place."""
+    """Which kind of place is not measured, and why."""
 
     def __bool__(self) -> bool:
         return bool(self.figures or self.rows)

@@ -24,6 +24,7 @@ from pipelines.evaluate.incumbents import incumbents
 from pipelines.evaluate.retrieval import retrieval
 from pipelines.evaluate.species import Named, named
 from pipelines.evaluate.subject import Subject
+from pipelines.evaluate.transfer import places
 from pipelines.gallery import Embedded, gallery
 from pipelines.prepare import flow
 from pipelines.prepare.workers import InProcess
@@ -380,6 +381,29 @@ def test_the_lookup_names_what_is_frequent_at_a_place_that_trains(survey: Evalua
     usual = most_frequent(other.train_places[1])
     right = [place != at or usual == "Canis lupus" for place in new]
     assert kin["test/heldout/genus"].baseline == pytest.approx(100 * np.mean(right)) and any(right)
+
+
+def test_a_place_that_trains_with_blanks_alone_is_seen(survey: Evaluated) -> None:
+    """Its lookup knows no species of it. All places of cis_test become unseen ones, which a sentence says."""
+    subject = survey.subject
+    at = min(record["place"] for record in subject.records)
+    told = [json.loads(one) for one in subject.train["facts"].to_pylist()]
+    moved = pa.array([at if "taxon" not in one else "elsewhere" for one in told])
+    column = subject.train.schema.get_field_index("place")
+    other = replace(subject, train=subject.train.set_column(column, "place", moved))
+    found = named(other)
+    assert found is not None and set(found.place_only) == {most_frequent(other.train_places[1])}
+    section = places(other, found)
+    assert [row.place for row in section.rows if row.seen] == [at] and len(section.rows) == 6
+    counts = {one.name: one.n for one in section.every_figure}
+    here = sum(group == at for group in found.groups)
+    assert counts["test/seen/species/micro"] == here > 0
+    assert counts["test/unseen/species/micro"] == len(found.images) - here
+    aside = survey.figures["cis_test/species/micro"]["n"]
+    assert section.note == f"{aside} images of cis_test at unseen places are not measured: {SUCH}"
+
+
+SUCH = "the test split has such places too."
 
 
 def test_a_machine_beside_a_model_by_an_independent_resample_of_places(survey: Evaluated) -> None:
