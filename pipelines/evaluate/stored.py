@@ -28,6 +28,8 @@ from xmodal.metrics.versions import (
     neighbour_jaccard,
     version_leak,
 )
+from xmodal.queue import Keys
+from xmodal.relations import truth
 from xmodal.settings import parse
 
 NEWEST = 1024
@@ -111,20 +113,25 @@ def queue_figures(subject: Subject, prefix: str) -> list[Figure] | str:
     return [
         *told,
         *_moved(prefix, found, again),
-        _slope(subject, prefix, rows.text, steps),
+        *_slope(subject, prefix, rows, steps),
         _staleness(subject, prefix),
     ]
 
 
-def _slope(subject: Subject, prefix: str, texts: Tensor, steps: Tensor) -> Figure:
-    """Whether a text is nearer because it was stored later: of test images, to which no stored text belongs."""
-    images = subject.gallery.images[:: max(1, len(subject.gallery.images) // SLOPE_IMAGES)]
-    every = max(1, len(texts) // SLOPE_KEYS)
-    keys, ages = texts[::every].cpu(), (steps.max() - steps)[::every].cpu()
-    beta = age_slope(images, keys, ages, torch.ones(len(images), len(keys), dtype=torch.bool))
-    note = f"cos a step of age; {len(images)} test images and {len(keys)} stored texts; 0 = age does not matter"
+def _slope(subject: Subject, prefix: str, rows: Keys, steps: Tensor) -> list[Figure]:
+    """Whether a text is nearer because it was stored later, of stored texts that are false of a test image; nothing
+    where all of these are of one age."""
+    some = slice(None, None, max(1, len(subject.gallery.images) // SLOPE_IMAGES))
+    every = slice(None, None, max(1, len(steps) // SLOPE_KEYS))
+    images, keys, codes = subject.gallery.images[some], rows.text[every].cpu(), rows.text_codes[every].cpu()
+    stated = (codes >= 0).any(1)  # captions of a captioned set state nothing: none is of a test image
+    false = ~(truth(codes, subject.gallery.image_codes[some])[1].T & stated)
+    beta = age_slope(images, keys, (steps.max() - steps)[every].cpu(), false)
+    note = f"cos a step of age; {len(images)} test images and {len(keys)} stored texts, pairs that what is recorded "
+    note += "denies; 0 = age does not matter"
     label = "C1: slope of similarity over the age of a stored text"
-    return figure(f"{prefix}_age_slope", beta, 0.0, None, len(images) * len(keys), "", note, label)
+    found = figure(f"{prefix}_age_slope", beta, 0.0, None, int(false.sum()), "", note, label)
+    return [found] if np.isfinite(beta) else []
 
 
 def _moved(prefix: str, found: Stored, again: str) -> list[Figure]:

@@ -89,10 +89,16 @@ def test_stored_keys_beside_the_same_images_now(asked: tuple[Subject, Recipe]) -
     assert rows["c1_drift"].value < 1e-9 and rows["c1_jaccard"].value == 1 > rows["c1_jaccard"].chance
     assert rows["c1_leak_image"].value == pytest.approx(rows["c1_leak_control"].value, abs=1e-6)
     assert rows["c1_cka"].value == pytest.approx(1, abs=1e-6) and 0 < rows["c1_cka"].chance < 1
-    stepwise = network.queue.step_written[network.queue.valid] > 0
-    near, far = (subject.gallery.images.double() @ network.queue.ordered()[0].text[one].double().T
-                 for one in (stepwise, ~stepwise))  # fmt: skip
-    assert rows["c1_age_slope"].value == pytest.approx(float(far.mean() - near.mean()) / plan.order.batches, abs=1e-9)
+    by_step: dict[bool, list[float]] = {True: [], False: []}
+    keys, steps = network.queue.ordered()
+    for image, recorded in zip(subject.gallery.images.double(), subject.gallery.image_codes.tolist(), strict=True):
+        for text, said, step in zip(keys.text.double(), keys.text_codes.tolist(), steps.tolist(), strict=True):
+            if any(a >= 0 and b >= 0 and a != b for a, b in zip(said, recorded, strict=True)):
+                by_step[step > 0].append(float(image @ text))
+    near, far = np.mean(by_step[True]), np.mean(by_step[False])
+    slope = rows["c1_age_slope"]
+    assert slope.value == pytest.approx((far - near) / plan.order.batches, abs=1e-9)
+    assert slope.n == sum(map(len, by_step.values())) < len(keys) * len(subject.gallery.images), "negatives alone"
     network.queue.keys.image.neg_()
     assert {row.name[-8:]: row.value for row in answered(subject, "C1")}["c1_drift"] == pytest.approx(2, abs=1e-5)
     network.queue.clear()
