@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pipelines.evaluate.blanks import MISSES, Blanks, misses
 from pipelines.evaluate.machines import by_machine, name_of, surest
 from pipelines.evaluate.subject import Subject
+from pipelines.prepare.precedence import SILENT
 from pipelines.report.content import Incumbent, Pair
 from xmodal.metrics import survey_tables, tables
 from xmodal.metrics.figure import Figure
@@ -17,27 +18,32 @@ TOLD = (
     "Where labels of whole events reach only frames in which a detector found an animal, that detector can miss none "
     "of them: its own misses are then larger than they look."
 )
-SILENT = "The model has learnt no word for a blank, so it has no verdict to set beside."
+UNTAUGHT = "The model has learnt no word for a blank, so it has no verdict to set beside."
 WHAT = "telling animals from blanks"
 BALANCED = "Animal or blank right, both weighted equally"
 
 
 def verdicts(subject: Subject, candidates: int, asked: Blanks, origin: str) -> Incumbent | None:
     """None where the machine answered for no animal frame or for no blank one; people's labels alone count."""
-    said = [surest(subject.incumbents[n], origin) for n in asked.images]
-    kept = [
-        n for n, one in enumerate(said) if one and not by_machine(subject.facts[int(asked.images[n])], "type")
-    ]  # fmt: skip
+    entries = [surest(subject.incumbents[n], origin) for n in asked.images]
+    types = {
+        n: one["type"]
+        for n, one in enumerate(entries)
+        if one and not by_machine(subject.facts[int(asked.images[n])], "type")
+    }
+    kept = [n for n, said in types.items() if said not in SILENT]
     own = asked.part(kept)
     if own.blank.all() or not own.blank.any():
         return None
-    called = np.array([one["type"] == "blank" for n in kept if (one := said[n]) is not None])
+    called = np.array([types[n] == "blank" for n in kept])
     who, prefix = name_of(origin), f"{subject.split}/{origin}/blank"
     title, note = f"Animal or blank, beside {who}", f"The same {len(kept)} frames for both. {TOLD}"
+    if without := len(types) - len(kept):
+        note = f"{without} frames on which {who} has no verdict are left out. {note}"
     theirs = [_right(f"{prefix}/incumbent", who, own, called), *misses(f"{prefix}/incumbent", who, own, called, None)]
     if own.called is None:
         pairs = [Pair(label, one) for label, one in zip((BALANCED, *MISSES), theirs, strict=True)]
-        return Incumbent(who, WHAT, title, None, pairs, f"{note} {SILENT}")
+        return Incumbent(who, WHAT, title, None, pairs, f"{note} {UNTAUGHT}")
     ours = [_right(f"{prefix}/model", "The model", own, own.called),
             *misses(f"{prefix}/model", "The model", own, own.called, candidates)]  # fmt: skip
     apart = _apart(own, own.called, called)

@@ -25,7 +25,8 @@ from pipelines.evaluate.retrieval import retrieval
 from pipelines.evaluate.species import Named, named
 from pipelines.evaluate.subject import Subject
 from pipelines.evaluate.transfer import places
-from pipelines.gallery import Embedded, gallery
+from pipelines.evaluate.verdicts import WHAT
+from pipelines.gallery import Embedded, Split, gallery
 from pipelines.prepare import flow
 from pipelines.prepare.workers import InProcess
 from pipelines.recipe import Recipe
@@ -262,6 +263,41 @@ def test_megadetector_is_measured_on_animals_and_blanks(survey: Evaluated) -> No
     ahead = Figure(**survey.figures["test/megadetector/blank/ahead"])
     assert ahead.value == pytest.approx(model["value"] - other["value"])
     assert " ".join(beside(ahead, "MegaDetector", "telling animals from blanks").split()) in words(survey.page)
+
+
+class Hesitant(Split):
+    """Rows of which SpeciesNet cannot say what it took for a boar."""
+
+    def told(self, columns: list[str], split: str) -> list[dict[str, Any]]:
+        found = super().told([*columns, "incumbents"], split)
+        return [row | {"incumbents": json.dumps([_unsure(one) for one in json.loads(row["incumbents"])])}
+                for row in found]  # fmt: skip
+
+
+def _unsure(entry: dict[str, Any]) -> dict[str, Any]:
+    boar = entry["origin"] == "speciesnet" and entry["taxon"] == "Sus scrofa"
+    return entry | {"type": "unknown", "taxon": None, "rank": None, "lineage": {}} if boar else entry
+
+
+def test_a_frame_without_a_verdict_is_left_out_for_both(survey: Evaluated) -> None:
+    """The boars that SpeciesNet saw in blank frames were its only mistakes there."""
+    subject = survey.subject
+    rows = Hesitant(subject.dataset, subject.rows.reader, subject.rows.item, subject.rows.row)
+    other = replace(subject, rows=rows)
+    found = named(other)
+    assert found is not None
+    people = [shot for shot in TEST if shot.seen_by_people]
+    silent = [shot for shot in people if "sus;scrofa" in protocol_survey.speciesnet_label(shot)]
+    blank = [shot for shot in silent if not shot.species]
+    (part,) = [one for one in incumbents(other, found, blanks(other, found)).parts
+               if one.who == "SpeciesNet" and one.what == WHAT]  # fmt: skip
+    figures = {one.name.removeprefix("test/speciesnet/blank/"): one for pair in part.pairs for one in pair.figures}
+    for who in ("model", "incumbent"):
+        assert figures[f"{who}/balanced"].n == len(people) - len(silent)
+        assert figures[f"{who}/blanks_kept"].n == 12 - len(blank) < 12
+    assert survey.figures["test/speciesnet/blank/incumbent/blanks_kept"]["value"] > 0
+    assert figures["incumbent/blanks_kept"].value == 0
+    assert part.note.startswith(f"{len(silent)} frames on which SpeciesNet has no verdict are left out.")
 
 
 def test_blanks_day_night_and_new_species(survey: Evaluated) -> None:
