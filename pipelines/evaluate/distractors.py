@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.evaluate.ranks import by_rank, unranked
 from pipelines.evaluate.settings import EvaluationSettings
 from pipelines.evaluate.species import Named, lineages, named
 from pipelines.evaluate.species_list import SpeciesList, read_species
 from pipelines.evaluate.subject import Subject
 from pipelines.report.content import FigureGroup
 from pipelines.taxa import species_texts
-from xmodal.metrics import survey_tables, tables
+from xmodal.metrics import tables
 from xmodal.metrics.classification import Lineages
 from xmodal.metrics.figure import Figure, figure
 
@@ -128,16 +129,17 @@ def groups(subject: Subject, settings: EvaluationSettings) -> list[FigureGroup]:
     if not among.mapped[True]:
         return [_none(_unmapped(among))]
     every, own, prefix = len(among.candidates), len(found.candidates), f"{subject.split}/gallery"
-    rows, closed, new = _mapped(prefix, among), [], []
+    rows, closed, new = [], [], []
     if found.images:
-        rows += _figures(prefix, among.asked(found.images))
+        rows = _figures(prefix, among.asked(found.images))
         closed = _figures(f"{prefix}/closed", among.asked(found.images, closed=True))
     if among.new:
         new = _figures(f"{prefix}/new", among.asked(among.new))
+    told = [*_mapped(prefix, among), *rows], _note(among), unranked(prefix, rows)
     return [
-        FigureGroup(f"{TITLE}: images of trained species among all {every:,}", rows, _note(among)),
+        FigureGroup(f"{TITLE}: images of trained species among all {every:,}", *told),
         FigureGroup(f"{TITLE}: the same images among the {own:,} trained species", closed, "The closed set."),
-        FigureGroup(f"{TITLE}: images of new species among all {every:,}", new, UNSEEN),
+        FigureGroup(f"{TITLE}: images of new species among all {every:,}", new, UNSEEN, unranked(f"{prefix}/new", new)),
     ]
 
 
@@ -183,6 +185,5 @@ def _figures(prefix: str, asked: Asked) -> list[Figure]:
         tables.share(f"{prefix}/species/top5_micro", f"{label}, of all images", within, guess, asked.groups),
         tables.share(f"{prefix}/species/top5_macro", f"{label}, species weighted equally", within, guess, asked.groups,
                      truth),
-        *tables.per_rank(prefix, truth, best, asked.candidates, asked.lineages, asked.groups),
-        *survey_tables.lca(prefix, truth, best, None, asked.candidates, asked.lineages, asked.groups),
+        *by_rank(prefix, truth, best, None, asked.candidates, asked.lineages, asked.groups),
     ]  # fmt: skip

@@ -6,15 +6,23 @@ from typing import Any
 from pipelines.evaluate.blanks import blank_misses, blanks
 from pipelines.evaluate.confidence import confidence
 from pipelines.evaluate.events import events
-from pipelines.evaluate.heldout import held_out
+from pipelines.evaluate.heldout import KIN, held_out
 from pipelines.evaluate.incumbents import incumbents
 from pipelines.evaluate.light import light
+from pipelines.evaluate.ranks import unranked
 from pipelines.evaluate.species import confused, named, species
 from pipelines.evaluate.subject import Subject
 from pipelines.evaluate.transfer import places
 from pipelines.report.content import Conditions, FigureGroup, Section
 
 ABSENT = "no figure of species, events, places, light, blank frames, new species, confidence or earlier machine labels"
+
+WHY = {
+    "places/worst_tenth": "worst tenth of the places: fewer than two places have 5 images that are asked",
+    "calibration/ece_scaled": "calibration error after temperature scaling: no validation image shows a species that "
+    "was trained on",
+}
+"""Why a figure of these sections is not there."""
 
 
 def protocol(subject: Subject) -> dict[str, Any]:
@@ -39,13 +47,27 @@ def protocol(subject: Subject) -> dict[str, Any]:
 
 
 def lacking(subject: Subject, sections: dict[str, Any]) -> list[FigureGroup]:
-    """One line on why there is no section about species. Captioned sets have none and are told nothing."""
-    if "species" in sections or subject.gallery.captioned:
+    """Why there is no section about species, or which of its figures are not there, a line each. Captioned sets have
+    none and are told nothing."""
+    if subject.gallery.captioned:
         return []
+    lines = _gaps(subject.split, sections) if "species" in sections else [_none(subject)]
+    return [FigureGroup("Species", [], missing=lines)] if lines else []
+
+
+def _gaps(split: str, sections: dict[str, Any]) -> list[str]:
+    of_species, *others = (sections[name].figures for name in ("species", "places", "confidence", "conditions"))
+    there = {row.name for rows in others for row in rows}
+    lines = [why for name, why in WHY.items() if f"{split}/{name}" not in there]
+    if f"{split}/heldout/micro" in there:
+        lines += [f"new species given a trained one of their {rank}: no trained species shares it with one of them"
+                  for rank in KIN if f"{split}/heldout/{rank}" not in there]  # fmt: skip
+    return [*unranked(split, of_species), *lines]
+
+
+def _none(subject: Subject) -> str:
     named = len(subject.train_taxa)
     if named < 2:
-        line = f"{ABSENT}: the training rows name {('no', 'one')[named]} species, and a choice needs two"
-    else:
-        line = "no figure of species, events, places, light or confidence: "
-        line += f"no {subject.split} image shows one of the {named} species of the training rows"
-    return [FigureGroup("Species", [], missing=[line])]
+        return f"{ABSENT}: the training rows name {('no', 'one')[named]} species, and a choice needs two"
+    line = "no figure of species, events, places, light or confidence: "
+    return f"{line}no {subject.split} image shows one of the {named} species of the training rows"

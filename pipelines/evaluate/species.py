@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipelines.evaluate.ranks import by_rank
 from pipelines.evaluate.subject import Subject
 from pipelines.prepare.attributes import rank_values
 from pipelines.report.content import Confusion, Species
@@ -109,8 +110,7 @@ def _of_ranks(subject: Subject, found: Named) -> list[Figure]:
     truth, predicted = [*found.truth, *labels], [*found.predicted, *(answers[n] for n in higher)]
     place_only, groups = [*found.place_only, *known], [*found.groups, *(subject.groups[n] for n in higher)]
     every = {**found.lineages, **dict(zip(labels, higher.values(), strict=True))}
-    rows = tables.per_rank(subject.split, truth, predicted, found.candidates, every, groups, place_only)
-    return rows + survey_tables.lca(subject.split, truth, predicted, place_only, found.candidates, every, groups)
+    return by_rank(subject.split, truth, predicted, place_only, found.candidates, every, groups)
 
 
 def not_asked(subject: Subject, found: Named) -> str:

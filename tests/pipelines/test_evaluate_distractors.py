@@ -146,6 +146,15 @@ def test_what_maps_by_scientific_name_is_counted_and_named(subject: Subject, tmp
     assert "ranked by the text encoder alone" in found[0].note
 
 
+def test_what_the_list_names_no_rank_for_is_told(subject: Subject, tmp_path: Path) -> None:
+    every, _, new = groups(subject, write(tmp_path / "list.csv", "Vulpes vulpes", protocol_survey.NEW, head="name"))
+    assert every.missing == [] and "test/gallery/new/species/family" not in {row.name for row in new.figures}
+    assert new.missing == [
+        "right at the rank of family, order, class: no image that is asked is labelled with a name there",
+        "rank steps to the answer: no image that is asked is labelled with a name at every rank",
+    ]
+
+
 def test_a_list_that_nothing_maps_to_is_one_line(subject: Subject, tmp_path: Path) -> None:
     (group,) = groups(subject, write(tmp_path / "list.csv", *ROWS[4:]))
     assert not group.figures

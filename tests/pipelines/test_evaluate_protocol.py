@@ -21,6 +21,7 @@ from pipelines.evaluate.blanks import blank_misses, blanks
 from pipelines.evaluate.heldout import held_out
 from pipelines.evaluate.incumbents import beside as beside_machine
 from pipelines.evaluate.incumbents import incumbents
+from pipelines.evaluate.protocol import lacking, protocol
 from pipelines.evaluate.retrieval import retrieval
 from pipelines.evaluate.species import Named, named
 from pipelines.evaluate.subject import Subject
@@ -31,6 +32,7 @@ from pipelines.prepare import flow
 from pipelines.prepare.workers import InProcess
 from pipelines.recipe import Recipe
 from pipelines.report import formats
+from pipelines.report.content import Conditions, FigureGroup
 from pipelines.report.verdict import beside
 from pipelines.train.plan import sample_reader
 from pipelines.train.runs import opened
@@ -219,7 +221,26 @@ def test_without_known_ranks_there_is_no_distance_and_the_page_says_why(tmp_path
     data = coco_settings(archive.url).model_dump(mode="json")
     found = evaluated_as(tmp_path, {"surveys": data["surveys"], "pixels": {"size": 32, "min_side": 4}})
     assert "test/t2i/p5" in found.figures and "test/t2i/ndcg" not in found.figures
-    assert "nDCG by taxonomic distance: no text names a species whose genus, family" in words(found.page)
+    text = words(found.page)
+    assert "nDCG by taxonomic distance: no text names a species whose genus, family" in text
+    assert not [name for name in found.figures if name.endswith(("/genus", "lca_distance", "mistake_severity"))]
+    assert "measurable here: right at the rank of species, genus, family, order, class: no image that is" in text
+    assert "rank steps to the answer: no image that is asked is labelled with a name at every rank" in text
+    assert "test/places/worst_tenth" not in found.figures
+    assert "worst tenth of the places: fewer than two places have 5 images that are asked" in text
+
+
+def test_every_figure_of_species_that_is_not_there_has_its_reason(survey: Evaluated) -> None:
+    subject = survey.subject
+    sections = protocol(subject)
+    assert lacking(subject, sections) == [], "all are there"
+    unfitted = replace(subject, validation_species=[None] * len(subject.validation_species))
+    rows = [row for row in sections["conditions"].figures if not row.name.endswith("heldout/genus")]
+    alone = Conditions([FigureGroup("Conditions", rows)])
+    (group,) = lacking(unfitted, protocol(unfitted) | {"conditions": alone})
+    scaled, kin = group.missing
+    assert scaled.startswith("calibration error after temperature scaling: no validation image shows a species")
+    assert kin.startswith("new species given a trained one of their genus: no trained species")
 
 
 def test_speciesnet_is_measured_on_frames_that_people_named(survey: Evaluated) -> None:

@@ -61,6 +61,30 @@ def test_a_family_is_right_where_the_answer_is_one_of_it(survey: Evaluated) -> N
     assert len(canids) == 2 and survey.figures["test/species/family"]["value"] == pytest.approx(value)
 
 
+def test_how_far_off_the_wrong_answers_are(survey: Evaluated) -> None:
+    """Of species asked for: steps by hand, for the model, for a guess among the others, for the lookup by place."""
+    found = named(survey.subject)
+    assert found is not None
+    ladders = {
+        name: (name, name.split()[0], family, order) for name, (order, family) in protocol_survey.SPECIES.items()
+    }
+
+    def steps(truth: str, said: str) -> int:
+        return next((n for n in range(4) if ladders[truth][n] == ladders[said][n]), 4)
+
+    asked = list(zip(found.truth, found.predicted, strict=True))
+    wrong = [steps(truth, said) for truth, said in asked if truth != said]
+    guessed = [np.mean([steps(truth, other) for other in found.candidates if other != truth])
+               for truth, said in asked if truth != said]  # fmt: skip
+    lookup = [steps(*pair) for pair in zip(found.truth, found.place_only, strict=True) if pair[0] != pair[1]]
+    figure = survey.figures["test/species/mistake_severity"]
+    assert figure["n"] == len(wrong) > 0 and figure["value"] == pytest.approx(np.mean(wrong))
+    assert figure["chance"] == pytest.approx(np.mean(guessed)) and figure["low"] <= figure["value"] <= figure["high"]
+    assert figure["baseline"] == pytest.approx(np.mean(lookup))
+    lca = survey.figures["test/species/lca_distance"]
+    assert lca["value"] * lca["n"] == pytest.approx(figure["value"] * figure["n"])
+
+
 def test_what_is_not_asked_is_counted(survey: Evaluated) -> None:
     text = words(survey.page)
     told = (
