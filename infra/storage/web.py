@@ -2,8 +2,9 @@
 
 Addresses that metadata name are not to be trusted: one could lead to a machine behind the firewall. So a name is looked
 up once, every address it has must be public, and the connection goes to one of these and to no other (a second look-up
-could answer otherwise) while TLS still proves the name. Each redirect starts over. Size and time are bounded. Proxies
-of the environment are not used. One connection a request.
+could answer otherwise) while TLS still proves the name. Each redirect starts over. Size and time are bounded (but for
+the look-up of a name, which the system's resolver bounds). Proxies of the environment are not used. One connection a
+request.
 """
 
 import http.client
@@ -37,7 +38,8 @@ class Web:
     """The files of `hosts`, each as `host_of` writes it.
 
     allows: decides on each IP address. context: TLS's, default the system's. most_bytes: of one file. seconds: for one
-    request, redirects included. patience: as of a Store, for a host that has answered before.
+    call, its connections, redirects and repeats included. patience: as of a Store, within these seconds, for a host
+    that has answered before; after a call that failed it is asked once a call, until it answers.
     """
 
     hosts: frozenset[str]
@@ -62,19 +64,24 @@ class Web:
         """All bytes of a file. Raises NotFound, and what `head` raises."""
         return self._repeated(address, self._read)
 
-    def _repeated(self, address: str, function: Callable[[str], Result]) -> Result:
-        known = _name(address) in self._answered
-        return repeated(self.patience if known else 0.0, lambda: function(address))
+    def _repeated(self, address: str, function: Callable[[str, float], Result]) -> Result:
+        end = time.monotonic() + self.seconds
+        patience = min(self.patience, self.seconds) if _name(address) in self._answered else 0.0
+        try:
+            return repeated(patience, lambda: function(address, end))
+        except Unreachable:
+            self._answered.discard(_name(address))  # thousands of files would wait as long
+            raise
 
-    def _head(self, address: str) -> Entry:
-        with self._answer(address, "HEAD") as answer:
+    def _head(self, address: str, end: float) -> Entry:
+        with self._answer(address, "HEAD", end) as answer:
             if answer.status not in (400, 403, 405, 501):
                 return _entry(address, self._checked(address, answer))
-        with self._answer(address, "GET", {"Range": "bytes=0-0"}) as answer:  # some servers know no HEAD
+        with self._answer(address, "GET", end, {"Range": "bytes=0-0"}) as answer:  # some servers know no HEAD
             return _entry(address, self._checked(address, answer))
 
-    def _read(self, address: str) -> bytes:
-        with self._answer(address, "GET") as answer:
+    def _read(self, address: str, end: float) -> bytes:
+        with self._answer(address, "GET", end) as answer:
             self._checked(address, answer)
             data = bytearray()
             while chunk := answer.read1(CHUNK):
@@ -84,11 +91,11 @@ class Web:
             return bytes(data)
 
     def _checked(self, address: str, answer: urllib3.BaseHTTPResponse) -> urllib3.BaseHTTPResponse:
+        if answer.status in (408, 429) or answer.status >= 500:
+            raise Unreachable(f"{address}: the server cannot answer now ({answer.status})")
         self._answered.add(_name(address))
         if answer.status in (404, 410):
             raise NotFound(f"{address}: no such file")
-        if answer.status in (408, 429) or answer.status >= 500:
-            raise Unreachable(f"{address}: the server cannot answer now ({answer.status})")
         if answer.status not in (200, 206):
             raise Unreadable(f"{address}: the server refuses ({answer.status})")
         if _size(answer) > self.most_bytes:
@@ -100,10 +107,9 @@ class Web:
 
     @contextmanager
     def _answer(
-        self, address: str, method: str, headers: dict[str, str] | None = None
+        self, address: str, method: str, end: float, headers: dict[str, str] | None = None
     ) -> Iterator[urllib3.BaseHTTPResponse]:
-        """The answer behind all redirects; their time together is bounded, that of reading it too."""
-        end = time.monotonic() + self.seconds
+        """The answer behind all redirects; it must have been read by `end`."""
         asked = address
         for _ in range(MOST_REDIRECTS + 1):
             with self._asked(asked, method, headers or {}, end) as answer:
@@ -123,9 +129,9 @@ class Web:
         parts = urllib.parse.urlsplit(address)
         target = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
         sent = {"Host": host, "User-Agent": "xmodal", "Accept": "*/*", "Accept-Encoding": "identity"} | headers
-        connection = self._connected(address, host)
+        connection = self._connected(address, host, end)
         try:
-            with _ended(connection, end):
+            with _ended(connection.sock, end, host):
                 connection.request(method, _quoted(target), headers=sent, preload_content=False, decode_content=False)
                 yield connection.getresponse()
         except (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError) as error:
@@ -144,7 +150,7 @@ class Web:
             raise Unreadable(f"{address}: {host} is not among the hosts that are allowed", reason)
         return host
 
-    def _connected(self, address: str, host: str) -> HTTPSConnection:
+    def _connected(self, address: str, host: str, end: float) -> HTTPSConnection:
         """A connection to one of the checked addresses of `host`; TLS proves the name all the same."""
         name, _, port = host.partition(":")
         try:
@@ -157,19 +163,27 @@ class Web:
         problems: list[OSError] = []
         for place in places:
             try:
-                return self._connection(place, int(port or 443), name)
+                return self._connection(place, int(port or 443), name, end)
             except ssl.SSLCertVerificationError as error:
                 raise Unreadable(f"{address}: {error.verify_message}", "bad_certificate") from None
             except (OSError, urllib3.exceptions.HTTPError) as error:
                 problems.append(OSError(str(error)))
         raise Unreachable(f"{address}: {name} does not answer ({' '.join(str(problems[-1]).split())[:120]})")
 
-    def _connection(self, place: str, port: int, name: str) -> HTTPSConnection:
+    def _connection(self, place: str, port: int, name: str, end: float) -> HTTPSConnection:
+        """Made by hand, since a handshake may drip as well: `_ended` needs the socket before it begins."""
         context = self.context or ssl.create_default_context()
         connection = HTTPSConnection(place, port, timeout=SILENCE_SECONDS, ssl_context=context, server_hostname=name)
+        left = min(SILENCE_SECONDS, end - time.monotonic())
+        if left <= 0:
+            raise Unreachable(f"{name}: no time left to connect")
+        plain = socket.create_connection((place, port), left)
         try:
-            connection.connect()
+            connection.sock = context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
+            with _ended(connection.sock, end, name):
+                connection.sock.do_handshake()
         except BaseException:
+            plain.close()
             connection.close()
             raise
         return connection
@@ -200,17 +214,17 @@ def _entry(address: str, answer: urllib3.BaseHTTPResponse) -> Entry:
 
 
 @contextmanager
-def _ended(connection: HTTPSConnection, end: float) -> Iterator[None]:
+def _ended(connected: socket.socket, end: float, name: str) -> Iterator[None]:
     """Cuts the connection at `end`, whatever it waits for: a byte now and then outlasts every time-out of a socket.
 
     Raises Unreachable then, since a body without a stated length would seem complete."""
-    timer = threading.Timer(max(0.0, end - time.monotonic()), _cut, [connection.sock])
+    timer = threading.Timer(max(0.0, end - time.monotonic()), _cut, [connected])
     timer.daemon = True
     timer.start()
     try:
         yield
         if time.monotonic() >= end:
-            raise Unreachable(f"{connection.server_hostname}: the answer took too long")
+            raise Unreachable(f"{name}: the answer took too long")
     finally:
         timer.cancel()
 

@@ -22,7 +22,7 @@ import pyarrow as pa
 from pipelines.prepare.columns import each, rows_at
 from pipelines.prepare.cuts import read_with
 from pipelines.prepare.digests import share
-from pipelines.prepare.images import READERS, ahead, prepared
+from pipelines.prepare.images import READERS, ahead, prepared, weight
 from pipelines.prepare.listing import SurveyListing
 from pipelines.prepare.parts import LEDGER
 from pipelines.prepare.run import Run
@@ -154,5 +154,5 @@ def _contents(archive: Archive, entries: list[ArchiveEntry]) -> Iterator[tuple[A
     """Every file's content; members of compressed tars come last."""
     single = [entry for entry in entries if not is_streamed(entry)]
     with ThreadPoolExecutor(READERS) as pool:
-        yield from zip(single, ahead(pool, archive.content, single, READERS, lambda entry: entry.size), strict=True)
+        yield from zip(single, ahead(pool, archive.content, single, READERS, weight), strict=True)
     yield from archive.streamed(entry for entry in entries if is_streamed(entry))

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from infra.storage import Store, Unreadable
+from infra.storage import Store, Unreadable, Web, is_address
 from pipelines.prepare.crops import box_name
 from pipelines.prepare.items import sample_id
 from pipelines.prepare.parts import PIXELS, parquet, put_part
@@ -156,7 +156,7 @@ class ReadPixels:
     def _contents(self, archive: Archive, entries: list[ArchiveEntry]) -> Iterator[tuple[ArchiveEntry, Content]]:
         """Every file's content; members of compressed tars come last, in the order of their tar."""
         single = [entry for entry in entries if not is_streamed(entry)]
-        ready = ahead(self._pool, archive.content, single, READERS, lambda entry: entry.size)
+        ready = ahead(self._pool, archive.content, single, READERS, weight)
         yield from zip(single, ready, strict=True)
         yield from archive.streamed(entry for entry in entries if is_streamed(entry))
 
@@ -167,6 +167,11 @@ class ReadPixels:
         return put_part(
             task.home, f"pixels/{task.survey}", task.item, data, len(rows), item=task.item, survey=task.survey
         )
+
+
+def weight(entry: ArchiveEntry) -> int:
+    """Bytes that a file takes once it is read; where a web server states no size, as many as it could send."""
+    return entry.size if entry.size or not is_address(entry.key) else Web.most_bytes
 
 
 def _is_misplaced(stated: Size, image: PreparedImage) -> bool:

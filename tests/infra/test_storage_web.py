@@ -7,6 +7,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -280,6 +281,54 @@ def test_time_is_capped_for_a_server_that_sends_a_byte_now_and_then(server: Secu
         web(server, seconds=0.6).read(server.url("/drip"))
     stop.set()
     assert time.monotonic() - begun < 8
+
+
+@pytest.fixture(params=["silent", "dripping"])
+def slow_handshake(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Host of a server that takes connections and never finishes a handshake."""
+    stop = threading.Event()
+
+    def serve(client: socket.socket) -> None:
+        with client, suppress(OSError):
+            client.sendall(b"\x16\x03\x03\x3f\xff" if request.param == "dripping" else b"")  # begins a long record
+            while not stop.wait(0.05):
+                client.sendall(b"\0" if request.param == "dripping" else b"")
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"localhost:{listener.getsockname()[1]}"
+        stop.set()
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_time_to_connect_is_capped_too(server: SecureServer, slow_handshake: str) -> None:
+    begun = time.monotonic()
+    with pytest.raises(Unreachable, match="localhost does not answer"):
+        web(server, slow_handshake, seconds=0.6).read(f"https://{slow_handshake}/x")
+    assert time.monotonic() - begun < 4
+
+
+def test_repeats_are_within_the_time_and_a_host_that_used_it_up_is_asked_once(server: SecureServer) -> None:
+    server.answers |= {"/ok": body(b"1"), "/busy": body(b"", 503)}
+    patient = web(server, seconds=0.8)
+    assert patient.read(server.url("/ok")) == b"1"
+
+    def asked() -> tuple[float, int]:
+        begun, before = time.monotonic(), len(server.asked)
+        with pytest.raises(Unreachable):
+            patient.read(server.url("/busy"))
+        return time.monotonic() - begun, len(server.asked) - before
+
+    seconds, requests = asked()
+    assert seconds < 4 and requests > 1
+    assert [asked()[1] for _ in range(3)] == [1, 1, 1]
+    assert patient.read(server.url("/ok")) == b"1"
+    assert asked()[1] > 1, "it has answered again"
 
 
 def test_a_body_that_breaks_off_is_no_file(server: SecureServer) -> None:
