@@ -32,8 +32,9 @@ WHOLE_REQUEST_SECONDS = 600.0
 
 BUSY = ("SlowDown", "RequestTimeout", "TooManyRequests", "Throttling", "ThrottlingException", "RequestLimitExceeded")
 """Codes that ask for a later attempt, whatever their status."""
-ONE_OBJECT = ("AccessDenied", "InvalidObjectState", "KMS.DisabledException", "KMS.NotFoundException")
-"""Codes that may concern a single object: its own rights, a cold storage class, the key it is encrypted with."""
+ONE_OBJECT = ("AccessDenied", "InvalidObjectState", "KMS.DisabledException", "KMS.NotFoundException", "403")
+"""Codes that may concern a single object: its own rights, a cold storage class, the key it is encrypted with. An answer
+to HEAD has no body, and so no code but its status."""
 
 _runtime_process: int | None = None
 
@@ -110,7 +111,7 @@ class Connection:
         if status in (408, 429) or code in BUSY:
             return Unreachable(f"{url}: {self.place} is too busy to answer ({code or status}); run again later")
         if isinstance(error, PermissionError | PermissionDeniedError | UnauthenticatedError) or 400 <= status < 500:
-            kind = Unreadable if self.answered and code in ONE_OBJECT else Denied
+            kind = Unreadable if self.answered and (code or str(status)) in ONE_OBJECT else Denied
             hint = "check the AWS_* credentials, region and rights"
             return kind(f"{url}: {self.place} refuses ({code or status or 'no access'}); {hint}")
         if isinstance(error, obstore.exceptions.GenericError | BotoCoreError | OSError):

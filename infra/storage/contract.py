@@ -107,7 +107,7 @@ class Store(ABC):
 
     @abstractmethod
     def open(self, key: str) -> io.BufferedIOBase:
-        """A seekable binary file. Raises NotFound."""
+        """A seekable binary file. Raises NotFound; reading it raises Unreadable where the object was replaced since."""
 
     @abstractmethod
     def put(self, key: str, data: bytes) -> str:

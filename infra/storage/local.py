@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pyarrow.fs as pafs
 
@@ -63,7 +63,7 @@ class LocalStore(Store):
 
     def open(self, key: str) -> io.BufferedIOBase:
         with self._errors(key):
-            return open(self._path(key), "rb")
+            return io.BufferedReader(_Guarded(self, key))
 
     def put(self, key: str, data: bytes) -> str:
         with self._written(key, data) as temporary:
@@ -157,6 +157,22 @@ class LocalStore(Store):
         except OSError as error:
             kind = Unreadable if error.errno in (errno.EACCES, errno.EIO, errno.ELOOP, errno.ENAMETOOLONG) else Denied
             raise kind(f"{self.root}/{key}: {error.strerror or error}") from None
+
+
+class _Guarded(io.FileIO):
+    """An open file whose reads raise what the store raises: a bad sector shows when it is read."""
+
+    def __init__(self, store: LocalStore, key: str) -> None:
+        super().__init__(store._path(key), "rb")
+        self._store, self._key = store, key
+
+    def readinto(self, buffer: Any) -> int | None:
+        with self._store._errors(self._key):
+            return super().readinto(buffer)
+
+    def readall(self) -> bytes:
+        with self._store._errors(self._key):
+            return super().readall()
 
 
 def _write(path: str, data: bytes) -> None:

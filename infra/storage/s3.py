@@ -18,7 +18,7 @@ import pyarrow.fs as pafs
 from fsspec.asyn import sync
 
 from infra.storage.connection import CONNECT_SECONDS, READ_SECONDS, Connection, status_of
-from infra.storage.contract import HIDDEN, PROBE, Denied, Entry, NotFound, Store, Unreadable
+from infra.storage.contract import HIDDEN, PROBE, Conflict, Denied, Entry, NotFound, Store, Unreadable
 from infra.storage.ranged import FIRST_WINDOW, RangedFile
 
 SINGLE_PUT_BYTES = 64 << 20
@@ -95,7 +95,7 @@ class S3Store(Store):
         return self._repeated(key, self._ranged, key, None, start, length) if length else b""
 
     def _ranged(self, key: str, etag: str | None, start: int, length: int) -> bytes:
-        """Of the version `etag`, where one is given; raises Conflict where the object has another by now."""
+        """Of the version `etag`, where one is given; Conflict says that the object has another by now."""
         try:
             if self._is_odd(key):
                 asked = {"Range": f"bytes={start}-{start + length - 1}"} | ({"IfMatch": etag} if etag else {})
@@ -124,8 +124,15 @@ class S3Store(Store):
 
     def open(self, key: str) -> io.BufferedIOBase:
         entry = self._found(key)
-        part = partial(self._repeated, key, self._ranged, key, entry.etag)
+        part = partial(self._part, key, entry.etag)
         return io.BufferedReader(RangedFile(part, entry.size), FIRST_WINDOW)
+
+    def _part(self, key: str, etag: str, start: int, length: int) -> bytes:
+        """Raises Unreadable where another version stands there by now: what was read before does not go with it."""
+        try:
+            return self._repeated(key, self._ranged, key, etag, start, length)
+        except Conflict:
+            raise Unreadable(f"{self._url(key)}: was changed while it was read; run again") from None
 
     def put(self, key: str, data: bytes) -> str:
         return self._repeated(key, self._put, key, data, "overwrite", len(data) > SINGLE_PUT_BYTES)

@@ -65,6 +65,15 @@ def test_names_that_are_not_utf8_are_escaped_and_readable(tmp_path):
     assert store.read("bad%FF.jpg") == b"bytes" and store.read("plain%FF.jpg") == b"literal"
 
 
+def test_a_bad_sector_shows_while_an_open_file_is_read(tmp_path):
+    """Linux gives EIO for the first bytes of a process's memory."""
+    (tmp_path / "bad").symlink_to("/proc/self/mem")
+    store = open_store(str(tmp_path))
+    for read in (lambda file: file.read(10), lambda file: file.read(), lambda file: file.peek(1)):
+        with store.open("bad") as file, pytest.raises(Unreadable, match="bad: Input/output error"):
+            read(file)
+
+
 def test_own_files_pipes_and_dangling_links_are_not_listed(tmp_path):
     store = open_store(str(tmp_path))
     store.replace("doc", b"2", store.create("doc", b"1"))
