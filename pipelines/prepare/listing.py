@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import compress
@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from infra.storage import is_address
 from pipelines.errors import DataRefused
-from pipelines.prepare import links
+from pipelines.prepare import links, shut
+from pipelines.prepare.before import Before
 from pipelines.prepare.cameras import pc
 from pipelines.prepare.catalogue import ByKey, Catalogue, listed
 from pipelines.prepare.columns import NONE, at, each, mask
@@ -31,8 +32,8 @@ TAKEN_DOWN = "taken_down"
 NOTHING = np.array(None)
 """To compare arrays of str or None with."""
 _IMAGE = f"(?i)({'|'.join(map(re.escape, EXTENSIONS))})$"
-_CLAIM = f"{_IMAGE}|/$"
-"""Names of images, and of folders, which could hold any."""
+_CLAIM = f"{_IMAGE}|({'|'.join(map(re.escape, shut.SUFFIXES))})$|/$"
+"""Names of images, and of containers and folders, which could hold any."""
 
 
 @dataclass
@@ -86,11 +87,14 @@ class SurveyListing:
         return ByKey(self.files, ~self.taken, lambda place: self.why[place])
 
 
-def list_survey(data: DataSettings, settings: SurveySettings) -> SurveyListing:
-    """Lists an archive and reads its metadata. Raises DataRefused where nothing is listed, and what storage raises."""
+def list_survey(data: DataSettings, settings: SurveySettings, before: Before | None = None) -> SurveyListing:
+    """Lists an archive and reads its metadata. `before`: the ledger of the version before. Raises DataRefused where
+    nothing is listed, and what storage raises."""
     store = settings.store()
     archive = Archive(store)
     entries = listed(archive.stream())
+    if before is not None and archive.shut:
+        entries = shut.with_known(entries, before.rows(settings.name), archive.shut)
     if not len(entries):
         raise DataRefused(f"survey {settings.name}: no file under {store.url}")
     metadata = read_metadata(store, settings, data.event_gap, entries)
@@ -105,7 +109,7 @@ def list_survey(data: DataSettings, settings: SurveySettings) -> SurveyListing:
     unknown, out = np.full(len(files), None, object), kinds(private, files.keys, files.media)
     listing = SurveyListing(settings, files, Known(metadata, files), count, unknown, out)
     listing.metadata, listing.damaged = metadata.keys, dict(archive.refused.counts)
-    _reject(listing, linked, data.pixels.max_megabytes)
+    _reject(listing, linked, data.pixels.max_megabytes, archive.shut)
     return listing
 
 
@@ -131,14 +135,15 @@ def _keys(survey: Survey, among: np.ndarray) -> Iterator[str]:
     yield from (key for (key,) in each(survey.media.select(["key"]).filter(pa.array(among)), ["key"]))
 
 
-def _reject(listing: SurveyListing, linked: links.Links, max_megabytes: float) -> None:
-    """Gives reasons to files, of several the last."""
+def _reject(listing: SurveyListing, linked: links.Links, max_megabytes: float, unseen: Collection[str]) -> None:
+    """Gives reasons to files, of several the last. `unseen`: Archive.shut."""
     files, why = listing.files, listing.why
     named, table = files.media != NONE, files.table
     hidden = listing.closed != NOTHING
     listing.closed[_copies(files, hidden, ~named & ~hidden)] = "copy"
     why[mask(pc.greater(table["size"], max_megabytes * 1e6))] = "too_large"  # for memory
     why[named & ~files.listed] = "missing"
+    why[named & ~files.listed & shut.inside(files.keys, unseen)] = shut.UNREADABLE
     why[files.listed & at(mask(listing.known.survey.media["corrupt"]), files.media, False)] = "corrupt"
     metadata = np.isin(np.arange(len(files)), files.positions(listing.metadata))
     why[~named & ~_matches(files, _IMAGE)] = "not_image"

@@ -19,7 +19,7 @@ from pipelines.prepare.parts import LEDGER
 from pipelines.prepare.settings import DataSettings
 from pipelines.prepare.spill import Kept, spilled
 
-PASSING = ("unreadable", "host_not_allowed", "address_refused", "redirect_refused", "bad_certificate")
+PASSING = ("unreadable", "unreachable", "host_not_allowed", "address_refused", "redirect_refused", "bad_certificate")
 """Reasons that may go while the file stays as it is: rights, networks. Such a file is tried again by every run."""
 FOUND = ("reason", "sha256", "magic", "exif_turn", "infrared", "look", "size_differs")
 """What reading a file told, of the columns of LEDGER."""

@@ -33,6 +33,8 @@ class Run:
     number: int
     """Highest version number ever used; this run makes the next."""
     parent: versions.Document | None
+    before: Before
+    """The parent's ledger."""
     listings: list[SurveyListing]
     workers: Workers
     progress: type[Progress]
@@ -49,9 +51,10 @@ class Run:
     def listed(cls, data: DataSettings, store: Store, workers: Workers, progress: type[Progress]) -> "Run":
         """The same without that refusal, for a dry run: it says what stands in the way."""
         home = versions.home(store, data.name)
-        number = max(versions.numbers(home), default=0)
-        listings = [list_survey(data, survey) for survey in data.surveys]
-        return cls(data, store, number, versions.latest(home), listings, workers, progress)
+        number, parent = max(versions.numbers(home), default=0), versions.latest(home)
+        before = ledger.by_survey(home, parent["ledger"] if parent else [])
+        listings = [list_survey(data, survey, before) for survey in data.surveys]
+        return cls(data, store, number, parent, before, listings, workers, progress)
 
     @property
     def home(self) -> Store:
@@ -81,11 +84,6 @@ class Run:
     @property
     def work(self) -> Store:
         return receipts(self.store, self.data.name).child(self.prepare_id)
-
-    @cached_property
-    def before(self) -> Before:
-        """The parent's ledger."""
-        return ledger.by_survey(self.home, self.inherited("ledger"))
 
     @cached_property
     def read_before(self) -> Before:

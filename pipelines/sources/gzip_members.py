@@ -7,6 +7,7 @@ PIECE before it, and all behind it.
 """
 
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from io import SEEK_SET, BufferedIOBase
 from typing import Any
@@ -108,15 +109,21 @@ def _index(file: BufferedIOBase, container: Entry) -> Index:
 
 
 def _stream(store: Store, entries: list[ArchiveEntry]) -> Iterator[tuple[ArchiveEntry, Content]]:
-    """The members in the order in which they lie in their container."""
-    container = str(entries[0].container)
+    """The members in the order in which they lie in their container. Where that cannot be read any further, those that
+    are left share the fault."""
+    left = deque(sorted(entries, key=lambda entry: entry.offset or 0))
+    fault: Content = None
     try:
-        with store.open(container) as file:
+        with store.open(str(left[0].container)) as file:
             stream = Inflated(file)
-            for entry in sorted(entries, key=lambda entry: entry.offset or 0):
-                yield entry, _member(stream, entry)
+            while left:
+                content = _member(stream, left[0])
+                yield left.popleft(), content
     except NotFound:
-        yield from ((entry, None) for entry in entries)
+        pass
+    except Unreadable as error:
+        fault = error
+    yield from ((entry, fault) for entry in left)
 
 
 def _member(stream: Inflated, entry: ArchiveEntry) -> Content:

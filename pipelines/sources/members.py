@@ -51,6 +51,8 @@ class Index:
     members: list[ArchiveEntry]
     refused: Refused
     whole: bool
+    unreadable: str | None = None
+    """Why the store could not give the rest, which it may another time; null for one that is whole or damaged."""
 
 
 Content = bytes | Unreadable | None
@@ -101,18 +103,19 @@ class Members:
     def refuse(self, fault: BadPath, name: str) -> None:
         self.refused.add(fault.reason, f"{self.container.key}!/{name!r:.80}")
 
-    def index(self, damage: Damaged | None) -> Index:
-        """The members sorted by key; of a damaged container, those found before the damage."""
+    def index(self, damage: Damaged | Unreadable | None) -> Index:
+        """The members sorted by key; of a damaged or unreadable container, those found before that."""
         if damage is not None:
             self.refused.add(damage.reason, f"{self.container.key}: {damage}")
-        return Index([self._found[key] for key in sorted(self._found)], self.refused, damage is None)
+        unreadable = damage.reason if isinstance(damage, Unreadable) else None
+        return Index([self._found[key] for key in sorted(self._found)], self.refused, damage is None, unreadable)
 
 
 def listed(members: Members, finding: Iterable[ArchiveEntry]) -> Index:
-    """The index of what `finding` yields, up to where it raises Damaged."""
+    """The index of what `finding` yields, up to where it raises Damaged or Unreadable."""
     try:
         for entry in finding:
             members.add(entry)
-    except Damaged as damage:
+    except (Damaged, Unreadable) as damage:
         return members.index(damage)
     return members.index(None)

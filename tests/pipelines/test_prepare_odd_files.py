@@ -5,9 +5,11 @@ import io
 import json
 import os
 import socket
+import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import ClassVar
 
@@ -184,7 +186,7 @@ def surveyed(server: SecureServer) -> type[SurveySettings]:
 
     class Loopback(SurveySettings):
         def store(self) -> Store:
-            web = Web(frozenset(self.hosts), allow_loopback, server.context)
+            web = Web(frozenset(self.hosts), allow_loopback, server.context, patience=0.5)
             return Linked(open_store(self.archive), web)
 
     return Loopback
@@ -246,6 +248,58 @@ def test_https_media_of_an_allowed_host(tmp_path: Path, root: Store, server: Sec
     assert changed.document["version"] == 2
     newer = {row["key"]: row for row in ledger_rows(home, changed.document["ledger"])}[server.url("/0/file")]
     assert newer["etag"] == "new" and newer["sha256"] != written["sha256"]
+
+
+def test_one_object_of_a_web_server_that_cannot_answer_is_a_row_and_is_tried_again(
+    tmp_path: Path, root: Store, server: SecureServer
+) -> None:
+    """HEAD says what it is, GET fails; as on a server whose one disk is down."""
+    archive = open_store(str(tmp_path / "archive"))
+    files = {f"/{number}/file": marked(PICTURE, number) for number in range(24)}
+    server.answers |= {path: body(data, ETag=f'"{path}"') for path, data in files.items()}
+    whole = server.answers["/7/file"]
+    server.answers["/7/file"] = lambda asked: (whole if asked.command == "HEAD" else body(b"", 503))(asked)
+    write_package(archive, {f"m{number}": server.url(path) for number, path in enumerate(files)})
+    data = linked_settings(surveyed(server), archive.url, server.host)
+    home = root.child("datasets/linked")
+    found = rows(home, prepare(data, root).document["ledger"])
+    bad = {key: row for key, row in found.items() if row[0] == "rejected" and "://" in key}
+    assert bad == {server.url("/7/file"): ("rejected", "unreachable")}
+    server.answers["/7/file"] = whole
+    healed = prepare(data, root).document
+    assert (healed["version"], rows(home, healed["ledger"])[server.url("/7/file")]) == (2, ("ok", None))
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_files_whose_size_no_server_states_are_held_one_at_a_time(
+    tmp_path: Path, root: Store, server: SecureServer, stated: bool
+) -> None:
+    """Each may be as large as any that is taken."""
+    archive = open_store(str(tmp_path / "archive"))
+    held: Counter[str] = Counter()
+
+    def answer(data: bytes) -> Callable[[BaseHTTPRequestHandler], None]:
+        def send(request: BaseHTTPRequestHandler) -> None:
+            request.send_response(200)
+            request.send_header("ETag", "e")
+            if stated:
+                request.send_header("Content-Length", str(len(data)))
+            request.end_headers()
+            if request.command == "GET":
+                held["now"] += 1
+                held["most"] = max(held["most"], held["now"])
+                time.sleep(0.05)
+                held["now"] -= 1
+                request.wfile.write(data)
+
+        return send
+
+    files = {f"/{number}/file": marked(PICTURE, number) for number in range(24)}
+    server.answers |= {path: answer(data) for path, data in files.items()}
+    write_package(archive, {f"m{number}": server.url(path) for number, path in enumerate(files)})
+    found = ledger_of(linked_settings(surveyed(server), archive.url, server.host), root)
+    assert sum(status == "ok" for status, _ in found.values()) == 24
+    assert (held["most"] == 1) is not stated
 
 
 @pytest.mark.data
