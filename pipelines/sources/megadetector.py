@@ -59,7 +59,7 @@ class MegaDetector(DetectorFile):
     def _table(
         self, entries: list[Any], join: Join, boxes: BoxReader, classes: ClassReader, labels: Labels
     ) -> pa.Table:
-        rows = Rows(DETECTIONS)
+        rows = Rows(DETECTIONS, boxes.refused)
         for entry in mappings(entries, boxes.refused, "images"):
             detections = entry.get("detections")
             boxes.sign(join.path(entry.get("file")), detections)

@@ -12,6 +12,7 @@ from pipelines.sources.schema import (
     DATE_ORDER,
     DEPLOYMENTS,
     DETECTIONS,
+    HALF,
     MEDIA,
     OBSERVATIONS,
     PEOPLE,
@@ -21,16 +22,19 @@ from pipelines.sources.schema import (
 )
 
 CHUNK = 1 << 16
+BROKEN = "broken_character"
 
 
 class Rows:
     """One table in the making. A column that a row does not name is null; a name the schema lacks is an error.
 
-    Every CHUNK rows are packed into Arrow, so that a million of them never stand in memory as Python objects.
+    Every CHUNK rows are packed into Arrow, so that a million of them never stand in memory as Python objects. There
+    U+FFFD takes the place of half a surrogate pair, and the row is counted in `refused` as BROKEN.
     """
 
-    def __init__(self, schema: pa.Schema) -> None:
+    def __init__(self, schema: pa.Schema, refused: Refused | None = None) -> None:
         self._schema = schema
+        self._refused = Refused() if refused is None else refused
         self._columns: dict[str, list[Any]] = {name: [] for name in schema.names}
         self._packed: list[pa.RecordBatch] = []
         self._count = 0
@@ -53,20 +57,41 @@ class Rows:
         return pa.Table.from_batches(self._packed, self._schema)
 
     def _pack(self) -> None:
-        self._packed.append(pa.record_batch(self._columns, schema=self._schema))
+        try:
+            batch = pa.record_batch(self._columns, schema=self._schema)
+        except UnicodeEncodeError:
+            self._mend()
+            batch = pa.record_batch(self._columns, schema=self._schema)
+        self._packed.append(batch)
         for column in self._columns.values():
             column.clear()
+
+    def _mend(self) -> None:
+        name, *_ = self._schema.names
+        for position, row in enumerate(zip(*self._columns.values(), strict=True)):
+            whole = tuple(map(_mended, row))
+            if whole != row:
+                self._refused.add(BROKEN, f"{name} {whole[0]}")
+                for column, value in zip(self._columns.values(), whole, strict=True):
+                    column[position] = value
+
+
+def _mended(value: Any) -> Any:
+    """A cell without halves of surrogate pairs, in lists neither."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(_mended, value))
+    return HALF.sub("\ufffd", value) if isinstance(value, str) else value
 
 
 class SurveyRows:
     """The tables of a survey that its source fills, and its refused rows, in the making."""
 
     def __init__(self) -> None:
-        self.media = Rows(MEDIA.append(pa.field(DATE_ORDER, pa.string())))
-        self.observations = Rows(OBSERVATIONS)
-        self.deployments = Rows(DEPLOYMENTS)
-        self.signs = Rows(SIGNS)
         self.refused = Refused()
+        self.media = Rows(MEDIA.append(pa.field(DATE_ORDER, pa.string())), self.refused)
+        self.observations = Rows(OBSERVATIONS, self.refused)
+        self.deployments = Rows(DEPLOYMENTS, self.refused)
+        self.signs = Rows(SIGNS, self.refused)
 
     def sign(self, keys: Iterable[str], kind: str) -> None:
         """Notes for privacy that a row shows a person or vehicle in the files `keys`, whatever becomes of the row."""
@@ -74,11 +99,15 @@ class SurveyRows:
             self.signs.add(key=key, kind=kind)
 
     def survey(self, name: str, offered: int) -> Survey:
-        """The tables of the metadata file `name`, which offered that many media. Raises DataRefused if none is left."""
+        """The tables of the metadata file `name`, which offered that many media. Raises DataRefused if none is left, or
+        if ids of media are equal once they are mended."""
         if offered and not len(self.media):
             reasons = ", ".join(f"{reason} {count}" for reason, count in self.refused.counts.most_common(5))
             raise DataRefused(f"{name}: none of its {offered} images can be used ({reasons})")
-        tables = (settled(self.media.table(), self.refused), self.observations.table(), Rows(DETECTIONS).table())
+        media = settled(self.media.table(), self.refused)
+        if self.refused.counts[BROKEN] and len(media["media_id"].unique()) < len(media):
+            raise DataRefused(f"{name}: ids of images that differ in nothing but broken characters; give them others")
+        tables = (media, self.observations.table(), Rows(DETECTIONS).table())
         return Survey(*tables, self.refused, self.deployments.table(), signs=self.signs.table())
 
 

@@ -97,6 +97,9 @@ DEPLOYMENTS = pa.schema(
 OUTSIDE = re.compile(r"[a-z][a-z0-9+.-]*://|[/\\~]|[a-z]:[/\\]", re.IGNORECASE)
 """What an address or an absolute path begins with: it may tell the names of people and machines."""
 
+HALF = re.compile(r"[\ud800-\udfff]")
+"""Half a surrogate pair, such as a cut emoji leaves: JSON can say it, UTF-8 and Arrow cannot."""
+
 
 @dataclass
 class Refused:
@@ -116,7 +119,7 @@ class Refused:
 
     def shown(self, reason: str) -> list[str]:
         """Examples of a reason as they may be shown: which rows, and no more of them than paths."""
-        named = (example.partition(": ")[0] for example in self.examples.get(reason, []))
+        named = (HALF.sub("\ufffd", example.partition(": ")[0]) for example in self.examples.get(reason, []))
         return ["a path outside the archive" if OUTSIDE.match(name) else name for name in named]
 
     def extend(self, other: "Refused") -> None:

@@ -41,7 +41,7 @@ class SpeciesNet(DetectorFile):
         refused = Refused()
         join = Join(survey, self.images_prefix, self.cut_prefix, refused)
         boxes = self.boxes(CATEGORIES, _class, refused)
-        detections, labels, classifies = Rows(DETECTIONS), Labels(survey, ORIGIN), _classifies(entries)
+        detections, labels, classifies = Rows(DETECTIONS, refused), Labels(survey, ORIGIN), _classifies(entries)
         for entry in mappings(entries, refused, "predictions"):
             path, key = join.path(entry.get("filepath")), join.key(entry.get("filepath"))
             found = self._found(key or path or "", entry, classifies, Refused() if key is None else refused)
