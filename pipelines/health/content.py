@@ -169,8 +169,8 @@ def _about(run: Run, found: Gathered) -> About:
         limits=(
             "Labels are taken as they are: whether they are right is not looked at.",
             "Splits are as a run would make them now; files found bad or equal when all are read can move a few.",
-            "Places and cameras go by ids that cannot be turned back into names. Paths are written as the archive has "
-            "them: look at them before you pass the page on.",
+            "Places and cameras go by ids made from their names or positions: whoever can guess one can check the "
+            "guess. Paths are written as the archive has them: look at both before you pass the page on.",
             "Nothing was written to any store.",
         ),
         versions={

@@ -84,7 +84,7 @@ class TextExample:
 @dataclass(frozen=True)
 class PlaceRow:
     place: str
-    """Obfuscated id."""
+    """Its id."""
     seen: bool
     """True = other images of this place were trained on."""
     n: int

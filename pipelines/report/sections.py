@@ -1,7 +1,7 @@
 """The sections of a report, in reading order: each holds its data and knows whether it has anything to say.
 
-Figures carry their own chance level and interval (`xmodal.metrics.Figure`, percent 0..100). Places are obfuscated ids,
-never names or coordinates. Every text may come from an archive: the page escapes all of it.
+Figures carry their own chance level and interval (`xmodal.metrics.Figure`, percent 0..100). Places are ids, never
+names or coordinates (docs/splits.md says what these hide). Every text may come from an archive: the page escapes all.
 """
 
 import math

@@ -20,7 +20,7 @@ from pipelines.errors import DataRefused
 from pipelines.health import words as health_words
 from pipelines.health.bad import Estimate
 from pipelines.health.content import HealthContent
-from pipelines.health.gathered import IMAGES
+from pipelines.health.gathered import ID, IMAGES
 from pipelines.health.queue import queue_section
 from pipelines.health.sample import alike, drawn, hashed, known_before
 from pipelines.health.sample import taken as taken_keys
@@ -29,6 +29,7 @@ from pipelines.health.testable import testable_section
 from pipelines.health.verb import listed
 from pipelines.prepare.assigned import SPLITS
 from pipelines.prepare.splits import REASONS
+from pipelines.prepare.units import place_hash
 from pipelines.recipe import Recipe
 from pipelines.report import formats, render
 from pipelines.report.page import LIMIT
@@ -133,6 +134,15 @@ def test_withheld_files_are_counts_alone(whole: HealthContent) -> None:
     assert [(row.name, row.files) for row in whole.withheld.rows] == [("human", 1)]
     page = render(whole)
     assert "person.jpg" not in page and "valley" not in page
+
+
+def test_an_id_is_said_to_hide_no_more_than_it_does(whole: HealthContent) -> None:
+    """Who can guess a place's name finds its id on the page."""
+    page = render(whole)
+    clocks, about = (page.partition(f'id="{name}"')[2].partition("</section>")[0] for name in ("clocks", "about"))
+    assert place_hash("coco", "valley 0")[:ID] in clocks and "turned back" not in page
+    assert "whoever can guess name or position can check the guess" in clocks
+    assert "whoever can guess one can check the guess" in about
 
 
 def images_of(**columns: list[Any]) -> pa.Table:

@@ -289,6 +289,11 @@ def test_confusion_folds_rare_species_and_lists_the_mistakes():
     assert part.mistakes == [("a", "b", 2, 10), ("b", "a", 1, 7), ("b", "d", 1, 7)]
 
 
+def test_an_id_of_a_place_is_said_to_hide_no_more_than_it_does(page):
+    places = page.partition('id="places"')[2].partition("</section>")[0]
+    assert "whoever can guess name or position can check the guess" in places and "turned back" not in page
+
+
 def test_worst_places_need_enough_images():
     places = [
         rows.PlaceRow(name, True, n, share, None) for name, n, share in [("x", 2, 0), ("y", 9, 0.5), ("z", 9, 0.1)]
