@@ -14,6 +14,7 @@ from pipelines.places import root_store
 from pipelines.progress import Progress
 from pipelines.taxa import asked_in, species_texts
 from pipelines.train.runs import opened
+from pipelines.writable import check_writable
 from xmodal.inference import Inference
 from xmodal.transforms import BadImage
 
@@ -28,8 +29,11 @@ def predict(
 ) -> None:
     """Writes one row an image to stdout as JSON lines, or to a Parquet file.
 
-    A file that cannot be read gets a row with its reason. Raises NotFound where there is no image or no checkpoint.
+    A file that cannot be read gets a row with its reason. Raises SettingsError where the Parquet file cannot be
+    written, before any work; NotFound where there is no image or no checkpoint.
     """
+    if out is not None:
+        check_writable(out, "--out", f"{what}.parquet")
     files = list(image_files(images))
     if not files:
         raise NotFound(f"no image file in {', '.join(map(str, images))}; looked for {', '.join(sorted(SUFFIXES))}")

@@ -25,6 +25,7 @@ from pipelines.report.verdict import sentence
 from pipelines.session import log_evaluation
 from pipelines.train.plan import sample_reader, starting_model
 from pipelines.train.runs import opened
+from pipelines.writable import check_writable
 from xmodal.checkpoint import load_momentum
 from xmodal.inference import Inference
 from xmodal.metrics.figure import Figure
@@ -66,15 +67,15 @@ def evaluate(
     """Measures and writes the report; returns the table (or JSON) to print, and what MLflow is to hold.
 
     `overrides` apply to the checkpoint's own recipe (tracking, compute, evaluation). `ensemble` names a second
-    checkpoint of the same dataset version, whose scores are averaged with this one's. Raises NotFound, DataRefused,
-    Damaged.
+    checkpoint of the same dataset version, whose scores are averaged with this one's. Raises SettingsError where the
+    report cannot be written, before any work; NotFound, DataRefused, Damaged.
     """
+    check_writable(report, "--report", "report.html")
     store = root_store(root)
     with working("evaluate: embedding, measuring, drawing the report"):
         subject, recipe = examined(store, checkpoint, overrides, beams)
         partner = examined(store, ensemble, ())[0] if ensemble else None
         content = report_content(subject, recipe, partner)
-    report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(render(content), encoding="utf-8")
     figures = every_figure(content)
     if as_json:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pipelines import writable
 from pipelines.health.content import content
 from pipelines.health.gathered import gather
 from pipelines.prepare.run import Run
@@ -9,7 +10,6 @@ from pipelines.prepare.workers import InProcess
 from pipelines.progress import Progress
 from pipelines.recipe import Recipe
 from pipelines.report import render
-from xmodal.settings import SettingsError
 
 SAMPLE = 300
 """Files read by default: with none bad among them, fewer than 1.3 % of the others are."""
@@ -29,15 +29,4 @@ def write(recipe: Recipe, run: Run, page: Path, sample: int | None) -> list[str]
 
 def check_writable(page: Path) -> None:
     """Raises SettingsError for a page that cannot be written; makes its folder where there is none."""
-    if page.is_dir():
-        raise SettingsError(
-            f"--report {page}: a directory is there; give the name of a file, as {page / 'health.html'}"
-        )
-    there = page.exists()
-    try:
-        page.parent.mkdir(parents=True, exist_ok=True)
-        page.open("ab").close()
-    except OSError as error:
-        raise SettingsError(f"--report {page}: cannot be written: {error.strerror}") from None
-    if not there:
-        page.unlink()
+    writable.check_writable(page, "--report", "health.html")

@@ -173,6 +173,22 @@ def test_a_checkpoint_that_is_not_there(words: list[str], untrained: tuple[Store
     assert not (tmp_path / "report.html").exists()
 
 
+@pytest.mark.parametrize(("words", "option"), [(["evaluate"], "--report"), (["predict", "embed"], "--out")])
+def test_a_file_that_cannot_be_written_is_said_before_the_work(words: list[str], option: str, tmp_path: Path) -> None:
+    """Even before the checkpoint is looked for, which is not there."""
+    image = tmp_path / "a.jpg"
+    image.write_bytes(b"")
+    files = [image] if words[0] == "predict" else []
+    for where, told in [
+        (image / "b", "cannot be written"),
+        (tmp_path, "a directory is there; give the name of a file"),
+        ("/proc/b", "cannot be written"),
+    ]:
+        ended = xmodal(*words, "nobodys-run", *files, option, where, "--root", tmp_path / "root")
+        assert ended.code == 2 and f"{option} {where}: {told}" in ended.line, ended
+    assert [one.name for one in tmp_path.iterdir()] == ["a.jpg"]
+
+
 @pytest.mark.parametrize("file", ["model.safetensors", "state.json", "manifest.json"])
 def test_a_damaged_checkpoint(file: str, untrained: tuple[Store, str], tmp_path: Path) -> None:
     store, run = untrained
