@@ -97,7 +97,7 @@ class Species(Section):
     """What is asked, and what is not."""
     few: int = FEW
     most: int = 80
-    """Species with a row on the page."""
+    """Species whose rows are drawn; the rarer ones stand in a table that opens."""
 
     def __bool__(self) -> bool:
         return bool(self.rows)
@@ -106,6 +106,11 @@ class Species(Section):
     def tested(self) -> list[ClassRow]:
         """Species with test images, the most frequent first."""
         return sorted((row for row in self.rows if row.n), key=lambda row: (-row.n, row.name))
+
+    @property
+    def rarer(self) -> list[ClassRow]:
+        """Those of `tested` beyond the `most` frequent."""
+        return self.tested[self.most :]
 
     @property
     def untested(self) -> list[ClassRow]:

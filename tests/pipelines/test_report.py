@@ -244,6 +244,34 @@ def test_rare_species_are_marked_in_words_and_untested_ones_named(page):
     assert "few images" in page and "without a test image: Sus scrofa." in page
 
 
+def species_section(count: int) -> str:
+    """As a report shows `count` species, each rarer than the one before it."""
+    names, interval = [f"Genus s{n:05}" for n in range(count)], Interval(0.25, 0.75)
+    known = [
+        classification.ClassRow(name, 2 * count - n, 3, 1, 0.5, interval, 0.4, interval) for n, name in enumerate(names)
+    ]
+    named = {row.name: f"common name {row.name}" for row in known}
+    page = render(replace(survey(), species=sections.Species(known, [figure()], named)))
+    return page.partition('id="species"')[2].partition("</section>")[0]
+
+
+def test_every_species_has_its_figures_on_the_page():
+    """The rarer ones in a table that opens."""
+    shown = Page(species_section(93)).text
+    names = [f"Genus s{n:05}" for n in range(93)]
+    assert all(shown.count(f"common name {name}") == 1 for name in names)
+    assert "80 of 93, the others in a table below" in shown and "13 rarer species" in shown
+    drawn, _, opened = species_section(93).partition("<details>")
+    assert [name in drawn for name in names] == [True] * 80 + [False] * 13
+    assert opened.count("50\u202f% (25–75\u202f%)") == 13 and opened.count("40\u202f% (25–75\u202f%)") == 13
+    few = species_section(80)
+    assert "<details>" not in few and "in a table below" not in few
+
+
+def test_all_species_of_inaturalist_fit_into_a_page():
+    assert len(species_section(8142).encode()) < LIMIT / 2
+
+
 def test_thumbnails_shrink_until_the_page_fits(monkeypatch):
     big = rows.Picture(jpeg(5, 400), "Noise")
     noisy = replace(captioned(), captions=sections.Captions([rows.CaptionExample(big, "noise", ["noise"])] * 3))
