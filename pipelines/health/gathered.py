@@ -34,6 +34,7 @@ from pipelines.prepare.thinned import TRAIN, thinned
 from pipelines.prepare.units import place_hash
 from pipelines.prepare.withdrawal import withdraw
 from pipelines.sources.rows import Rows
+from pipelines.taxa import species_key
 
 IMAGES = pa.schema(
     [
@@ -50,9 +51,9 @@ IMAGES = pa.schema(
         ("month", pa.string()),  # YYYY-MM of the time written; null = none
         ("clock_flags", pa.string()),  # a|b as in the ledger
         ("kind", pa.string()),  # animal | human | vehicle | blank | captioned; null = no label reaches it
-        ("label", pa.string()),  # of an animal: the name of its taxon; null = not known
-        ("rank", pa.string()),
-        ("name", pa.string()),  # a common name of it
+        ("label", pa.string()),  # of an animal: its species as evaluation counts it, else its taxon; null = not known
+        ("rank", pa.string()),  # species, where it is counted as one; else the taxon's, null = not known
+        ("name", pa.string()),  # a common name of what `label` says
         ("split", pa.string()),  # as in RECORDS; null = not taken, or no split can be made
         ("unused", pa.string()),  # why it would be in no split
         ("licence", pa.string()),
@@ -234,16 +235,14 @@ def _subject(medium: Medium, crop: str, data: DataSettings, flags: str | None) -
     known = facts(shown, False, trusted, data.detector_threshold, data.event_labels == "always")
     if "type" not in known:
         return {"kind": None, "unused": event_labels.kept_back(medium.observations, medium.detection) or "no_caption"}
-    taxon = known.get("taxon", {"value": None, "rank": None, "names": {}})
-    names = taxon["names"]
-    name = names.get("eng") or next(iter(names.values()), None)
-    label = taxon["value"] or name
-    return {
-        "kind": known["type"]["value"],
-        "label": label,
-        "rank": taxon["rank"],
-        "name": name if taxon["value"] else None,
-    }
+    kind = known["type"]["value"]
+    if "taxon" not in known:
+        return {"kind": kind}
+    taxon = known["taxon"]
+    species, names = species_key(taxon), taxon["names"]
+    label, rank = (species, "species") if species else (taxon["value"], taxon["rank"])
+    common = names.get("eng") or next(iter(names.values()), None)
+    return {"kind": kind, "label": label, "rank": rank, "name": common if label and label == taxon["value"] else None}
 
 
 def _of_bytes(outcome: dict[str, Any] | None, when: str) -> dict[str, Any]:

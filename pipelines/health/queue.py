@@ -2,7 +2,8 @@
 
 A query of a species with share p meets, of K other entries, K p of its own; over all queries that is K times the sum of
 squared shares (the chance that two draws agree, Simpson, Nature 163, 1949). Shares are those of the training draws:
-frames by what their texts name, weighted as train.class_power draws them. "No animal" is a text as well.
+frames by species (a subspecies is its species), else by what their texts name, weighted as train.class_power draws
+them. "No animal" is a text as well.
 """
 
 from collections.abc import Mapping, Sequence

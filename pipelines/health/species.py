@@ -27,7 +27,7 @@ STEPS = (1, 2, 10, 100, 1000, 10_000)
 
 @dataclass
 class SpeciesCount:
-    """What there is of one taxon (at its recorded rank)."""
+    """What there is of one species, or of a taxon that is none; a subspecies counts as its species."""
 
     label: str
     rank: str | None = None
@@ -62,7 +62,7 @@ class Coverage(HealthSection):
     anchor: ClassVar[str] = "species"
     title: ClassVar[str] = "Species and places"
     lead: ClassVar[str] = (
-        "Frames of each species at each place, as the labels say, at the rank that they state. A species at few places "
+        "Frames of each species at each place, as the labels say, a subspecies as its species. A species at few places "
         "is easily learnt as the background of these places."
     )
 

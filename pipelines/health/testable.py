@@ -14,8 +14,6 @@ from pipelines.health.species import MOST_ROWS, SpeciesCount
 from pipelines.prepare.assigned import SPLITS
 from pipelines.report import formats
 
-OF_SPECIES = ("species", "subspecies", None)
-"""Ranks of what is counted as a species; a label of which nothing but a common name is known is taken for one."""
 GROUPS = ((1, "1 place"), (2, "2 places"), (3, "3 to 5 places"), (6, "6 and more places"))
 """Fewest places, and what a species with as many is counted under."""
 
@@ -79,7 +77,7 @@ class Testable(HealthSection):
     splits: Sequence[SplitCount] = ()
     species: Sequence[SpeciesCount] = ()
     higher: int
-    """Frames of animals named at a higher rank."""
+    """Frames of animals that are named, but not to the species."""
     obstacles: Sequence[str] = ()
 
     def __bool__(self) -> bool:
@@ -122,12 +120,12 @@ def testable_section(
     """Of IMAGES and their `counts_of`."""
     used = taken(images).filter(pc.field("split").isin(SPLITS))
     names = [name for name in SPLITS if by(used, "split")[name]]
-    known = [one for one in species if one.rank in OF_SPECIES] if names else []
+    known = [one for one in species if one.rank == "species"] if names else []
     section = Testable(
         kind=kind,
         splits=[_split(used, name) for name in names],
         species=known,
-        higher=sum(one.frames for one in species if one.rank not in OF_SPECIES),
+        higher=sum(one.frames for one in species if one.rank != "species"),
         obstacles=obstacles,
     )
     return replace(section, advice=_advice(section))
@@ -135,8 +133,7 @@ def testable_section(
 
 def _split(used: pa.Table, name: str) -> SplitCount:
     own = used.filter(pc.field("split") == name)
-    named = pc.field("rank").is_null() | pc.field("rank").isin([rank for rank in OF_SPECIES if rank])
-    animals = own.filter((pc.field("kind") == "animal") & named)
+    animals = own.filter((pc.field("kind") == "animal") & (pc.field("rank") == "species"))
     return SplitCount(name, len(own), *(len(set(by(*one)) - {None}) for one in ((own, "place"), (animals, "label"))))
 
 

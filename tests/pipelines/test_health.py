@@ -1,6 +1,7 @@
 """Archive health: what a dry run says of an archive adds up, is what prepare then does, and shows nobody."""
 
 import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ from pipelines.prepare.units import place_hash
 from pipelines.recipe import Recipe
 from pipelines.report import formats, render
 from pipelines.report.page import LIMIT
+from pipelines.taxa import species_keys
 from tests.pipelines.health_surveys import LISTED, TAKEN, frame, health, recipe_of, write
 from tests.pipelines.road import contents, document, write_recipe, xmodal
 from tests.pipelines.surveys import coco_settings, prepare, settings, write_coco
@@ -122,6 +124,26 @@ def test_species_by_place_and_what_can_be_tested(whole: HealthContent) -> None:
     assert whole.testable.by_places == [("1 place", 1), ("6 and more places", 1)]
     assert sum(row.images for row in whole.testable.splits) == whole.files.used
     assert sum(row.places for row in whole.testable.splits) == 6
+
+
+def test_a_subspecies_counts_as_its_species_as_it_does_in_evaluation(tmp_path: Path, root: Store) -> None:
+    """Boars train under the name of the species and are tested under that of a subspecies."""
+    archive = open_store(str(tmp_path / "boars"))
+    every = [frame(f"{place}/{n}.jpg", 2 if place == 5 else 1) for place in range(6) for n in range(4)]
+    names = {"wild boar": "Sus scrofa", "Central European boar": "Sus scrofa scrofa"}
+    write_coco(archive, every, {one["file_name"]: image(n) for n, one in enumerate(every)}, tuple(names))
+    table = json.loads(archive.read("metadata.json"))
+    table["categories"][1:] = [one | {"scientific_name": names[one["name"]]} for one in table["categories"][1:]]
+    archive.put("metadata.json", json.dumps(table).encode())
+    recipe = recipe_of(archive, root, split={"kind": "place", "held_out": ["valley 5"], "test": 0})
+    page = health(recipe, sample=0)
+    (boar,) = page.coverage.species
+    assert (boar.label, boar.rank, boar.name) == ("Sus scrofa", "species", "wild boar")
+    assert (boar.frames, len(boar.places)) == (24, 6)
+    assert page.testable.tested == 1 and page.testable.higher == 0 and page.queue.shares == {"Sus scrofa": 1.0}
+    told = prepare(recipe.data, root).records(["split", "facts"])
+    keys = zip(told["split"].to_pylist(), species_keys(told["facts"].to_pylist()), strict=True)
+    assert {(row.name, row.species) for row in page.testable.splits} == Counter(name for name, _ in set(keys)).items()
 
 
 def test_licences(whole: HealthContent) -> None:
