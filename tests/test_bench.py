@@ -8,6 +8,7 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -160,6 +161,18 @@ def test_every_way_of_decoding_shows_the_same_picture() -> None:
     ours = bench_decode._small(PixelSettings(size=bench_decode.SIDE))(data)
     naive = torch.from_numpy(bench_decode.pillow_full(data)).permute(2, 0, 1)
     assert bench_decode.psnr(ours, data) >= 50 and bench_decode.psnr(naive, data) >= 50
+
+
+def test_decoding_is_one_threads_work_on_either_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenCV has a thread a core by default."""
+    monkeypatch.setattr(bench_decode, "CAMERAS", (TRAIL,))
+    threads = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(2)
+        next(bench_decode.comparisons())
+        assert cv2.getNumThreads() == torch.get_num_threads() == 1
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def test_a_worker_holds_a_few_files_and_never_all() -> None:

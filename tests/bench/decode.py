@@ -27,6 +27,7 @@ from pipelines.prepare.images import File, PixelTask, ReadPixels
 from pipelines.sources.archive import ArchiveEntry
 from tests.bench.frame import Comparison, Side, compare
 from tests.bench.photographs import CAMERAS, Camera, photographs
+from tests.bench.plain import one_thread
 from xmodal.decoding import decode, pixel_reader
 from xmodal.transforms import PixelSettings, prepare_image, resized
 
@@ -47,7 +48,7 @@ class Note:
 
 def comparisons() -> Iterator[Comparison | Note]:
     """Each of ours against each reference, on each kind of photograph; then the memory of a worker."""
-    torch.set_num_threads(1)
+    one_thread()
     for camera in CAMERAS:
         files = photographs(camera, FILES)
         yield Note(f"{camera.name}: {FILES} of {camera.width} x {camera.height}, {camera.bits(files):.2f} bits a pixel")

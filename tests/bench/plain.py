@@ -66,7 +66,7 @@ def pooled(groups: list[list[Path]], target: Path, settings: PixelSettings, work
 
 
 def one_thread() -> None:
-    """A process is one core's work."""
+    """A process is one core's work, torch's and OpenCV's alike."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
 
