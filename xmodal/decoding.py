@@ -169,7 +169,8 @@ def check_whole(image: Image.Image, data: bytes) -> None:
     """What Pillow does not check when it loads: the end of a JPEG, the checksums of a PNG. Raises BadImage and OSError.
 
     Behind the place where the writing of a JPEG stopped a card holds old sectors or zeros. Zeros are valid Huffman
-    codes: where they are short ones (optimised tables, dark frames) they decode to a flat half picture.
+    codes: where they are short ones (optimised tables, dark frames) they decode to a flat half picture. Of a WebP they
+    are taken: it has no end marker, and a whole one may end in zeros too (docs/bad-files.md).
     """
     if image.format in JPEG and not has_end(data):
         raise BadImage("truncated", "no end of image (FF D9) behind the picture's data")

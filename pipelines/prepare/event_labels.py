@@ -10,6 +10,7 @@ from typing import Any
 
 from pipelines.errors import DataRefused
 from pipelines.prepare.assigned import Reason
+from pipelines.prepare.precedence import winning
 
 WITHOUT_BOX: Reason = "event_label_without_box"
 WITHOUT_DETECTOR: Reason = "event_label_without_detector"
@@ -38,8 +39,10 @@ def finds_animal(detection: Row, threshold: float) -> bool:
 
 
 def kept_back(rows: Sequence[Row], detection: Row | None) -> Reason | None:
-    """Why a frame without a text has none, where the reason is a label of its event."""
-    if not any(is_of_event(row) for row in rows):
+    """Why a frame without a text has none, where the reason is a label of its event: the one that would name it, were
+    it not kept back. One that a correction silences would not."""
+    labels = [row for row in rows if row["caption"] is None]
+    if not any(is_of_event(row) for row in winning(labels)):
         return None
     return WITHOUT_DETECTOR if detection is None else WITHOUT_BOX
 

@@ -6,6 +6,7 @@ a burst; ecologists ask for 30 to 60 minutes between events that they call indep
 frames are to be kept together that show the same animal before the same background.
 
 A made event is called `gap:` and a hash of its camera and first file, so it keeps its name whatever is added elsewhere.
+What a later version adds to it takes the name that it had (`kept_events`).
 """
 
 import numpy as np

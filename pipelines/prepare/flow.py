@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
-from pydantic import TypeAdapter
 
 from infra.storage import Store
 from pipelines.dataset import Dataset
@@ -32,10 +31,9 @@ from pipelines.prepare.images import File, PixelReceipt, PixelTask, ReadPixels
 from pipelines.prepare.lexicon import Lexicon
 from pipelines.prepare.placed import Codes, left_out, of_files, placed
 from pipelines.prepare.plan import Held, Item, cut_items, inherited, ledger_rows, unchanged
-from pipelines.prepare.proposal import Pins
 from pipelines.prepare.records import RecordsTask, WriteRecords, records_id
 from pipelines.prepare.run import Run
-from pipelines.prepare.settings import DataSettings, SplitSettings
+from pipelines.prepare.settings import DataSettings
 from pipelines.prepare.splits import ASSIGNED, Split, assign, check_counts
 from pipelines.prepare.tasks import Made
 from pipelines.prepare.thinned import thinned
@@ -140,7 +138,7 @@ def account(run: Run, items: list[Item], held: Held, clocks: ClockFlags) -> ledg
 
 def split(run: Run, rows: ledger.Ledger) -> Split:
     """The split of every readable file."""
-    return assign(run.data.split, placed(run.listings, rows, run.before), pinned(run))
+    return assign(run.data.split, placed(run.listings, rows, run.before), run.pinned)
 
 
 def read_pixels(run: Run, items: list[Item], held: Held) -> None:
@@ -175,14 +173,6 @@ def read_pixels(run: Run, items: list[Item], held: Held) -> None:
             held.add(receipt)
             outcomes.update(reason or "ok" for reason in receipt.outcomes["reason"].to_pylist())
             progress.update(outcomes.total(), **outcomes)
-
-
-def pinned(run: Run) -> Pins | None:
-    """The parent's pins, where its places are to stay where they are."""
-    if run.parent is None:
-        return None
-    old = TypeAdapter(SplitSettings).validate_python(run.parent["prepare"]["settings"]["split"])
-    return run.data.split.inherited(old, run.parent["split"]["pinned"])
 
 
 def parent_attributes(run: Run) -> Vocabulary:

@@ -30,6 +30,8 @@ class Known:
 
     metadata: Metadata
     files: Catalogue
+    meeting: np.ndarray | None = None
+    """int32 (media,) as `kept_events.kept` has it; None where no earlier version is kept to."""
 
     @property
     def survey(self) -> Survey:

@@ -89,6 +89,7 @@ def gone(ledger: Ledger, before: Before, withdrawn: Container[tuple[str, str]] =
             "reason": pa.array(reasons, pa.string()),
             "status": pa.repeat(pa.scalar("gone"), len(kept)),
             "item": pa.nulls(len(kept), pa.string()),
+            "event": pa.nulls(len(kept), pa.string()),
         }
         found[survey] = pa.table({name: told.get(name, kept[name]) for name in LEDGER.names}, LEDGER)
     return found

@@ -8,7 +8,7 @@ import pyarrow as pa
 from pipelines.prepare.assigned import LEDGER_REASONS
 from pipelines.prepare.before import Before
 from pipelines.prepare.cameras import pc
-from pipelines.prepare.columns import MANY, NONE, mask, rows_at, taken
+from pipelines.prepare.columns import MANY, NONE, at, mask, rows_at, taken
 from pipelines.prepare.ledger import Ledger
 from pipelines.prepare.listing import SurveyListing
 from pipelines.prepare.spill import spilled
@@ -60,6 +60,7 @@ def _rows(listing: SurveyListing, rows: pa.Table, before: Before, places: np.nda
         "places_of": pa.repeat(pa.scalar(listing.settings.place_names), len(own)),
         "place": media["place"],
         "event": media["event_id"],
+        "meeting": _meeting(listing, places),
         "day": _days(media["captured_at"], own["clock_flags"]),
         "published": media["split"],
         "labelled": pa.array(listing.known.labelled[places]),
@@ -67,6 +68,14 @@ def _rows(listing: SurveyListing, rows: pa.Table, before: Before, places: np.nda
         "senior": pc.and_(known, old["reason"].is_null()),
     }
     return pa.table(columns, schema=PLACED)
+
+
+def _meeting(listing: SurveyListing, places: np.ndarray) -> pa.Array:
+    """Of the files at some positions, see `kept_events`."""
+    meeting = listing.known.meeting
+    if meeting is None:
+        return pa.nulls(len(places), pa.int32())
+    return rows_at(at(meeting, listing.files.media[places], NONE)).cast(pa.int32())
 
 
 def _days(captured_at: pa.ChunkedArray, clock_flags: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -14,6 +14,7 @@ from pipelines.prepare.columns import MANY, NONE, at, mask, rows_at, taken
 from pipelines.prepare.cuts import boxes, read_with
 from pipelines.prepare.digests import settings_digest
 from pipelines.prepare.images import PixelReceipt, Unchanged
+from pipelines.prepare.kept_events import NO_EVENT
 from pipelines.prepare.listing import TAKEN_DOWN, SurveyListing
 from pipelines.prepare.parts import LEDGER
 from pipelines.prepare.settings import DataSettings
@@ -158,7 +159,8 @@ def ledger_rows(
             "item": names.take(rows_at(item[span])),
             "clock_flags": pa.array(at(clock_flags, listing.files.media[span], None), pa.string()),
         }
-        return _batch(_listed(listing, span) | columns | _told(listing, span, read, data))
+        told = _told(listing, span, read, data)
+        return _batch(_listed(listing, span) | columns | told | {"event": _events(listing, span, told["status"])})
 
     return spilled(map(rows, range(0, count, MANY)), LEDGER)
 
@@ -189,6 +191,12 @@ def _told(listing: SurveyListing, span: slice, read: pa.Table, data: DataSetting
     columns |= {"reason": reason, "status": status, "sha256": pc.coalesce(read["sha256"], hashes)}
     settings = pa.array(read_with(listing, np.arange(span.start, span.start + len(why)), data), pa.string())
     return columns | {"fingerprint": pc.if_else(taken, settings, pa.scalar(None, pa.string()))}
+
+
+def _events(listing: SurveyListing, span: slice, status: pa.Array) -> pa.Array:
+    """The events of those that are images."""
+    own = taken(listing.known.survey.media.select(["event_id"]), listing.files.media[span])["event_id"]
+    return pc.if_else(pc.equal(status, "ok"), own.fill_null(NO_EVENT), pa.scalar(None, pa.string()))
 
 
 def _batch(columns: dict[str, Any]) -> pa.RecordBatch:

@@ -7,16 +7,20 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from infra.storage import Store
 from pipelines.prepare import ledger, versions
 from pipelines.prepare.before import Before
 from pipelines.prepare.digests import digest, settings_digest
 from pipelines.prepare.items import PIXELS_VERSION
+from pipelines.prepare.kept_events import keep_events
 from pipelines.prepare.listing import SurveyListing, check_taken, list_survey
-from pipelines.prepare.settings import DataSettings
+from pipelines.prepare.proposal import Pins
+from pipelines.prepare.settings import DataSettings, SplitSettings
 from pipelines.prepare.tasks import Tasks
 from pipelines.prepare.workers import Worker, Workers
-from pipelines.progress import Progress
+from pipelines.progress import Progress, warn
 from xmodal.settings import fingerprint
 
 RECEIPT_LASTS = timedelta(hours=12)
@@ -54,7 +58,19 @@ class Run:
         number, parent = max(versions.numbers(home), default=0), versions.latest(home)
         before = ledger.by_survey(home, parent["ledger"] if parent else [])
         listings = [list_survey(data, survey, before) for survey in data.surveys]
-        return cls(data, store, number, parent, before, listings, workers, progress)
+        run = cls(data, store, number, parent, before, listings, workers, progress)
+        run._keep_events()
+        return run
+
+    def _keep_events(self) -> None:
+        """Where what the parent split is to stay where it is, so are its events."""
+        if self.parent is None or self.pinned is None:
+            return
+        for listing in self.listings:
+            keep_events(listing, self.before)
+        if self.parent["prepare"]["settings"]["event_gap"] != self.data.event_gap:
+            told = f"files of version {self.parent['version']} keep their events, only new ones are cut by it"
+            warn(f"data.event_gap: {told} (docs/splits.md)")
 
     @property
     def home(self) -> Store:
@@ -84,6 +100,14 @@ class Run:
     @property
     def work(self) -> Store:
         return receipts(self.store, self.data.name).child(self.prepare_id)
+
+    @cached_property
+    def pinned(self) -> Pins | None:
+        """The parent's pins, where what it split is to stay where it is."""
+        if self.parent is None:
+            return None
+        old = TypeAdapter(SplitSettings).validate_python(self.parent["prepare"]["settings"]["split"])
+        return self.data.split.inherited(old, self.parent["split"]["pinned"])
 
     @cached_property
     def read_before(self) -> Before:

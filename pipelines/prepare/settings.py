@@ -150,7 +150,8 @@ class DataSettings(Settings):
     ran, those with an animal box."""
     event_gap: float = Field(default=60.0, ge=0)
     """Seconds between two frames of a camera above which a new event begins, for frames without an event of the
-    archive's own: 60 keeps bursts together; 1800 to 3600 are the usual "independent events" of ecology."""
+    archive's own: 60 keeps bursts together; 1800 to 3600 are the usual "independent events" of ecology. Files that an
+    earlier version held keep their events until `split` changes."""
     vocabulary_size: int = Field(default=8000, ge=16)
     """Most pieces of the WordPiece vocabulary trained on the train split's captions."""
     max_bad_share: float = Field(default=0.05, ge=0, le=1)

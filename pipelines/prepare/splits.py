@@ -9,19 +9,21 @@ before files before events).
 settings, the unit of smallest hash is moved into it. This, and every unit whose split is not that of its own hash, is
 `pinned` in the version document and carried to all later versions. In these the units of the parent are fixed: new
 units that an event links to one of them join it, and nothing joins two of them. A place that the settings hold out
-tests, whatever the hash says, and draws no other place after it.
+tests, whatever the hash says, and draws no other place after it. Made events keep their names (`kept_events`), and so
+do the units that are events.
 
 **Nothing stands in two splits.** The same bytes at two places weld nothing (one black frame would join half an
-archive), and rows of a later version may link what is fixed apart. Of such rows those of one split stay: of the split
+archive), and rows of a later version may link what is fixed apart. Where frames in a row meet old events of several
+splits, the new ones are left out as cross_split_duplicate. Of other such rows those of one split stay: of the split
 that already had one in the parent version, else test before val before train where the split is published and any
-other before the cis sets, else that of the first by survey and key. The others are left out as cross_split_duplicate:
-first by bytes, then by event, then by the day of a place where days are cut.
+other before the cis sets, else that of the first by survey and key. The others are left out for the same reason: first
+by bytes, then by event, then by the day of a place where days are cut.
 
 Where days are cut (the cis sets, a split by time) see `cis`, `by_time` and `days`. Nothing depends on the order of rows
 or surveys.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, get_args
@@ -84,14 +86,26 @@ def assign(settings: SplitSettings, table: pa.Table, pinned: Pins | None) -> Spl
     proposal = settings.propose(rows, pinned)
     split = np.where(rows.labelled, proposal.split, NONE)
     reason = np.where(rows.labelled, REASONS.index(proposal.reason), REASONS.index("unlabelled")).astype(np.int8)
-    for link in (rows.file, rows.event, proposal.cell):
-        if link is not None:
-            crossing = _crossing(rows, split, link, proposal)
-            split[crossing], reason[crossing] = NONE, REASONS.index("cross_split_duplicate")
+    for crossing in _crossings(rows, split, proposal):
+        split[crossing], reason[crossing] = NONE, REASONS.index("cross_split_duplicate")
     used = split != NONE
     without = float((used & ~rows.placed).sum() / max(1, used.sum()))
     code = np.where(split == NONE, len(SPLITS) + reason, split).astype(np.int8)
     return Split(rows.table.select(["survey", "key"]), code, dict(sorted(proposal.pins.items())), round(without, 6))
+
+
+def _crossings(rows: Rows, split: np.ndarray, proposal: Proposal) -> Iterator[np.ndarray]:
+    """(rows,) those that one link after the other leaves out; `split` is that without them."""
+    yield _meeting(rows, split)
+    for link in (rows.file, rows.event, proposal.cell):
+        if link is not None:
+            yield _crossing(rows, split, link, proposal)
+
+
+def _meeting(rows: Rows, split: np.ndarray) -> np.ndarray:
+    """(rows,) the new ones among which old events of several splits meet: they are of both."""
+    crossed = np.append(straddling(rows.meeting, split, int(rows.meeting.max(initial=NONE)) + 1), False)[rows.meeting]
+    return crossed & ~rows.senior & (split != NONE)
 
 
 def _crossing(rows: Rows, split: np.ndarray, link: np.ndarray, proposal: Proposal) -> np.ndarray:

@@ -21,6 +21,7 @@ PLACED = pa.schema(
         ("places_of", pa.string()),  # whose names the places are; the survey's own name unless it says otherwise
         ("place", pa.string()),  # null = unknown
         ("event", pa.string()),  # unique within the survey; null = unknown
+        ("meeting", pa.int32()),  # of frames in a row among which several old events meet; null = no such
         ("day", pa.date32()),  # of the local wall time; null where the date cannot be believed
         ("published", pa.string()),  # the set's own split
         ("labelled", pa.bool_()),  # whether a label or caption could give a text
@@ -75,6 +76,8 @@ class Rows:
     events: pa.Array
     """`SURVEY EVENT`."""
     event: np.ndarray
+    meeting: np.ndarray
+    """Codes of frames in a row among which several old events meet."""
     file: np.ndarray
     """Codes of equal bytes; -1 for nearly all that stand in one row alone."""
     day: np.ndarray
@@ -104,6 +107,7 @@ class Rows:
             unit,
             events,
             event,
+            _numbered(survey, table["meeting"]),
             copies(table["sha256"]),
             day.fill_null(0).to_numpy(),
             np.asarray(day.is_valid(), bool),
@@ -128,6 +132,14 @@ class Rows:
 def joined(*columns: Any) -> Any:
     """Names put together; null where one of them is. Names of surveys hold no space, so none become equal."""
     return pc.binary_join_element_wise(*columns, " ")
+
+
+def _numbered(survey: np.ndarray, column: pa.ChunkedArray) -> np.ndarray:
+    """(rows,) codes of numbers that are unique within a survey."""
+    number = column.fill_null(NONE).to_numpy().astype(np.int64)
+    there, found = np.flatnonzero(number != NONE), np.full(len(number), NONE, np.int64)
+    found[there] = np.unique((survey[there].astype(np.int64) << 32) + number[there], return_inverse=True)[1]
+    return found
 
 
 def copies(column: pa.ChunkedArray) -> np.ndarray:

@@ -106,10 +106,10 @@ def read_taxa(package: dict[str, Any]) -> dict[str, dict[str, str | None]]:
         if not text(entry.get("scientificName")):
             continue
         name, rank = scientific(text(entry["scientificName"]))
-        rank = text(entry.get("taxonRank")) or rank
-        lineage = {higher: entry[higher] for higher in RANKS if text(entry.get(higher)) and higher != rank}
+        rank = (text(entry.get("taxonRank")) or rank or "").lower() or None
+        lineage = {higher: value for higher in RANKS if (value := text(entry.get(higher))) and higher != rank}
         stated = entry["vernacularNames"] if isinstance(entry.get("vernacularNames"), dict) else {}
-        names = {code: vernacular for code, vernacular in stated.items() if text(vernacular)}
+        names = {code: called for code, vernacular in stated.items() if (called := text(vernacular))}
         taxa[str(text(entry["scientificName"]))] = {
             "taxon": name,
             "rank": rank,

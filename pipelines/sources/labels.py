@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
-from pipelines.sources import label_words
+from pipelines.sources import higher_taxa, label_words
 
 BAD = {"#ref!", "#n/a", "#name?", "#value!"}
 """Spreadsheet errors that were exported as labels."""
@@ -17,14 +17,10 @@ BAD = {"#ref!", "#n/a", "#name?", "#value!"}
 RANKS = ("kingdom", "phylum", "class", "order", "family", "subfamily", "tribe", "genus", "species", "subspecies")
 """From the highest to the lowest."""
 
-_CLASSES = {"aves", "mammalia", "reptilia", "amphibia", "insecta", "arachnida", "actinopterygii", "malacostraca"}
-_ORDERS = {"rodentia", "carnivora", "artiodactyla", "cetartiodactyla", "perissodactyla", "lagomorpha", "primates",
-           "chiroptera", "eulipotyphla", "soricomorpha", "erinaceomorpha", "didelphimorphia", "pilosa", "cingulata",
-           "proboscidea", "hyracoidea", "pholidota", "diprotodontia", "dasyuromorphia", "peramelemorphia", "squamata",
-           "testudines", "crocodylia", "crocodilia", "anura", "caudata", "lepidoptera", "coleoptera", "hymenoptera",
-           "diptera", "orthoptera", "araneae", "afrosoricida", "macroscelidea", "scandentia"}  # fmt: skip
-_HIGHER = {"animalia": "kingdom", "chordata": "phylum", "arthropoda": "phylum"}
-_ENDINGS = (("iformes", "order"), ("idae", "family"), ("inae", "subfamily"))
+_NAMED = {"kingdom": higher_taxa.KINGDOMS, "phylum": higher_taxa.PHYLA, "class": higher_taxa.CLASSES,
+          "order": higher_taxa.ORDERS} | higher_taxa.BETWEEN  # fmt: skip
+_HIGHER = {name: rank for rank, names in _NAMED.items() for name in names.split()}
+"""Higher taxa in small letters to their ranks, of which some lie between RANKS."""
 
 
 @lru_cache(1 << 14)
@@ -131,8 +127,8 @@ def taxon(written: str | None) -> tuple[str | None, str | None]:
     rank where the name shows it.
 
     Two words are a species, three a subspecies, as are those with ssp., subsp. or var. before the third. One word is
-    told by its ending (zoological code: -idae family, -inae subfamily; -iformes order) or by a list of classes and
-    orders, else it is a genus. A name that does not begin with one capitalised word has no rank.
+    told by the lists of `higher_taxa`, else by its ending (-idae family), else it is a genus, as archives mostly mean.
+    A name that does not begin with one capitalised word has no rank.
     """
     name = " ".join((written or "").split())
     if not name:
@@ -165,10 +161,5 @@ def _rank(name: str) -> str | None:
 
 
 def _single_word_rank(word: str) -> str:
-    if word in _HIGHER:
-        return _HIGHER[word]
-    if word in _CLASSES:
-        return "class"
-    if word in _ORDERS:
-        return "order"
-    return next((rank for ending, rank in _ENDINGS if word.endswith(ending)), "genus")
+    by_ending = (rank for ending, rank in higher_taxa.ENDINGS if word.endswith(ending))
+    return _HIGHER.get(word) or next(by_ending, "genus")

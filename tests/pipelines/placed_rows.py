@@ -29,6 +29,7 @@ class File:
     labelled: bool = True
     known: bool = False
     senior: bool = False
+    meeting: int | None = None
 
     @property
     def name(self) -> Name:

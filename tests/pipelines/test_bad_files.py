@@ -8,6 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -183,17 +184,49 @@ def test_the_smallest_images_are_the_same_too() -> None:
             assert torch.equal(one, two), (width, height, side)
 
 
-@tries(deadline=None, max_examples=100)
+@cache
+def of_other_formats() -> dict[str, bytes]:
+    """Whole files that are no JPEGs."""
+    image = picture(333, 251)
+    return {
+        "PNG": encoded(image, "PNG"),
+        "palette PNG": encoded(image.convert("P"), "PNG"),
+        "GIF": encoded(image, "GIF"),
+        "TIFF lzw": encoded(image, "TIFF", compression="tiff_lzw"),
+        "TIFF deflate": encoded(image, "TIFF", compression="tiff_adobe_deflate"),
+        "TIFF": encoded(image, "TIFF"),
+        "BMP": encoded(image, "BMP"),
+        "WEBP": encoded(image, "WEBP"),
+        "WEBP lossless": encoded(image, "WEBP", lossless=True),
+    }
+
+
+TAIL_UNSEEN = {"TIFF", "BMP", "WEBP", "WEBP lossless"}
+"""Where bytes behind the cut cannot be told from a picture's."""
+
+
+@tries(deadline=None, max_examples=150)
 @given(
-    name=st.sampled_from(sorted(sound().keys() - {"three frames"})),
+    name=st.sampled_from(sorted(sound().keys() - {"three frames"}) + sorted(of_other_formats())),
     cut=st.floats(0.02, 0.999),
     tail=st.sampled_from([b"", b"\0", b"\xff"]),
 )
 def test_a_cut_picture_never_passes(name: str, cut: float, tail: bytes) -> None:
-    """Wherever a JPEG was cut, and whatever fills the card behind the cut."""
-    whole = sound()[name]
-    data = whole[: int(cut * (len(whole) - 2))] + tail * (4 * len(whole))
+    """Wherever a file was cut, and whatever fills the card behind the cut, where that can be told."""
+    whole = (sound() | of_other_formats())[name]
+    filled = b"" if name in TAIL_UNSEEN else tail * (4 * len(whole))
+    data = whole[: int(cut * (len(whole) - 2))] + filled
     assert outcome(data, PixelSettings(size=32))[0] in ("truncated", "decode_error")
+
+
+@pytest.mark.parametrize("options", [{"quality": 80, "method": 0}, {"lossless": True, "quality": 0, "method": 0}])
+def test_a_whole_webp_may_end_in_zeros_as_one_with_a_null_tail_does(options: dict[str, Any]) -> None:
+    """A black lower part is zeros to the end: a long run of them says nothing, and docs/bad-files.md names it."""
+    image = picture(1024, 768)
+    image.paste((0, 0, 0), (0, 230, 1024, 768))
+    whole = encoded(image, "WEBP", **options)
+    assert len(whole) - len(whole.rstrip(b"\0")) > 10_000
+    assert outcome(whole, PixelSettings(size=32))[0] is None
 
 
 def test_the_end_is_looked_for_behind_the_scan() -> None:

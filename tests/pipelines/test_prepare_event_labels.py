@@ -45,7 +45,7 @@ def test_an_empty_event_is_empty_in_every_frame_and_a_labelled_one_in_none() -> 
 
 ROWS = st.lists(
     st.builds(
-        lambda level, kind: {"level": level, "type": kind},
+        lambda level, kind: observation(level=level, type=kind),
         st.sampled_from(["media", "event"]),
         st.sampled_from(["animal", "blank", "human", "unknown"]),
     )
@@ -57,8 +57,17 @@ DETECTIONS = st.one_of(st.none(), st.builds(boxes, st.floats(0, 1)), st.just(box
 def test_labels_of_frames_are_never_kept_back(rows: list[dict[str, Any]], detection: Any, undetected: bool) -> None:
     found = reaching(rows, detection, 0.2, undetected)
     assert [row for row in found if row["level"] == "media"] == [row for row in rows if row["level"] == "media"]
-    assert len(found) == len(rows) or kept_back(rows, detection) == (WITHOUT_BOX if detection else WITHOUT_DETECTOR)
+    named = any(row["level"] == "media" and row["type"] != "unknown" for row in rows)
+    reason = None if named else WITHOUT_BOX if detection else WITHOUT_DETECTOR
+    assert len(found) == len(rows) or kept_back(rows, detection) == reason
     assert undetected <= (detection is not None or found == rows)
+
+
+def test_a_frame_that_a_correction_silences_is_not_kept_back_by_its_event() -> None:
+    silence = observation(origin="corrections", method="human", type="unknown")
+    for detection in (boxes(0.9), boxes(), None):
+        assert kept_back([EVENT, silence], detection) is kept_back([silence], detection) is None
+        assert kept_back([EVENT, observation(type="unknown")], detection) is not None
 
 
 def archive_of_events(archive: Store, detected: int) -> None:

@@ -115,5 +115,9 @@ def test_made_events_reach_records_and_the_gap_is_a_setting(tmp_path: Path, root
     wide = prepare(coco_settings(archive.url), root).records(["media_id", "event_id"]).to_pylist()
     found = {row["media_id"]: row["event_id"] for row in wide}
     assert found["0/0.jpg"] == "own" and len(set(found.values())) == 7
-    narrow = prepare(coco_settings(archive.url, event_gap=49), root)
-    assert narrow.version == 2 and len(set(narrow.records(["event_id"])["event_id"].to_pylist())) == 24
+    narrow = prepare(coco_settings(archive.url, event_gap=49), root.child("narrow"))
+    assert len(set(narrow.records(["event_id"])["event_id"].to_pylist())) == 24
+    later = prepare(coco_settings(archive.url, event_gap=49), root)
+    assert later.version == 2 and later.records(["media_id", "event_id"]).to_pylist() == wide  # decided once
+    anew = prepare(coco_settings(archive.url, event_gap=49, split={"kind": "place", "seed": 1}), root)
+    assert len(set(anew.records(["event_id"])["event_id"].to_pylist())) == 24

@@ -13,6 +13,7 @@ import pytest
 
 from infra.storage import NotFound, open_store
 from pipelines.errors import DataRefused
+from pipelines.prepare import vocabularies
 from pipelines.prepare.precedence import winning
 from pipelines.sources import CamtrapDP
 from pipelines.sources.schema import Survey
@@ -79,6 +80,23 @@ def test_fields_are_taken_as_they_stand(tmp_path: Path) -> None:
     )
     assert (fact["box"], fact["confidence"]) == (pytest.approx([0.1, 0.2, 0.3, 0.4]), 0.75)
     assert survey.refused.counts == {}
+
+
+def test_ranks_in_capitals_and_names_that_are_numbers_are_read(tmp_path: Path) -> None:
+    fox = {
+        "scientificName": "Vulpes vulpes",
+        "taxonRank": "Species",
+        "family": "Canidae",
+        "vernacularNames": {"eng": 7},
+    }
+    write(
+        tmp_path, [medium("m1")], [observation("media", mediaID="m1", scientificName="Vulpes vulpes")], taxonomic=[fox]
+    )
+    (fact,) = (survey := read(tmp_path)).observations.to_pylist()
+    assert (fact["rank"], json.loads(fact["names"])) == ("species", {"eng": "7"})
+    known, names = vocabularies.attributes({}, [survey])
+    assert (known["family"], known["genus"], known["species"]) == (["Canidae"], ["Vulpes"], ["Vulpes vulpes"])
+    assert names.meanings["eng"] == {"7": {"species": "Vulpes vulpes"}}
 
 
 def test_an_event_label_reaches_only_media_without_a_label_of_their_own(tmp_path: Path) -> None:

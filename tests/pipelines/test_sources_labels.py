@@ -1,5 +1,6 @@
 """What labels mean: people and vehicles in many words, animals whose names hold such words, ranks of written names."""
 
+import csv
 import io
 import json
 from pathlib import Path
@@ -202,6 +203,32 @@ SPECIES, SUBSPECIES = ("Vulpes vulpes", "species"), ("Vulpes vulpes fulva", "sub
 def test_one_taxon_has_one_name(written: str, free: Any, column: Any) -> None:
     """In free text, and in a column of scientific names."""
     assert (taxon(written), scientific(written)) == (free, column)
+
+
+HIGHER = {
+    "phylum": "Mollusca Annelida Chordata",
+    "class": "Mammalia Gastropoda Chondrichthyes Clitellata",
+    "order": "Monotremata Tubulidentata Sirenia Dermoptera Crocodylia Odonata Hemiptera Scorpiones Galliformes Cetacea",
+    "suborder": "Serpentes Ruminantia Strepsirrhini",
+    "family": "Felidae Muridae",
+    "subfamily": "Bovinae",
+    "tribe": "Canini",
+    "genus": "Panthera Emydoidea Chelonia Ensifera",
+}
+
+
+@pytest.mark.parametrize(("rank", "name"), [(rank, name) for rank, names in HIGHER.items() for name in names.split()])
+def test_one_word_has_its_true_rank(rank: str, name: str) -> None:
+    assert taxon(name) == scientific(name) == (name, rank)
+
+
+def test_no_rank_of_the_8142_species_is_taken_for_another(data_dir: Path) -> None:
+    with (data_dir / "inaturalist2018" / "categories.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for rank in ("kingdom", "phylum", "class", "order", "family", "genus"):
+        names = {row[rank] for row in rows} - {"", "NA", "Not assigned"}
+        other = {name for name in names if taxon(name)[1] != rank}
+        assert other == ({"Proboscidea", "Leptostales"} if rank == "genus" else set())  # an order; ends like one
 
 
 LABELS = ("Vulpes vulpes", "persona", "poacher", "Homo sapiens sapiens", "nothinghere", "mtu", "kati")
