@@ -22,7 +22,7 @@ class Closed:
 
     kind: str
     media: np.ndarray
-    """bool (media,): a label of the medium, or the archive itself, says so."""
+    """bool (media,): a label of the medium or of its event, or the archive itself, says so."""
     keys: pa.ChunkedArray
     """Of files of which a sign says so."""
 
@@ -46,9 +46,11 @@ def closed(survey: Survey, data: DataSettings) -> list[Closed]:
 def _media(survey: Survey, kind: str) -> np.ndarray:
     if kind == "not_public":
         return mask(pc.equal(survey.media["public"], False))
-    said = survey.observations.select(["media_id", "type"])
-    shown = said.filter(pc.field("type") == kind)["media_id"]
-    return mask(pc.is_in(survey.media["media_id"], value_set=shown))
+    ids, events = survey.media["media_id"], survey.media["event_id"]
+    shown = survey.observations.select(["media_id", "level", "type"]).filter(pc.field("type") == kind)
+    burst = shown.filter(pc.field("level") == "event")["media_id"]  # of each one medium at least
+    theirs = events.filter(pc.is_in(ids, value_set=burst)).drop_null().unique()
+    return mask(pc.is_in(ids, value_set=shown["media_id"])) | mask(pc.is_in(events, value_set=theirs))
 
 
 def kinds(private: Sequence[Closed], keys: pa.ChunkedArray, media: np.ndarray) -> np.ndarray:

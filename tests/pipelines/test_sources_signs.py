@@ -172,6 +172,24 @@ def test_wildlife_insights(tmp_path: Path) -> None:
     assert found == {(f"g{number}.jpg", "human") for number in (1, 3, 4, 6)}
 
 
+def test_a_label_of_a_burst_closes_all_its_frames(tmp_path: Path) -> None:
+    images = [coco.image(number, seq_id=sequence) for number, sequence in enumerate(["s1", "s1", "s2", "s1", "s2"])]
+    images += [coco.image(5), coco.image(6)]  # of no sequence
+    burst = {"sequence_level_annotation": True}
+    annotations = [coco.label("i1", 9, **burst), coco.label("i2", 9), coco.label("i5", 9, **burst)]
+    survey = coco.read(tmp_path, images, annotations, [*coco.CATEGORIES, *PERSON])
+    assert kept_out(survey) == {f"images/a/{number}.jpg": "human" for number in (0, 1, 3, 2, 5)}
+    assert not kept_out(survey, privacy={"people": True})
+
+
+def test_a_label_that_repeats_its_sequences_closes_the_sequence(tmp_path: Path) -> None:
+    car, blank = {"common_name": "Vehicle"}, {"common_name": "Blank", "is_blank": "1"}
+    said = {1: ("s1", car), 2: ("s1", blank), 3: ("s2", wildlife.PUMA)}
+    wildlife.write(tmp_path, [wildlife.image(n, sequence_id=sequence, **row) for n, (sequence, row) in said.items()])
+    shut = kept_out(wildlife.read(tmp_path))
+    assert shut == {f"deployment/77/prod/g{number}.jpg": "vehicle" for number in (1, 2)}
+
+
 def test_inaturalist(tmp_path: Path) -> None:
     person = {"id": 1, "name": "Homo sapiens", "kingdom": "Animalia", "genus": "Homo"}
     fox = {"id": 0, "name": "Vulpes vulpes", "kingdom": "Animalia", "genus": "Vulpes"}
