@@ -6,7 +6,7 @@ name used twice, width without height.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -47,7 +47,7 @@ class CocoCameraTraps(Settings):
         images, categories, annotations = (
             read_list(store, self.metadata, document, name) for name in ("images", "categories", "annotations")
         )
-        known = _Images(rows, self.images_prefix, licences(document))
+        known = _Images(rows, self.images_prefix, store.hosts, licences(document))
         for image in mappings(images, rows.refused, "images"):
             known.add(image)
         labels = _read_categories(categories, self.language, as_compared(self.types), rows.refused)
@@ -60,9 +60,9 @@ class CocoCameraTraps(Settings):
 class _Images:
     """The images taken so far, by id, with their size in pixels where the file states it."""
 
-    def __init__(self, rows: SurveyRows, prefix: str, licences: dict[str, str]) -> None:
+    def __init__(self, rows: SurveyRows, prefix: str, hosts: Container[str], licences: dict[str, str]) -> None:
         self._rows = rows
-        self._prefix = prefix
+        self._prefix, self._hosts = prefix, hosts
         self._licences = licences
         self._keys: set[str] = set()
         self.sizes: dict[str, tuple[float, float]] = {}
@@ -75,7 +75,8 @@ class _Images:
     def add(self, image: dict[str, Any]) -> None:
         media_id, name, key = text(image.get("id")), image.get("file_name"), None
         try:
-            key = archive_key(name.replace("\\", "/") if isinstance(name, str) else name, self._prefix)
+            path = name.replace("\\", "/") if isinstance(name, str) else name
+            key = archive_key(path, self._prefix, self._hosts)
             self._check_new(media_id, key)
         except BadPath as fault:
             self._rows.refused.add(fault.reason, f"{media_id}: {name!r:.80}")

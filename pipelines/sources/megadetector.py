@@ -45,7 +45,7 @@ class MegaDetector(DetectorFile):
         _check_version(document, name)
         entries = read_list(store, self.path, document, "images")
         refused = Refused()
-        join = Join(survey, self.images_prefix, self.cut_prefix, refused)
+        join = Join(survey, self.images_prefix, self.cut_prefix, store.hosts, refused)
         categories = document.get("detection_categories")
         classes = class_reader(name, document, self.names)
         boxes = self.boxes(categories if isinstance(categories, dict) else _NAMES, classes.surest, refused)
