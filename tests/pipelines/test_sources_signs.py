@@ -262,6 +262,21 @@ def test_boxes_of_people(tmp_path: Path, entries: list[Rows], expected: dict[str
     assert {row["key"]: row["confidence"] for row in found.signs.to_pylist()} == expected
 
 
+CATEGORIES = {
+    "human": ["human", "humans", "Person", "people", "pedestrian", "Man", "human/person", "Homo sapiens"],
+    "vehicle": ["Vehicle", "vehicles", "car", "truck", "bicycle", "motor_bike", "Pkw"],
+    None: ["animal", "empty", "nest", "dog", "bird", "unknown"],
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in CATEGORIES.items() for name in names])
+def test_boxes_of_people_by_whatever_word_their_category_has(tmp_path: Path, kind: str | None, name: str) -> None:
+    document = {"detection_categories": {"7": name}}
+    found = megadetector.overlay(tmp_path, [{"file": "img/a.jpg", "detections": [box("7", 0.7)]}], document=document)
+    assert signs(found) == ({("img/a.jpg", kind)} if kind else set())
+    assert found.detections["classes"].to_pylist() == [[] if name == "empty" else [kind or name]]
+
+
 HUMAN, VEHICLE, FOX = ["4", 0.7], ["5", 0.7], ["1", 0.9]
 
 
