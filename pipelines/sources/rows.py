@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from infra.storage import key_part
 from pipelines.errors import DataRefused
 from pipelines.sources.date_order import settled
 from pipelines.sources.schema import (
@@ -83,14 +84,16 @@ class SurveyRows:
 
 
 def text(value: object) -> str | None:
-    """A cell as text without outer blanks; numbers become text; empty, NaN and anything else is null."""
+    """A cell as text without outer blanks; numbers become text; empty, NaN and anything else is null. Halves of
+    surrogate pairs, which no table can hold, are spelled as in keys where they are bytes, else as `?`."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     if isinstance(value, float):
         if not math.isfinite(value):
             return None
         value = int(value) if value.is_integer() else value
-    return str(value).strip() or None
+    written = str(value).strip()
+    return (written if written.isascii() else key_part(written).encode("utf-8", "replace").decode()) or None
 
 
 def number(value: object) -> float | None:

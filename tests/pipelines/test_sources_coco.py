@@ -61,6 +61,7 @@ def test_fields_are_taken_as_they_stand(tmp_path: Path) -> None:
         ({"file_name": "a\\..\\..\\y.jpg"}, "parent_path"),
         ({"file_name": "a/\x00.jpg"}, "bad_path"),
         ({"file_name": "a/" + "x" * 2000}, "bad_path"),
+        ({"file_name": "a/\ud800.jpg"}, "bad_path"),
         ({"file_name": None}, "no_path"),
         ({"file_name": 5}, "no_path"),
         ({"id": None}, "no_id"),
