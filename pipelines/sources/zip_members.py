@@ -86,7 +86,7 @@ def _member(record: Record, end: int, members: Members) -> Iterator[ArchiveEntry
     yield ArchiveEntry(
         key=key,
         size=record.size,
-        etag=f"{container.etag}:{record.offset}",
+        etag=f"crc32:{record.crc:08x}",
         modified=container.modified,
         container=container.key,
         offset=record.offset,
