@@ -18,7 +18,7 @@ from pipelines.sources.clock import Clock, read_clock
 from pipelines.sources.coco import licence, licences
 from pipelines.sources.labels import BAD, RANKS, LabelTypes, as_compared, observation_type, scientific
 from pipelines.sources.reading import BadPath, archive_key, read_json, read_list
-from pipelines.sources.rows import SurveyRows, flag, mappings, number, text, whole
+from pipelines.sources.rows import SurveyRows, flag, individuals, mappings, number, text, whole
 from pipelines.sources.schema import PEOPLE, Refused, Survey
 from xmodal.settings import Settings
 
@@ -111,7 +111,7 @@ class _Images:
             refused.add("illegal_sequence_field", media_id)
         if image.get("location") is not None and text(image["location"]) is None:
             refused.add("bad_location", f"{media_id}: {image['location']!r:.60}")
-        clock = _clock(image, refused)
+        clock = _clock(image, refused, media_id)
         self._rows.media.add(
             media_id=media_id,
             key=key,
@@ -135,10 +135,10 @@ def _size(image: dict[str, Any], media_id: str, refused: Refused) -> tuple[float
     return (width, height) if width > 0 and height > 0 else None
 
 
-def _clock(image: dict[str, Any], refused: Refused) -> Clock:
+def _clock(image: dict[str, Any], refused: Refused, media_id: str) -> Clock:
     """Of `datetime`, else `date_captured`; sets write "", "None" and NaN for a time that is not known."""
-    clock = read_clock(image.get("datetime"), refused)
-    return read_clock(image.get("date_captured"), refused) if clock == Clock() else clock
+    clock = read_clock(image.get("datetime"), refused, about=media_id)
+    return read_clock(image.get("date_captured"), refused, about=media_id) if clock == Clock() else clock
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ def _add_annotation(
         rows.observations.add(
             media_id=image_id,
             level=_level(annotation, unsaid),
-            count=whole(annotation.get("count"), least=1),
+            count=individuals(annotation.get("count"), str(label.columns["type"]), rows.refused, example),
             box=_box(annotation, images.sizes.get(image_id), rows.refused, example),
             origin="coco_camera_traps",
             **label.columns,

@@ -8,9 +8,8 @@ import pyarrow as pa
 
 from infra.storage import key_part
 from pipelines.errors import DataRefused
-from pipelines.sources.date_order import settled
+from pipelines.sources.date_order import ordered, settled
 from pipelines.sources.schema import (
-    DATE_ORDER,
     DEPLOYMENTS,
     DETECTIONS,
     MEDIA,
@@ -63,9 +62,9 @@ class SurveyRows:
     """The tables of a survey that its source fills, and its refused rows, in the making."""
 
     def __init__(self) -> None:
-        self.media = Rows(MEDIA.append(pa.field(DATE_ORDER, pa.string())))
+        self.media = Rows(ordered(MEDIA))
         self.observations = Rows(OBSERVATIONS)
-        self.deployments = Rows(DEPLOYMENTS)
+        self.deployments = Rows(ordered(DEPLOYMENTS))
         self.signs = Rows(SIGNS)
         self.refused = Refused()
 
@@ -79,8 +78,9 @@ class SurveyRows:
         if offered and not len(self.media):
             reasons = ", ".join(f"{reason} {count}" for reason, count in self.refused.counts.most_common(5))
             raise DataRefused(f"{name}: none of its {offered} images can be used ({reasons})")
-        tables = (settled(self.media.table(), self.refused), self.observations.table(), Rows(DETECTIONS).table())
-        return Survey(*tables, self.refused, self.deployments.table(), signs=self.signs.table())
+        media, deployments = settled(self.media.table(), self.deployments.table(), self.refused)
+        tables = (media, self.observations.table(), Rows(DETECTIONS).table())
+        return Survey(*tables, self.refused, deployments, signs=self.signs.table())
 
 
 def text(value: object) -> str | None:
@@ -112,6 +112,15 @@ def whole(value: object, least: int = 0) -> int | None:
     parsed = number(value)
     fits = parsed is not None and parsed.is_integer() and least <= parsed < 2**31
     return int(parsed) if fits and parsed is not None else None
+
+
+def individuals(value: object, kind: str, refused: Refused, example: str) -> int | None:
+    """How many a label of this type says there were; of animals, one that is no whole number from 1 up is counted as
+    bad_count, and the label stays."""
+    found = whole(value, least=1)
+    if found is None and kind == "animal" and text(value) is not None:
+        refused.add("bad_count", example)
+    return found
 
 
 def flag(value: object) -> bool | None:

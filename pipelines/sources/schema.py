@@ -35,8 +35,9 @@ MEDIA = pa.schema(
     ]
 )
 
-DATE_ORDER = "date_order"
-"""A column beside those of MEDIA while a survey is read: the order in which its dates are written (clock.py)."""
+DATE_ORDERS = {name: f"{name}_order" for name in ("captured_at", "start", "end")}
+"""Columns beside those of MEDIA and DEPLOYMENTS while a survey is read: the order in which each date is written
+(clock.py)."""
 
 OBSERVATIONS = pa.schema(
     [
