@@ -71,6 +71,8 @@ class _Images:
         self.refused: set[str] = set()
         self.also: dict[str, list[str]] = {}
         """Keys that refused rows of an id name: what is said of their image is said of these files."""
+        self.sequences: dict[str, str] = {}
+        """Sequence of a refused row's id."""
 
     def add(self, image: dict[str, Any]) -> None:
         media_id, name, key = text(image.get("id")), image.get("file_name"), None
@@ -80,9 +82,7 @@ class _Images:
             self._check_new(media_id, key)
         except BadPath as fault:
             self._rows.refused.add(fault.reason, f"{media_id}: {name!r:.80}")
-            self.refused.add(media_id or "")
-            if media_id is not None and key is not None:
-                self.also.setdefault(media_id, []).append(key)
+            self._refuse(media_id or "", key, text(image.get("seq_id")))
             return
         assert media_id is not None
         self._keys.add(key)
@@ -91,6 +91,13 @@ class _Images:
         if size is not None:
             self.sizes[media_id] = size
         self._add_row(media_id, key, image, size)
+
+    def _refuse(self, media_id: str, key: str | None, sequence: str | None) -> None:
+        self.refused.add(media_id)
+        if media_id and key is not None:
+            self.also.setdefault(media_id, []).append(key)
+        if media_id and sequence is not None:
+            self.sequences[media_id] = sequence
 
     def _check_new(self, media_id: str | None, key: str) -> None:
         if media_id is None:
@@ -206,8 +213,10 @@ def _add_annotation(
     image_id, category_id = text(annotation.get("image_id")), text(annotation.get("category_id"))
     label = labels.get(category_id or "")
     example = f"annotation {annotation.get('id')!r:.40} of image {image_id!r:.60}"
+    level = _level(annotation, unsaid)
+    sequence = images.sequences.get(image_id or "") if level == "event" else None
     for kind in label.kinds if label else ():
-        rows.sign(images.keys(image_id or ""), kind)
+        rows.sign(images.keys(image_id or ""), kind, sequence)
     if image_id not in images.taken:
         rows.refused.add("annotation_of_refused_image" if image_id in images.refused else "unknown_image", example)
     elif label is None or not label.usable:
@@ -215,7 +224,7 @@ def _add_annotation(
     else:
         rows.observations.add(
             media_id=image_id,
-            level=_level(annotation, unsaid),
+            level=level,
             count=individuals(annotation.get("count"), str(label.columns["type"]), rows.refused, example),
             box=_box(annotation, images.sizes.get(image_id), rows.refused, example),
             origin="coco_camera_traps",

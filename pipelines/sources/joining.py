@@ -110,7 +110,7 @@ def _signs(survey: Survey, observations: pa.Table) -> pa.Table:
     shown = observations.select(["media_id", "type"]).filter(pc.field("type").isin(PEOPLE))
     rows = pc.call_function("index_in", [shown["media_id"]], pc.SetLookupOptions(survey.media["media_id"]))
     keys = survey.media["key"].take(rows)
-    return pa.table([keys, shown["type"], pa.nulls(len(keys), pa.float64())], SIGNS)
+    return pa.table([keys, shown["type"], pa.nulls(len(keys), pa.float64()), pa.nulls(len(keys), pa.string())], SIGNS)
 
 
 def _joined(below: pa.Table, kept: Iterable[bool], above: pa.Table) -> pa.Table:

@@ -68,10 +68,15 @@ class SurveyRows:
         self.signs = Rows(SIGNS)
         self.refused = Refused()
 
-    def sign(self, keys: Iterable[str], kind: str) -> None:
-        """Notes for privacy that a row shows a person or vehicle in the files `keys`, whatever becomes of the row."""
-        for key in keys if kind in PEOPLE else ():
+    def sign(self, keys: Iterable[str], kind: str, event_id: str | None = None) -> None:
+        """Notes for privacy that a row shows a person or vehicle in the files `keys` and in a whole event, whatever
+        becomes of the row."""
+        if kind not in PEOPLE:
+            return
+        for key in keys:
             self.signs.add(key=key, kind=kind)
+        if event_id is not None:
+            self.signs.add(kind=kind, event_id=event_id)
 
     def survey(self, name: str, offered: int) -> Survey:
         """The tables of the metadata file `name`, which offered that many media. Raises DataRefused if none is left."""

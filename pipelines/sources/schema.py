@@ -74,9 +74,10 @@ DETECTIONS = pa.schema(
 
 SIGNS = pa.schema(
     [
-        ("key", pa.string()),  # path in the archive, whether or not MEDIA has it
+        ("key", pa.string()),  # path in the archive, whether or not MEDIA has it; null = it is said of an event
         ("kind", pa.string()),  # human | vehicle | not_public
         ("confidence", pa.float64()),  # of a detector's box; null = it is said, not guessed
+        ("event_id", pa.string()),  # as in MEDIA: all its frames are meant; null = the file alone
     ]
 )
 """What may close a file to privacy beside the rows of MEDIA and OBSERVATIONS: every box of a person or vehicle, and

@@ -185,6 +185,7 @@ class _Images:
         sequence_id = self._bundle.scoped(row, "sequence_id")
         found = {shown(row)} | self._bundle.sequences.get(sequence_id or "", set())
         for kind in found & {*PEOPLE}:
+            self._rows.sign([], kind, sequence_id)
             with suppress(BadPath):  # of what is no file of the archive: the row is counted as such below
                 self._rows.sign([self._path(row)], kind)
 

@@ -24,8 +24,8 @@ Rows = dict[str, Any]
 
 
 def signs(survey: Survey) -> set[tuple[str, str]]:
-    """Key and kind of each sign."""
-    return {(row["key"], row["kind"]) for row in survey.signs.to_pylist()}
+    """Key and kind of each sign of a file."""
+    return {(row["key"], row["kind"]) for row in survey.signs.to_pylist() if row["key"]}
 
 
 def kept_out(survey: Survey, **privacy: Any) -> dict[str, str]:
@@ -188,6 +188,20 @@ def test_a_label_that_repeats_its_sequences_closes_the_sequence(tmp_path: Path) 
     wildlife.write(tmp_path, [wildlife.image(n, sequence_id=sequence, **row) for n, (sequence, row) in said.items()])
     shut = kept_out(wildlife.read(tmp_path))
     assert shut == {f"deployment/77/prod/g{number}.jpg": "vehicle" for number in (1, 2)}
+
+
+def test_so_does_one_that_stands_in_a_refused_row(tmp_path: Path) -> None:
+    burst, away = {"sequence_level_annotation": True}, {"file_name": "https://elsewhere.example/1.jpg"}
+    images = [coco.image(1, seq_id="s1", **away), coco.image(2, seq_id="s1"), coco.image(3, seq_id="s2", **away)]
+    images += [coco.image(4, seq_id="s2"), coco.image(5)]
+    annotations = [coco.label("i1", 9, **burst), coco.label("i3", 9)]
+    survey = coco.read(tmp_path, images, annotations, [*coco.CATEGORIES, *PERSON])
+    assert survey.refused.counts == {"remote_url": 2, "annotation_of_refused_image": 2}
+    assert kept_out(survey) == {"images/a/2.jpg": "human"}
+    human = {"sequence_id": "s1", "common_name": "Human"}
+    rows = [wildlife.image(1, location="", **human), wildlife.image(2, sequence_id="s1"), wildlife.image(3)]
+    wildlife.write(tmp_path, rows)
+    assert kept_out(wildlife.read(tmp_path)) == {"deployment/77/prod/g2.jpg": "human"}
 
 
 def test_inaturalist(tmp_path: Path) -> None:
