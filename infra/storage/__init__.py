@@ -21,6 +21,7 @@ from infra.storage.contract import (
     Unreachable,
     Unreadable,
 )
+from infra.storage.folders import key_part
 from infra.storage.linked import Linked
 from infra.storage.local import LocalStore
 from infra.storage.s3 import S3Store
@@ -42,6 +43,7 @@ __all__ = [
     "Web",
     "host_of",
     "is_address",
+    "key_part",
     "open_store",
 ]
 

@@ -77,6 +77,11 @@ class Store(ABC):
         """`s3://bucket/prefix` or an absolute directory, without a trailing slash."""
 
     @property
+    def etags_of_content(self) -> bool:
+        """Whether objects of one etag and size hold the same bytes; those of a directory may share both by chance."""
+        return False
+
+    @property
     def hosts(self) -> frozenset[str]:
         """Hosts whose `https://` addresses are keys of this store too; only a Linked store has any."""
         return frozenset()

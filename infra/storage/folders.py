@@ -95,12 +95,18 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 
 def _name(one: os.DirEntry[str], folder: str) -> str:
     """The file name as a part of a key."""
-    if one.name.isascii() or not _is_raw(one.name):
-        return one.name
-    escaped = _RAW.sub(lambda match: f"%{os.fsencode(match[0]).hex().upper()}", one.name)
-    while os.path.lexists(os.path.join(folder, escaped)):
-        escaped = "%00" + escaped
-    return escaped
+    key = key_part(one.name)
+    while key != one.name and os.path.lexists(os.path.join(folder, key)):
+        key = "%00" + key
+    return key
+
+
+def key_part(name: str) -> str:
+    """A file name as a part of a key: as it stands, and percent-escaped where it is not UTF-8, so where it has halves
+    of surrogate pairs for single bytes (PEP 383). A neighbour that is spelled so is not known here."""
+    if name.isascii() or not _is_raw(name):
+        return name
+    return _RAW.sub(lambda match: f"%{os.fsencode(match[0]).hex().upper()}", name)
 
 
 def _is_raw(name: str) -> bool:

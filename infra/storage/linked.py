@@ -24,6 +24,11 @@ class Linked(Store):
         return self.store.url
 
     @property
+    def etags_of_content(self) -> bool:
+        """Of the store's own objects: what servers on the web call an etag may be anything."""
+        return self.store.etags_of_content
+
+    @property
     def hosts(self) -> frozenset[str]:
         return self.web.hosts
 

@@ -110,7 +110,7 @@ class Catalogue:
         return taken(self.table.select(["key"]), positions)["key"].to_pylist()
 
     def marks(self, positions: np.ndarray) -> pa.ChunkedArray:
-        """`SIZE ETAG` of files: equal for copies on stores whose etags are of the content; null where not listed."""
+        """`SIZE ETAG` of files: equal for copies where etags are of the content; null where not listed."""
         rows = taken(self.table.select(["size", "etag"]), positions)
         return pc.binary_join_element_wise(rows["size"].cast(pa.string()), rows["etag"], " ")
 

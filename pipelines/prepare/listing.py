@@ -71,6 +71,21 @@ class SurveyListing:
         """Every name on the survey's takedown lists."""
         return TakenDown.union(self.known.survey.takedown)
 
+    @cached_property
+    def etags_of_content(self) -> np.ndarray:
+        """bool (files,): whether the etag is of the content: that of a zip's member, its CRC-32, and that of a store
+        which says so; a server on the web may call anything an etag."""
+        of_members = mask(pc.starts_with(self.files.table["etag"], "crc32:"))
+        of_store = ~mask(pc.starts_with(self.files.keys, "https://", ignore_case=True))
+        return of_members | (of_store & self.settings.store().etags_of_content)
+
+    def copies(self, marks: pa.Array | pa.ChunkedArray, among: np.ndarray) -> np.ndarray:
+        """Positions of those of `among`, bool (files,), that have one of `marks` (Catalogue.marks) and so the bytes of
+        another file. Empty files are no copies of each other."""
+        filled = mask(pc.greater(self.files.table["size"], 0))
+        places = np.flatnonzero(among & filled & self.etags_of_content)
+        return places[mask(pc.is_in(self.files.marks(places), value_set=marks))]
+
     @property
     def taken(self) -> np.ndarray:
         """bool (files,): whether a file is read."""
@@ -140,7 +155,8 @@ def _reject(listing: SurveyListing, linked: links.Links, max_megabytes: float, u
     files, why = listing.files, listing.why
     named, table = files.media != NONE, files.table
     hidden = listing.closed != NOTHING
-    listing.closed[_copies(files, hidden, ~named & ~hidden)] = "copy"
+    marks = files.marks(np.flatnonzero(hidden)).drop_null()
+    listing.closed[listing.copies(marks, ~named & ~hidden)] = "copy"
     why[mask(pc.greater(table["size"], max_megabytes * 1e6))] = "too_large"  # for memory
     why[named & ~files.listed] = "missing"
     why[named & ~files.listed & shut.inside(files.keys, unseen)] = shut.UNREADABLE
@@ -173,10 +189,3 @@ def _withdrawn(survey: Survey) -> np.ndarray:
 
 def _matches(files: Catalogue, pattern: str) -> np.ndarray:
     return mask(pc.match_substring_regex(files.keys, pattern))
-
-
-def _copies(files: Catalogue, hidden: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Positions of those of `among` that have the etag and size of a `hidden` file."""
-    marks = files.marks(np.flatnonzero(hidden)).drop_null()
-    places = np.flatnonzero(among)
-    return places[mask(pc.is_in(files.marks(places), value_set=marks))]

@@ -1,10 +1,10 @@
 """Withdrawn files: what takedown lists name, and every copy of it.
 
 A file is withdrawn where a list names its key or media id, where its bytes have a SHA-256 that a list names or that a
-withdrawn file had, or where it has the etag and size of a withdrawn file of its survey and its bytes are not known to
-differ (on S3 an etag is of the content). The ledger remembers: bytes once withdrawn stay so under any key, also when
-their line goes from the list. Withdrawn files are not read. One whose bytes nobody knew is found out by reading it; its
-item is then made again without it.
+withdrawn file had, or where it has the etag and size of a withdrawn file of its survey, its etag is of the content (on
+S3 and in zips, SurveyListing.copies) and its bytes are not known to differ. The ledger remembers: bytes once withdrawn
+stay so under any key, also when their line goes from the list. Withdrawn files are not read. One whose bytes nobody
+knew is found out by reading it; its item is then made again without it.
 
 Ledger rows have the reason TAKEN_DOWN and the status `withdrawn`, or `gone` where the archive no longer has the file.
 """
@@ -106,12 +106,11 @@ def _mark_of(row: Row) -> str | None:
 
 
 def _unknown_copies(listing: SurveyListing, before: Before, marks: set[str]) -> np.ndarray:
-    """Positions of the files with one of `marks`, but for empty ones and those whose bytes are known to differ."""
+    """Positions of the copies of files with `marks`, but for those whose bytes are known to differ."""
     if not marks:
         return np.zeros(0, int)
     files = listing.files
-    alike = mask(pc.is_in(files.marks(np.arange(len(files))), value_set=pa.array(sorted(marks))))
-    places = np.flatnonzero(alike & (files.table["size"].fill_null(0).to_numpy() > 0))
+    places = listing.copies(pa.array(sorted(marks)), np.ones(len(files), bool))
     rows = before.of(listing.name, files, places).select(["etag", "size", "sha256"]).to_pylist()
     now = files.marks(places).to_pylist()
     unknown = [row["sha256"] is None or _mark_of(row) != mark for row, mark in zip(rows, now, strict=True)]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from pipelines.sources.rows import text
-from pipelines.sources.schema import DATE_ORDER, Refused
+from pipelines.sources.schema import DATE_ORDERS, Refused
 
 _DATES = ("%Y-%m-%d", "%Y:%m:%d", "%Y/%m/%d", "%m-%d-%Y", "%m/%d/%Y", "%d.%m.%Y", "%d %b %Y", "%b %d %Y", "%d-%b-%Y")
 _TIMES = ("%H:%M:%S", "%H:%M", "%H:%M:%S.%f", "%I:%M:%S %p", "%I:%M %p")
@@ -48,7 +48,7 @@ class Clock:
             "utc_offset": self.utc_offset,
             "time_fault": self.fault,
             "time_shown": self.shown,
-        } | ({DATE_ORDER: self.order} if self.order else {})
+        } | ({DATE_ORDERS["captured_at"]: self.order} if self.order else {})
 
 
 def read_clock(value: object, refused: Refused, latest_year: int | None = None, about: str | None = None) -> Clock:

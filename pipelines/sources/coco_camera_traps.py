@@ -6,7 +6,7 @@ name used twice, width without height.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from pipelines.sources.clock import Clock, read_clock
 from pipelines.sources.coco import licence, licences
 from pipelines.sources.labels import BAD, RANKS, LabelTypes, as_compared, observation_type, scientific
 from pipelines.sources.reading import BadPath, archive_key, read_json, read_list
-from pipelines.sources.rows import SurveyRows, flag, mappings, number, text, whole
+from pipelines.sources.rows import SurveyRows, flag, individuals, mappings, number, text, whole
 from pipelines.sources.schema import PEOPLE, Refused, Survey
 from xmodal.settings import Settings
 
@@ -47,7 +47,7 @@ class CocoCameraTraps(Settings):
         images, categories, annotations = (
             read_list(store, self.metadata, document, name) for name in ("images", "categories", "annotations")
         )
-        known = _Images(rows, self.images_prefix, licences(document))
+        known = _Images(rows, self.images_prefix, store.hosts, licences(document))
         for image in mappings(images, rows.refused, "images"):
             known.add(image)
         labels = _read_categories(categories, self.language, as_compared(self.types), rows.refused)
@@ -60,9 +60,9 @@ class CocoCameraTraps(Settings):
 class _Images:
     """The images taken so far, by id, with their size in pixels where the file states it."""
 
-    def __init__(self, rows: SurveyRows, prefix: str, licences: dict[str, str]) -> None:
+    def __init__(self, rows: SurveyRows, prefix: str, hosts: Container[str], licences: dict[str, str]) -> None:
         self._rows = rows
-        self._prefix = prefix
+        self._prefix, self._hosts = prefix, hosts
         self._licences = licences
         self._keys: set[str] = set()
         self.sizes: dict[str, tuple[float, float]] = {}
@@ -71,17 +71,18 @@ class _Images:
         self.refused: set[str] = set()
         self.also: dict[str, list[str]] = {}
         """Keys that refused rows of an id name: what is said of their image is said of these files."""
+        self.sequences: dict[str, str] = {}
+        """Sequence of a refused row's id."""
 
     def add(self, image: dict[str, Any]) -> None:
         media_id, name, key = text(image.get("id")), image.get("file_name"), None
         try:
-            key = archive_key(name.replace("\\", "/") if isinstance(name, str) else name, self._prefix)
+            path = name.replace("\\", "/") if isinstance(name, str) else name
+            key = archive_key(path, self._prefix, self._hosts)
             self._check_new(media_id, key)
         except BadPath as fault:
             self._rows.refused.add(fault.reason, f"{media_id}: {name!r:.80}")
-            self.refused.add(media_id or "")
-            if media_id is not None and key is not None:
-                self.also.setdefault(media_id, []).append(key)
+            self._refuse(media_id or "", key, text(image.get("seq_id")))
             return
         assert media_id is not None
         self._keys.add(key)
@@ -90,6 +91,13 @@ class _Images:
         if size is not None:
             self.sizes[media_id] = size
         self._add_row(media_id, key, image, size)
+
+    def _refuse(self, media_id: str, key: str | None, sequence: str | None) -> None:
+        self.refused.add(media_id)
+        if media_id and key is not None:
+            self.also.setdefault(media_id, []).append(key)
+        if media_id and sequence is not None:
+            self.sequences[media_id] = sequence
 
     def _check_new(self, media_id: str | None, key: str) -> None:
         if media_id is None:
@@ -110,7 +118,7 @@ class _Images:
             refused.add("illegal_sequence_field", media_id)
         if image.get("location") is not None and text(image["location"]) is None:
             refused.add("bad_location", f"{media_id}: {image['location']!r:.60}")
-        clock = _clock(image, refused)
+        clock = _clock(image, refused, media_id)
         self._rows.media.add(
             media_id=media_id,
             key=key,
@@ -134,10 +142,10 @@ def _size(image: dict[str, Any], media_id: str, refused: Refused) -> tuple[float
     return (width, height) if width > 0 and height > 0 else None
 
 
-def _clock(image: dict[str, Any], refused: Refused) -> Clock:
+def _clock(image: dict[str, Any], refused: Refused, media_id: str) -> Clock:
     """Of `datetime`, else `date_captured`; sets write "", "None" and NaN for a time that is not known."""
-    clock = read_clock(image.get("datetime"), refused)
-    return read_clock(image.get("date_captured"), refused) if clock == Clock() else clock
+    clock = read_clock(image.get("datetime"), refused, about=media_id)
+    return read_clock(image.get("date_captured"), refused, about=media_id) if clock == Clock() else clock
 
 
 @dataclass(frozen=True)
@@ -205,8 +213,10 @@ def _add_annotation(
     image_id, category_id = text(annotation.get("image_id")), text(annotation.get("category_id"))
     label = labels.get(category_id or "")
     example = f"annotation {annotation.get('id')!r:.40} of image {image_id!r:.60}"
+    level = _level(annotation, unsaid)
+    sequence = images.sequences.get(image_id or "") if level == "event" else None
     for kind in label.kinds if label else ():
-        rows.sign(images.keys(image_id or ""), kind)
+        rows.sign(images.keys(image_id or ""), kind, sequence)
     if image_id not in images.taken:
         rows.refused.add("annotation_of_refused_image" if image_id in images.refused else "unknown_image", example)
     elif label is None or not label.usable:
@@ -214,8 +224,8 @@ def _add_annotation(
     else:
         rows.observations.add(
             media_id=image_id,
-            level=_level(annotation, unsaid),
-            count=whole(annotation.get("count"), least=1),
+            level=level,
+            count=individuals(annotation.get("count"), str(label.columns["type"]), rows.refused, example),
             box=_box(annotation, images.sizes.get(image_id), rows.refused, example),
             origin="coco_camera_traps",
             **label.columns,

@@ -1,7 +1,7 @@
 """Deployments as archives state them: where a camera stood, and from when until when."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,14 +30,15 @@ def coordinates(row: Mapping[str, Any]) -> str | None:
 def whole_day(clock: Clock) -> Clock:
     """An end that is a date, which is written as its midnight, as the last second of that day."""
     dated = clock.wall is not None and clock.wall.endswith("00:00:00")
-    return Clock(f"{clock.wall[:10]} {DAY_END}") if dated and clock.wall else clock
+    return replace(clock, wall=f"{clock.wall[:10]} {DAY_END}") if dated and clock.wall else clock
 
 
 def add_deployments(
     table: Rows, deployments: Mapping[str, Deployment], offsets: Mapping[str | None, tuple[int, int]]
 ) -> None:
-    """Rows of DEPLOYMENTS. `offsets`: seconds east of UTC of a deployment's first and last medium; start and end, which
-    may be written with another offset, are told in these, so that they compare with the media's wall times."""
+    """Rows of DEPLOYMENTS with the order of their dates. `offsets`: seconds east of UTC of a deployment's first and
+    last medium; start and end, which may be written with another offset, are told in these, so that they compare with
+    the media's wall times."""
     for identity, deployment in deployments.items():
         first, last = offsets.get(identity, (None, None))
         table.add(
@@ -46,6 +47,8 @@ def add_deployments(
             start=_wall(deployment.start, first),
             end=_wall(deployment.end, last),
             clock_fault=deployment.clock_fault,
+            start_order=deployment.start.order,
+            end_order=deployment.end.order,
         )
 
 

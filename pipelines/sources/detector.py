@@ -9,13 +9,12 @@ from typing import Any
 from pydantic import Field
 
 from pipelines.sources.boxes import relative_box
-from pipelines.sources.labels import BLANK
+from pipelines.sources.labels import BLANK, observation_type
 from pipelines.sources.machine_classes import Scored, box_taxon
 from pipelines.sources.rows import Rows, number, text
 from pipelines.sources.schema import PEOPLE, SIGNS, Refused
 from xmodal.settings import Settings
 
-_CLASSES = {"person": "human", "people": "human"}
 _NOTHING = BLANK | {"whole_image_classification"}
 """Categories that are no box of anything: the "0" that some writers use for empty, SpeciesNet's whole image."""
 CLASSIFIED_FROM = 0.1
@@ -81,11 +80,12 @@ class BoxReader:
         return None if found is None else json.dumps(box_taxon(found), ensure_ascii=False)
 
     def _class(self, detection: dict[str, Any]) -> str:
-        """The name of its category, in our words where we have one."""
+        """human or vehicle where its category's name means that, else the name itself."""
         category = text(detection.get("category")) or ""
         unnamed = "empty" if category == "0" else "unknown"
         name = str(self.categories.get(category, unnamed)).strip().lower() or "unknown"
-        return _CLASSES.get(name, name)
+        kind = observation_type(name)
+        return kind if kind in PEOPLE else name
 
 
 class DetectorFile(Settings):

@@ -6,7 +6,7 @@ What is no animal (plants, fungi ...) keeps its name and has the type unknown: C
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any, Literal
 
 from infra.storage import Store
@@ -51,30 +51,31 @@ class INaturalist(Settings):
                 document = read_json(store, key, rows.refused)
                 images = read_list(store, key, document, "images")
                 labelled = split != "test" and read_list(store, key, document, "annotations")
-                named = _add_images(rows, images, licences(document), split, self.images_prefix, keys)
+                named = _Named(split, self.images_prefix, store.hosts)
+                _add_images(rows, images, licences(document), named, keys)
                 _add_annotations(rows, labelled or [], named, known)
                 offered += len(images)
         return rows.survey(f"{store.url}/{self.train}", offered)
 
 
 class _Named:
-    """The images of one file by id: `taken` to the media id, `also` to the keys that refused rows of the id name."""
+    """The images of one split's file by id: `taken` to the media id, `also` to the keys that refused rows of the id
+    name. Their paths are relative to `prefix`, or addresses of `hosts`."""
 
-    def __init__(self) -> None:
+    def __init__(self, split: str, prefix: str, hosts: Container[str]) -> None:
+        self.split, self.prefix, self.hosts = split, prefix, hosts
         self.taken: dict[str, str] = {}
         self.refused: set[str | None] = set()
         self.also: dict[str, list[str]] = {}
 
 
-def _add_images(
-    rows: SurveyRows, images: list[Any], known: dict[str, str], split: str, prefix: str, keys: set[str]
-) -> _Named:
-    """Ids are unique within one file: a media id is `split-id`."""
-    named = _Named()
+def _add_images(rows: SurveyRows, images: list[Any], known: dict[str, str], named: _Named, keys: set[str]) -> None:
+    """Ids are unique within one file: a media id is `split-id`. `keys`: those that the files before have taken."""
+    split = named.split
     for image in mappings(images, rows.refused, f"images of {split}"):
         identity, key = text(image.get("id")), None
         try:
-            key = archive_key(image.get("file_name"), prefix)
+            key = archive_key(image.get("file_name"), named.prefix, named.hosts)
             if identity is None or identity in named.taken or identity in named.refused or key in keys:
                 known_id = identity in named.taken or identity in named.refused
                 raise BadPath("no_id" if identity is None else "duplicate_id" if known_id else "duplicate_file")
@@ -88,7 +89,6 @@ def _add_images(
         media_id = named.taken[identity] = f"{split}-{identity}"
         holder = text(image.get("rights_holder"))
         rows.media.add(media_id=media_id, key=key, split=split, licence=licence(image, known), rights_holder=holder)
-    return named
 
 
 def _add_annotations(rows: SurveyRows, annotations: list[Any], named: _Named, known: dict[str, Columns]) -> None:

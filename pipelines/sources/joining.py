@@ -4,7 +4,7 @@ The join is by the whole path inside the archive, never by a bare file name: cam
 again.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 from dataclasses import replace
 
 import pyarrow as pa
@@ -23,13 +23,16 @@ class Join:
     reasons of `archive_key`.
 
     `cut_prefix` is what paths begin with on the machine that wrote the file, `images_prefix` the folder of the archive
-    that the rest is relative to.
+    that the rest is relative to. Addresses of `hosts` (Store.hosts) are keys as they stand.
     """
 
-    def __init__(self, survey: Survey, images_prefix: str, cut_prefix: str, refused: Refused) -> None:
+    def __init__(
+        self, survey: Survey, images_prefix: str, cut_prefix: str, hosts: Container[str], refused: Refused
+    ) -> None:
         self._known = set(survey.media["key"].to_pylist())
         self._prefix = images_prefix
         self._cut = cut_prefix
+        self._hosts = hosts
         self._refused = refused
         self._seen: set[str] = set()
         self._entries = 0
@@ -40,7 +43,7 @@ class Join:
         self._entries += 1
         key = None
         try:
-            key = archive_key(relative(path, self._cut), self._prefix)
+            key = self._key(path)
             if key not in self._known:
                 raise BadPath("no_such_media")
             if key in self._seen:
@@ -55,9 +58,12 @@ class Join:
     def path(self, path: object) -> str | None:
         """The key that a path is, of a medium or not; null for what can be none."""
         try:
-            return archive_key(relative(path, self._cut), self._prefix)
+            return self._key(path)
         except BadPath:
             return None
+
+    def _key(self, path: object) -> str:
+        return archive_key(relative(path, self._cut), self._prefix, self._hosts)
 
     def check(self, name: str) -> None:
         """Raises DataRefused where `name` has entries and all of them are about other files than this survey's."""
@@ -104,7 +110,7 @@ def _signs(survey: Survey, observations: pa.Table) -> pa.Table:
     shown = observations.select(["media_id", "type"]).filter(pc.field("type").isin(PEOPLE))
     rows = pc.call_function("index_in", [shown["media_id"]], pc.SetLookupOptions(survey.media["media_id"]))
     keys = survey.media["key"].take(rows)
-    return pa.table([keys, shown["type"], pa.nulls(len(keys), pa.float64())], SIGNS)
+    return pa.table([keys, shown["type"], pa.nulls(len(keys), pa.float64()), pa.nulls(len(keys), pa.string())], SIGNS)
 
 
 def _joined(below: pa.Table, kept: Iterable[bool], above: pa.Table) -> pa.Table:

@@ -45,7 +45,7 @@ class MegaDetector(DetectorFile):
         _check_version(document, name)
         entries = read_list(store, self.path, document, "images")
         refused = Refused()
-        join = Join(survey, self.images_prefix, self.cut_prefix, refused)
+        join = Join(survey, self.images_prefix, self.cut_prefix, store.hosts, refused)
         categories = document.get("detection_categories")
         classes = class_reader(name, document, self.names)
         boxes = self.boxes(categories if isinstance(categories, dict) else _NAMES, classes.surest, refused)
@@ -61,10 +61,10 @@ class MegaDetector(DetectorFile):
     ) -> pa.Table:
         rows = Rows(DETECTIONS, boxes.refused)
         for entry in mappings(entries, boxes.refused, "images"):
-            detections = entry.get("detections")
-            boxes.sign(join.path(entry.get("file")), detections)
+            detections, path = entry.get("detections"), join.path(entry.get("file"))
+            boxes.sign(path, detections)
             if _is_video(entry):
-                boxes.refused.add("video", f"{entry.get('file')!s:.80}")
+                boxes.refused.add("video", f"{path!s:.80}")
             elif (key := join.key(entry.get("file"))) is None:
                 continue
             elif entry.get("failure") or not isinstance(detections, list):

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv as csv
 
-from infra.storage import StorageError, Store, host_of
+from infra.storage import StorageError, Store, host_of, key_part
 from pipelines.errors import DataRefused
 from pipelines.sources.schema import Refused
 
@@ -33,8 +33,11 @@ class BadPath(ValueError):
 def archive_key(path: object, prefix: str = "", hosts: Container[str] = ()) -> str:
     """The key of `path` below `prefix`; an `https://` address of one of `hosts` (Store.hosts) is a key itself.
 
+    Names that are not UTF-8, which Python writes with halves of surrogate pairs (`caf\\udce9.jpg`), are spelled as a
+    local store has them (`caf%E9.jpg`).
+
     Raises BadPath: no_path, remote_url (http, https), foreign_url (file, s3, gs ...), absolute_path, parent_path,
-    bad_path (over 1,024 characters, control characters, half a surrogate pair, or a folder).
+    bad_path (over 1,024 characters, control characters, another half of a surrogate pair, or a folder).
     """
     if not isinstance(path, str) or not path:
         raise BadPath("no_path")
@@ -46,9 +49,21 @@ def archive_key(path: object, prefix: str = "", hosts: Container[str] = ()) -> s
         raise BadPath("absolute_path")
     if ".." in re.split(r"[/\\]", path):
         raise BadPath("parent_path")
-    if not _is_plain(path) or path.endswith("/"):
+    key = _spelled(path)
+    if not _is_plain(key) or key.endswith("/"):
         raise BadPath("bad_path")
-    return folder(prefix) + path
+    return folder(prefix) + key
+
+
+def _spelled(path: str) -> str:
+    """As it stands where it is UTF-8, or where halves are in it that are of no byte."""
+    if path.isascii():
+        return path
+    try:
+        decoded = path.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return path
+    return "/".join(map(key_part, decoded.split("/")))
 
 
 def _is_plain(path: str) -> bool:

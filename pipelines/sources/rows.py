@@ -7,9 +7,8 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.errors import DataRefused
-from pipelines.sources.date_order import settled
+from pipelines.sources.date_order import ordered, settled
 from pipelines.sources.schema import (
-    DATE_ORDER,
     DEPLOYMENTS,
     DETECTIONS,
     HALF,
@@ -88,15 +87,20 @@ class SurveyRows:
 
     def __init__(self) -> None:
         self.refused = Refused()
-        self.media = Rows(MEDIA.append(pa.field(DATE_ORDER, pa.string())), self.refused)
+        self.media = Rows(ordered(MEDIA), self.refused)
         self.observations = Rows(OBSERVATIONS, self.refused)
-        self.deployments = Rows(DEPLOYMENTS, self.refused)
+        self.deployments = Rows(ordered(DEPLOYMENTS), self.refused)
         self.signs = Rows(SIGNS, self.refused)
 
-    def sign(self, keys: Iterable[str], kind: str) -> None:
-        """Notes for privacy that a row shows a person or vehicle in the files `keys`, whatever becomes of the row."""
-        for key in keys if kind in PEOPLE else ():
+    def sign(self, keys: Iterable[str], kind: str, event_id: str | None = None) -> None:
+        """Notes for privacy that a row shows a person or vehicle in the files `keys` and in a whole event, whatever
+        becomes of the row."""
+        if kind not in PEOPLE:
+            return
+        for key in keys:
             self.signs.add(key=key, kind=kind)
+        if event_id is not None:
+            self.signs.add(kind=kind, event_id=event_id)
 
     def survey(self, name: str, offered: int) -> Survey:
         """The tables of the metadata file `name`, which offered that many media. Raises DataRefused if none is left, or
@@ -104,11 +108,11 @@ class SurveyRows:
         if offered and not len(self.media):
             reasons = ", ".join(f"{reason} {count}" for reason, count in self.refused.counts.most_common(5))
             raise DataRefused(f"{name}: none of its {offered} images can be used ({reasons})")
-        media = settled(self.media.table(), self.refused)
+        media, deployments = settled(self.media.table(), self.deployments.table(), self.refused)
         if self.refused.counts[BROKEN] and len(media["media_id"].unique()) < len(media):
             raise DataRefused(f"{name}: ids of images that differ in nothing but broken characters; give them others")
         tables = (media, self.observations.table(), Rows(DETECTIONS).table())
-        return Survey(*tables, self.refused, self.deployments.table(), signs=self.signs.table())
+        return Survey(*tables, self.refused, deployments, signs=self.signs.table())
 
 
 def text(value: object) -> str | None:
@@ -138,6 +142,15 @@ def whole(value: object, least: int = 0) -> int | None:
     parsed = number(value)
     fits = parsed is not None and parsed.is_integer() and least <= parsed < 2**31
     return int(parsed) if fits and parsed is not None else None
+
+
+def individuals(value: object, kind: str, refused: Refused, example: str) -> int | None:
+    """How many a label of this type says there were; of animals, one that is no whole number from 1 up is counted as
+    bad_count, and the label stays."""
+    found = whole(value, least=1)
+    if found is None and kind == "animal" and text(value) is not None:
+        refused.add("bad_count", example)
+    return found
 
 
 def flag(value: object) -> bool | None:

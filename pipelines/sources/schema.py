@@ -35,8 +35,9 @@ MEDIA = pa.schema(
     ]
 )
 
-DATE_ORDER = "date_order"
-"""A column beside those of MEDIA while a survey is read: the order in which its dates are written (clock.py)."""
+DATE_ORDERS = {name: f"{name}_order" for name in ("captured_at", "start", "end")}
+"""Columns beside those of MEDIA and DEPLOYMENTS while a survey is read: the order in which each date is written
+(clock.py)."""
 
 OBSERVATIONS = pa.schema(
     [
@@ -73,9 +74,10 @@ DETECTIONS = pa.schema(
 
 SIGNS = pa.schema(
     [
-        ("key", pa.string()),  # path in the archive, whether or not MEDIA has it
+        ("key", pa.string()),  # path in the archive, whether or not MEDIA has it; null = it is said of an event
         ("kind", pa.string()),  # human | vehicle | not_public
         ("confidence", pa.float64()),  # of a detector's box; null = it is said, not guessed
+        ("event_id", pa.string()),  # as in MEDIA: all its frames are meant; null = the file alone
     ]
 )
 """What may close a file to privacy beside the rows of MEDIA and OBSERVATIONS: every box of a person or vehicle, and

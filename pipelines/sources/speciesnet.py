@@ -39,7 +39,7 @@ class SpeciesNet(DetectorFile):
         name = f"{store.url}/{self.path}"
         entries = read_list(store, self.path, read_json(store, self.path), "predictions")
         refused = Refused()
-        join = Join(survey, self.images_prefix, self.cut_prefix, refused)
+        join = Join(survey, self.images_prefix, self.cut_prefix, store.hosts, refused)
         boxes = self.boxes(CATEGORIES, _class, refused)
         detections, labels, classifies = Rows(DETECTIONS, refused), Labels(survey, ORIGIN), _classifies(entries)
         for entry in mappings(entries, refused, "predictions"):

@@ -84,7 +84,7 @@ def _member(info: tarfile.TarInfo, members: Members, source: Source) -> Iterator
             return
         if not info.isreg() or info.issparse():
             raise BadPath("member_not_regular")
-        key = members.key(info.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+        key = members.key(info.name)
         if not source.reaches(info.offset_data + info.size):
             raise BadPath("member_cut_off")
     except BadPath as fault:

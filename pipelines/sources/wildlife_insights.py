@@ -7,6 +7,7 @@ labels are repeated in the rows of its images: they are labels of the event. Nob
 
 import re
 from collections import defaultdict
+from collections.abc import Container
 from contextlib import suppress
 from typing import Any, Literal, cast
 
@@ -76,7 +77,7 @@ class WildlifeInsights(Settings):
         rows = SurveyRows()
         tables = _read_tables(files, folder, name, rows.refused)
         bundle = _Bundle(rows, tables)
-        images = _Images(bundle, self.images_prefix, self.file, tables["images"])
+        images = _Images(bundle, self.images_prefix, self.file, files.hosts, tables["images"])
         for row in iterate(tables["images"]):
             images.add(row)
         _add_sequences(bundle, images, tables["sequences"])
@@ -153,9 +154,9 @@ class _Bundle:
 class _Images:
     """The images taken and refused so far, by id; a sequence's members in the order of their rows."""
 
-    def __init__(self, bundle: _Bundle, prefix: str, file: str, table: pa.Table) -> None:
+    def __init__(self, bundle: _Bundle, prefix: str, file: str, hosts: Container[str], table: pa.Table) -> None:
         self._bundle, self._rows = bundle, bundle.rows
-        self._prefix, self._file = prefix, file
+        self._prefix, self._file, self._hosts = prefix, file, hosts
         self._keys: set[str] = set()
         self._repeated = _repeated(table)
         self._seen: set[tuple[Any, ...]] = set()
@@ -184,6 +185,7 @@ class _Images:
         sequence_id = self._bundle.scoped(row, "sequence_id")
         found = {shown(row)} | self._bundle.sequences.get(sequence_id or "", set())
         for kind in found & {*PEOPLE}:
+            self._rows.sign([], kind, sequence_id)
             with suppress(BadPath):  # of what is no file of the archive: the row is counted as such below
                 self._rows.sign([self._path(row)], kind)
 
@@ -207,7 +209,7 @@ class _Images:
 
     def _path(self, row: dict[str, Any]) -> str:
         placename = self._bundle.placenames.get(self._bundle.scoped(row, "deployment_id"))
-        return archive_key(path_of(self._file, row, placename), self._prefix)
+        return archive_key(path_of(self._file, row, placename), self._prefix, self._hosts)
 
     def _key(self, row: dict[str, Any]) -> str:
         key = self._path(row)

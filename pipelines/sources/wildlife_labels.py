@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from pipelines.sources.labels import observation_type, taxon
-from pipelines.sources.rows import flag, number, text, whole
+from pipelines.sources.rows import flag, individuals, number, text
 from pipelines.sources.schema import Refused
 
 _HIGHER = ("class", "order", "family", "genus")
@@ -29,18 +29,19 @@ def shown(row: dict[str, Any]) -> str:
 
 
 def label_columns(row: dict[str, Any], refused: Refused, example: str) -> dict[str, Any]:
-    """Counts blank_disagreement, where is_blank and the name contradict each other, and species_without_genus."""
+    """Counts blank_disagreement, where is_blank and the name contradict each other, species_without_genus and
+    bad_count."""
     name, ranks, blank = text(row["common_name"]), _ranks(row), flag(row["is_blank"])
     kind = _kind(name, ranks, blank)
     if (kind == "blank" and blank is False) or (kind in ("animal", "human", "vehicle") and blank):
         refused.add("blank_disagreement", f"{example}: is_blank {row['is_blank']}, {name or ranks}")
     if text(row["species"]) and "genus" not in ranks and kind == "animal":
         refused.add("species_without_genus", f"{example}: {row['species']}")
-    confidence = number(row["cv_confidence"])
+    confidence, stated = number(row["cv_confidence"]), row["number_of_objects"] or row["group_size"]
     said: dict[str, Any] = {
         "type": kind,
         "label": name or next(reversed(ranks.values()), kind),
-        "count": whole(row["number_of_objects"] or row["group_size"], least=1),
+        "count": individuals(stated, kind, refused, example),
         "life_stage": _known(row["age"]),
         "sex": _known(row["sex"]),
         "behavior": text(row["behavior"]),

@@ -35,6 +35,11 @@ def test_overwriting_changes_the_etag(store):
     assert first != second and store.read("k") == b"two"
 
 
+def test_copies_have_one_etag_where_a_store_says_so(store):
+    assert (store.put("a", b"one") == store.put("b", b"one")) == store.etags_of_content
+    assert store.put("c", b"two") != store.head("a").etag
+
+
 @pytest.mark.parametrize(
     ("start", "length", "expected"),
     [(0, 3, b"012"), (7, 3, b"789"), (8, 5, b"89"), (10, 1, b""), (99, 5, b""), (4, 0, b"")],

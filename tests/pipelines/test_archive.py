@@ -150,7 +150,7 @@ def test_a_name_that_is_no_utf8_stays_readable(tmp_path: Path) -> None:
     header[148:156] = f"{sum(header):06o}\0 ".encode()
     archive = Archive(store_with(tmp_path, x_tar=bytes(header) + raw[512:]))
     (entry,) = sorted_entries(archive)
-    assert entry.key == "x.tar!/caf\\xe9.jpg"
+    assert entry.key == "x.tar!/caf%E9.jpg"
     assert archive.read(entry) == b"x"
 
 

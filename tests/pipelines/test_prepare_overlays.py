@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pytest
 
 from infra.storage import Store, open_store
@@ -21,8 +22,10 @@ from pipelines.prepare.listing import list_survey
 from pipelines.prepare.records import RECORDS_VERSION
 from pipelines.prepare.settings import DataSettings
 from pipelines.prepare.withdrawal import unlisted
-from tests.pipelines.surveys import Reads, coco_settings, prepare
+from tests.pipelines.surveys import Reads, coco_settings, prepare, write_coco
+from tests.pipelines.test_archive_zip import zip_of
 from tests.pipelines.test_prepare_flow import coco, image
+from tests.pipelines.test_prepare_same import picture
 from tests.pipelines.test_sources_megadetector import box, classified
 from tests.pipelines.test_sources_speciesnet import FOX, GOAT, HUMAN, new, old
 
@@ -169,17 +172,34 @@ def test_withdrawn_bytes_do_not_come_back_under_another_key(survey: Store, root:
     assert takedown(survey, root).version == dataset.version and not images_read(counted)
 
 
-def test_a_copy_with_the_same_etag_and_size_is_not_even_read(
-    survey: Store, root: Store, counted: Counter[str], tmp_path: Path
+def test_a_copy_with_the_same_etag_of_content_and_size_is_not_even_read(
+    survey: Store, root: Store, counted: Counter[str]
 ) -> None:
-    takedown(survey, root, "1/2.jpg")
-    survey.put("5/again.jpg", survey.read("1/2.jpg"))
-    status = os.stat(tmp_path / "coco" / "1" / "2.jpg")
-    os.utime(tmp_path / "coco" / "5" / "again.jpg", ns=(status.st_atime_ns, status.st_mtime_ns))
+    """In a zip, whose members' etags are their CRC-32."""
+    own, other = (image(number) for number in (7, 8))
+    survey.put("more.zip", zip_of({"a.jpg": own, "b.jpg": other}))
+    takedown(survey, root, "more.zip!/a.jpg")
+    survey.put("more.zip", zip_of({"again.jpg": own, "b.jpg": other, "a.jpg": own}))
     counted.clear()
-    dataset = takedown(survey, root, "1/2.jpg")
-    assert statuses(dataset) == {"1/2.jpg": "withdrawn", "5/again.jpg": "withdrawn"}
-    assert "5/again.jpg" not in images_read(counted)
+    dataset = takedown(survey, root, "more.zip!/a.jpg")
+    assert statuses(dataset) == {f"more.zip!/{name}.jpg": "withdrawn" for name in ("a", "again")}
+    assert dataset.ledger().filter(pc.field("key") == "more.zip!/again.jpg")["sha256"].to_pylist() == [None]
+    assert "more.zip!/b.jpg" in stored(dataset)
+
+
+def test_files_of_a_directory_with_one_size_and_time_are_no_copies(tmp_path: Path, root: Store) -> None:
+    """As BMPs of one camera have, unpacked in the same second: a local etag is of the time and the size."""
+    archive = open_store(str(tmp_path / "coco"))
+    keys = [f"{place}/{n}.bmp" for place in range(6) for n in range(4)]
+    files = {key: picture(number) for number, key in enumerate(keys)}
+    rows = [{"id": key, "file_name": key, "location": key[0], "category": 1} for key in keys if key[2] != "3"]
+    write_coco(archive, [*rows[1:], rows[0] | {"category": 2}], files, ("red fox", "human"))
+    for path in Path(archive.url).rglob("*.bmp"):
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    assert len({(entry.etag, entry.size) for entry in archive.list() if entry.key.endswith("bmp")}) == 1
+    dataset = takedown(archive, root, "1/0.bmp")
+    assert statuses(dataset, "withheld") == {"0/0.bmp": "rejected"} and statuses(dataset) == {"1/0.bmp": "withdrawn"}
+    assert stored(dataset) == {*keys} - {"0/0.bmp", "1/0.bmp"}
 
 
 def test_a_hash_that_nobody_knew_yet_is_found_by_reading(survey: Store, root: Store, counted: Counter[str]) -> None:

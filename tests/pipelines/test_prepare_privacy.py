@@ -2,12 +2,13 @@
 
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from infra.storage import Store
+from infra.storage import Store, open_store
 from pipelines.dataset import Dataset
 from pipelines.demo.files import PLANTED_NAME
 from pipelines.prepare import listing
@@ -126,6 +127,29 @@ def test_what_any_row_or_sure_box_shows_is_kept_out(shown: Store, root: Store, l
 def test_the_health_page_counts_each_by_its_kind(shown: Store, root: Store) -> None:
     page = health(recipe_of(shown, root, **laid(shown)))
     assert {row.name: row.files for row in page.withheld.rows} == {kind: len(keys) for kind, keys in SHOWN.items()}
+
+
+def test_names_that_are_no_utf8_join_as_python_writes_them(tmp_path: Path) -> None:
+    """`\\udce9` stands for the byte e9 in JSON that Python's programs write, of file names and of ids made of them."""
+    boxed, labelled, fox = (f"a/caf\udce9{number}.jpg" for number in range(3))
+    store = open_store(str(tmp_path))
+    store.put("a/0.jpg", image(9))
+    for number, name in enumerate((boxed, labelled, fox)):
+        (tmp_path / name).write_bytes(image(number))
+    rows = [{"id": name, "file_name": name, "category": category} for name, category in ((labelled, 2), (fox, 1))]
+    write_coco(store, rows, {}, ("red fox", "human"))
+    entries = [{"file": boxed, "detections": [{"category": "2", "conf": 0.9, "bbox": [0.1, 0.1, 0.5, 0.5]}]},
+               {"file": fox, "detections": []}]  # fmt: skip
+    store.put("md.json", json.dumps({"images": entries}).encode())
+    survey = coco_settings(store.url).surveys[0].model_dump() | {"overlays": OVERLAYS[:1]}
+    listed = listing.list_survey(data := coco_settings(store.url, surveys=[survey]), data.surveys[0])
+    assert {key for key, reason in listed.rejected.items() if reason == "withheld"} == {
+        "a/caf%E90.jpg",
+        "a/caf%E91.jpg",
+    }
+    assert listed.known.survey.media["key"].to_pylist() == ["a/caf%E91.jpg", "a/caf%E92.jpg"]
+    assert listed.known.survey.media["media_id"].to_pylist() == ["a/caf%E91.jpg", "a/caf%E92.jpg"]
+    assert listed.known.survey.detections["key"].to_pylist() == ["a/caf%E92.jpg"]
 
 
 def test_a_refused_row_that_is_not_public_closes_its_file(archive: Store, root: Store) -> None:

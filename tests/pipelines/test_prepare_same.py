@@ -76,9 +76,9 @@ def test_ids_and_digests_of_before(archive: Store, root: Store, monkeypatch: pyt
     }
     assert found == {
         "listing": "6be375a3bdb1059d",
-        "items": "280f58c7fe7f256a",
-        "ledger": "cf6d3a608ba3e3e7",
+        "items": "ad4a040ca072796f",
+        "ledger": "35c76890e1091380",
         "split": "9a2169435b215158",
-        "records": "9ab8263af24c1e7e",
-        "counts": "403fc6d0ca01cbb8",
+        "records": "0614c22d74eddac4",
+        "counts": "17c7af38b6398c9f",
     }

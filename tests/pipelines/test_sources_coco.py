@@ -47,6 +47,20 @@ def test_fields_are_taken_as_they_stand(tmp_path: Path) -> None:
     assert survey.refused.counts == {}
 
 
+def test_counts_and_times_that_cannot_be_read_are_counted_by_their_row(tmp_path: Path) -> None:
+    images = [image(1, datetime="yesterday"), image(2, date_captured="1970-01-01 00:00:00"), image(3), image(4)]
+    counts = {1: "some", 2: 0, 3: "", 4: 2}
+    annotations = [label(f"i{number}", 1, count=count) for number, count in counts.items()]
+    survey = read(tmp_path, images, [*annotations, label("i1", 0, count=0)])
+    assert survey.observations["count"].to_pylist() == [None, None, None, 2, None]
+    assert survey.refused.counts == {"unreadable_time": 1, "year_out_of_range": 1, "bad_count": 2}
+    assert survey.refused.examples == {
+        "unreadable_time": ["i1 (aaaaaaaaa)"],
+        "year_out_of_range": ["i2 (9999-99-99 99:99:99)"],
+        "bad_count": ["annotation 'i1-1' of image 'i1'", "annotation 'i2-1' of image 'i2'"],
+    }
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
@@ -61,6 +75,7 @@ def test_fields_are_taken_as_they_stand(tmp_path: Path) -> None:
         ({"file_name": "a\\..\\..\\y.jpg"}, "parent_path"),
         ({"file_name": "a/\x00.jpg"}, "bad_path"),
         ({"file_name": "a/" + "x" * 2000}, "bad_path"),
+        ({"file_name": "a/\ud800.jpg"}, "bad_path"),
         ({"file_name": None}, "no_path"),
         ({"file_name": 5}, "no_path"),
         ({"id": None}, "no_id"),

@@ -51,9 +51,9 @@ def test_nothing_found_and_not_known_are_told_apart(tmp_path: Path) -> None:
 
 def test_boxes_confidences_and_classes_by_the_files_own_names(tmp_path: Path) -> None:
     entries = [{"file": "img\\a.jpg", "detections": [box("7", 0.3), box("2", 0.8), box("1", 0.5), box("0", 0.9)]}]
-    document = {"info": {"format_version": 1.3}, "detection_categories": {"1": "Animal", "2": "person", "7": "drone"}}
+    document = {"info": {"format_version": 1.3}, "detection_categories": {"1": "Animal", "2": "person", "7": "nest"}}
     found = overlay(tmp_path, entries, document=document).detections.to_pylist()[0]
-    assert found["classes"] == ["human", "animal", "drone"]
+    assert found["classes"] == ["human", "animal", "nest"]
     assert found["confidences"] == pytest.approx([0.8, 0.5, 0.3])
     assert found["boxes"][0] == pytest.approx([0.1, 0.2, 0.3, 0.4])
 

@@ -16,6 +16,7 @@ from pipelines.sources.camtrap_dp import CamtrapDP
 from pipelines.sources.captioned import Captioned
 from pipelines.sources.coco_camera_traps import CocoCameraTraps
 from pipelines.sources.megadetector import MegaDetector
+from pipelines.sources.reading import BadPath, archive_key
 from pipelines.sources.rows import Rows
 from pipelines.sources.schema import Refused, Survey
 from tests.pipelines.test_prepare_odd_files import write_package
@@ -122,3 +123,22 @@ def test_broken_captions_classes_and_vernacular_names(tmp_path: Path) -> None:
     survey = CamtrapDP(kind="camtrap_dp").read(package)
     assert survey.observations["names"].to_pylist() == ['{"eng": "fox\ufffd"}']
     assert survey.refused.counts == {"broken_character": 1}
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        ("a/caf\udce9.jpg", "a/caf%E9.jpg"),
+        ("100%/caf\udce9%.jpg", "100%/caf%E9%25.jpg"),  # each part is a name of its own
+        ("caf\udcc3\udca9.jpg", "café.jpg"),  # as Python writes it where a locale knows ASCII alone
+        ("café%.jpg", "café%.jpg"),
+    ],
+)
+def test_bytes_that_are_no_utf8_are_spelled_as_a_local_store_has_them(path: str, key: str) -> None:
+    assert archive_key(path, "below") == f"below/{key}"
+
+
+@pytest.mark.parametrize("path", ["a\ud800.jpg", "a\udc2f.jpg", "\udce9\ud83d.jpg"])
+def test_other_halves_of_surrogate_pairs_are_no_names(path: str) -> None:
+    with pytest.raises(BadPath, match="bad_path"):
+        archive_key(path)

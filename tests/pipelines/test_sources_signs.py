@@ -24,8 +24,8 @@ Rows = dict[str, Any]
 
 
 def signs(survey: Survey) -> set[tuple[str, str]]:
-    """Key and kind of each sign."""
-    return {(row["key"], row["kind"]) for row in survey.signs.to_pylist()}
+    """Key and kind of each sign of a file."""
+    return {(row["key"], row["kind"]) for row in survey.signs.to_pylist() if row["key"]}
 
 
 def kept_out(survey: Survey, **privacy: Any) -> dict[str, str]:
@@ -183,6 +183,38 @@ def test_wildlife_insights(tmp_path: Path) -> None:
     assert found == {(f"g{number}.jpg", "human") for number in (1, 3, 4, 6)}
 
 
+def test_a_label_of_a_burst_closes_all_its_frames(tmp_path: Path) -> None:
+    images = [coco.image(number, seq_id=sequence) for number, sequence in enumerate(["s1", "s1", "s2", "s1", "s2"])]
+    images += [coco.image(5), coco.image(6)]  # of no sequence
+    burst = {"sequence_level_annotation": True}
+    annotations = [coco.label("i1", 9, **burst), coco.label("i2", 9), coco.label("i5", 9, **burst)]
+    survey = coco.read(tmp_path, images, annotations, [*coco.CATEGORIES, *PERSON])
+    assert kept_out(survey) == {f"images/a/{number}.jpg": "human" for number in (0, 1, 3, 2, 5)}
+    assert not kept_out(survey, privacy={"people": True})
+
+
+def test_a_label_that_repeats_its_sequences_closes_the_sequence(tmp_path: Path) -> None:
+    car, blank = {"common_name": "Vehicle"}, {"common_name": "Blank", "is_blank": "1"}
+    said = {1: ("s1", car), 2: ("s1", blank), 3: ("s2", wildlife.PUMA)}
+    wildlife.write(tmp_path, [wildlife.image(n, sequence_id=sequence, **row) for n, (sequence, row) in said.items()])
+    shut = kept_out(wildlife.read(tmp_path))
+    assert shut == {f"deployment/77/prod/g{number}.jpg": "vehicle" for number in (1, 2)}
+
+
+def test_so_does_one_that_stands_in_a_refused_row(tmp_path: Path) -> None:
+    burst, away = {"sequence_level_annotation": True}, {"file_name": "https://elsewhere.example/1.jpg"}
+    images = [coco.image(1, seq_id="s1", **away), coco.image(2, seq_id="s1"), coco.image(3, seq_id="s2", **away)]
+    images += [coco.image(4, seq_id="s2"), coco.image(5)]
+    annotations = [coco.label("i1", 9, **burst), coco.label("i3", 9)]
+    survey = coco.read(tmp_path, images, annotations, [*coco.CATEGORIES, *PERSON])
+    assert survey.refused.counts == {"remote_url": 2, "annotation_of_refused_image": 2}
+    assert kept_out(survey) == {"images/a/2.jpg": "human"}
+    human = {"sequence_id": "s1", "common_name": "Human"}
+    rows = [wildlife.image(1, location="", **human), wildlife.image(2, sequence_id="s1"), wildlife.image(3)]
+    wildlife.write(tmp_path, rows)
+    assert kept_out(wildlife.read(tmp_path)) == {"deployment/77/prod/g2.jpg": "human"}
+
+
 def test_inaturalist(tmp_path: Path) -> None:
     person = {"id": 1, "name": "Homo sapiens", "kingdom": "Animalia", "genus": "Homo"}
     fox = {"id": 0, "name": "Vulpes vulpes", "kingdom": "Animalia", "genus": "Vulpes"}
@@ -253,6 +285,21 @@ NOTHING: Rows = {"file": "img/b.jpg", "detections": []}
 def test_boxes_of_people(tmp_path: Path, entries: list[Rows], expected: dict[str, float]) -> None:
     found = megadetector.overlay(tmp_path, [*entries, NOTHING])
     assert {row["key"]: row["confidence"] for row in found.signs.to_pylist()} == expected
+
+
+CATEGORIES = {
+    "human": ["human", "humans", "Person", "people", "pedestrian", "Man", "human/person", "Homo sapiens"],
+    "vehicle": ["Vehicle", "vehicles", "car", "truck", "bicycle", "motor_bike", "Pkw"],
+    None: ["animal", "empty", "nest", "dog", "bird", "unknown"],
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in CATEGORIES.items() for name in names])
+def test_boxes_of_people_by_whatever_word_their_category_has(tmp_path: Path, kind: str | None, name: str) -> None:
+    document = {"detection_categories": {"7": name}}
+    found = megadetector.overlay(tmp_path, [{"file": "img/a.jpg", "detections": [box("7", 0.7)]}], document=document)
+    assert signs(found) == ({("img/a.jpg", kind)} if kind else set())
+    assert found.detections["classes"].to_pylist() == [[] if name == "empty" else [kind or name]]
 
 
 HUMAN, VEHICLE, FOX = ["4", 0.7], ["5", 0.7], ["1", 0.9]

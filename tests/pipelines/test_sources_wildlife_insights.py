@@ -17,6 +17,7 @@ from pipelines.prepare import cameras
 from pipelines.prepare.clocks import date_only
 from pipelines.prepare.settings import DataSettings, SurveySettings
 from pipelines.sources import WildlifeInsights
+from pipelines.sources.schema import DEPLOYMENTS as DEPLOYMENTS_TABLE
 from pipelines.sources.schema import Survey
 from tests.pipelines.surveys import prepare
 from xmodal.settings import SettingsError, parse
@@ -184,6 +185,31 @@ def test_deployments_of_one_placename_are_one_place(tmp_path: Path) -> None:
     assert survey.refused.counts == {"unknown_deployment": 1}
 
 
+@pytest.mark.parametrize(
+    ("shown", "start", "end", "expected"),
+    [
+        ("25/12/2019 06:00", "10/04/2019", "11/5/2019", ("2019-04-10 00:00:00", "2019-05-11 23:59:59")),
+        ("2019-05-01 06:00:00", "10/04/2019", "25/12/2019", ("2019-04-10 00:00:00", "2019-12-25 23:59:59")),
+        ("12/25/2019 06:00", "10/04/2019", "11/5/2019", ("2019-10-04 00:00:00", "2019-11-05 23:59:59")),
+        ("5/5/2019 06:00", "10/04/2019", "", ("2019-10-04 00:00:00", None)),
+        ("25/12/2019 06:00", "10/04/2019", "12/25/2019", (None, "2019-12-25 23:59:59")),
+    ],
+    ids=["day first", "day first by deployments", "month first", "nobody tells", "both"],
+)
+def test_dates_of_deployments_have_the_order_of_their_surveys_media(
+    tmp_path: Path, shown: str, start: str, end: str, expected: tuple[str | None, str | None]
+) -> None:
+    site = {"project_id": "1", "deployment_id": "d1", "start_date": start, "end_date": end}
+    write(tmp_path, [image(1, timestamp=shown), image(2, timestamp="1/2/2019 06:00")], deployments=[site])
+    survey = read(tmp_path)
+    assert survey.deployments.schema == DEPLOYMENTS_TABLE
+    (row,) = survey.deployments.to_pylist()
+    assert (row["start"], row["end"]) == expected
+    both = expected[0] is None
+    assert survey.refused.counts == ({"ambiguous_time": 2} if both else {})
+    assert survey.refused.examples == ({"ambiguous_time": ["i2", "deployment d1"]} if both else {})
+
+
 def test_a_bundle_of_several_projects_keeps_their_deployments_and_licences_apart(tmp_path: Path) -> None:
     sites = [{"project_id": project, "deployment_id": "d1", "placename": f"p{project}"} for project in "12"]
     projects = [{"project_id": "1", "image_license": "CC-BY"}, {"project_id": "2", "image_license": "CC0"}]
@@ -249,6 +275,26 @@ def test_where_is_blank_contradicts_the_name_the_name_counts(tmp_path: Path, fie
     survey = read(tmp_path)
     assert survey.observations["type"].to_pylist() == [kind]
     assert survey.refused.counts == {"blank_disagreement": 1}
+
+
+@pytest.mark.parametrize(
+    ("fields", "count", "counted"),
+    [
+        ({**PUMA, "number_of_objects": "many"}, None, 1),
+        ({**PUMA, "number_of_objects": "0"}, None, 1),
+        ({**PUMA, "number_of_objects": ""}, None, 0),
+        ({**PUMA, "number_of_objects": "3"}, 3, 0),
+        ({"is_blank": "1", "number_of_objects": "0"}, None, 0),  # of nothing that is what there is
+    ],
+)
+def test_a_count_that_cannot_be_read_is_counted(
+    tmp_path: Path, fields: dict[str, str], count: int | None, counted: int
+) -> None:
+    write(tmp_path, [image(1, **fields)])
+    survey = read(tmp_path)
+    assert survey.observations["count"].to_pylist() == [count]
+    assert survey.refused.counts == ({"bad_count": 1} if counted else {})
+    assert survey.refused.examples == ({"bad_count": ["image i1"]} if counted else {})
 
 
 def test_a_species_without_its_genus_names_no_species(tmp_path: Path) -> None:
