@@ -39,8 +39,9 @@ class Batch:
     step: int
     """Optimizer step (0-based): with the seed and the sample ids it keys every random draw."""
     words: Tensor = field(default_factory=lambda: torch.empty(0))
-    """(B, L) int64 word or animal that each text token is part of: equal ids = the same one, -1 = none that says
-    anything (special tokens, stop words). Absent = every token id, or place of a feature, is its own."""
+    """(B, L) int64 word that each text token is part of (`xmodal.words`): equal ids = the same one, from ANIMAL on
+    those that name the animal shown, -1 = none that says anything (special tokens, stop words). Absent = every token
+    id, or place of a feature, is its own."""
 
     def __post_init__(self) -> None:
         if self.words.ndim != 2:

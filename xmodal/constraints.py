@@ -19,6 +19,7 @@ from torch import Tensor
 
 from xmodal.matchers.record import AttentionRecord
 from xmodal.relevance import Relevance, attends
+from xmodal.words import ANIMAL, EVERY, NONE
 
 
 class Losses(NamedTuple):
@@ -95,18 +96,30 @@ def drawn(noise: Tensor) -> Mine:
 
 
 def fragments_of_the_same_pair(record: AttentionRecord) -> Tensor:
-    """(P, n, n) which fragments j may be swapped in for i: eligible ones of another word or species."""
+    """(P, n, n) which fragments j may be swapped in for i: eligible ones of another word; the words of the animal's
+    names are one."""
     n = record.query_mask.shape[1]
-    return other_fragments(record, record) & ~torch.eye(n, dtype=torch.bool, device=record.query_mask.device)
-
-
-def other_fragments(record: AttentionRecord, other: AttentionRecord) -> Tensor:
-    """(P, n, n') eligible fragments of `other` that are of another word or species than i."""
-    allowed = other.query_mask[:, None].expand(-1, record.query_mask.shape[1], -1)
-    if record.query_group is None or other.query_group is None:
+    allowed = eligible(record)[:, None] & ~torch.eye(n, dtype=torch.bool, device=record.query_mask.device)
+    if record.query_group is None:
         return allowed
-    theirs = other.query_group[:, None]
-    return allowed & (record.query_group[..., None] != theirs) & (theirs >= 0)
+    thing = record.query_group.clamp(max=ANIMAL)
+    return allowed & (thing[..., None] != thing[:, None])
+
+
+def fragments_of_another_pair(record: AttentionRecord, other: AttentionRecord) -> Tensor:
+    """(P, n, n') which fragments of `other` may be swapped in for i: eligible ones of a word that this pair's text does
+    not have, be it part of a name or not, and that is not true of every animal."""
+    allowed = eligible(other)
+    if record.query_group is not None and other.query_group is not None:
+        own = record.query_group.masked_fill(~eligible(record), NONE) % ANIMAL
+        theirs = other.query_group % ANIMAL
+        allowed = allowed & (own[..., None] != theirs[:, None]).all(1) & (theirs != EVERY)
+    return allowed[:, None].expand(-1, record.query_mask.shape[1], -1)
+
+
+def eligible(record: AttentionRecord) -> Tensor:
+    """(P, n) fragments that may be negatives at all."""
+    return record.query_mask if record.query_group is None else record.query_mask & (record.query_group >= 0)
 
 
 Swap = Callable[[Tensor, Tensor], list[Tensor]]

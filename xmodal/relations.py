@@ -18,6 +18,13 @@ from torch import Tensor
 
 from xmodal.queue import Facts
 
+SHOWN = slice(0, 6)
+"""The columns of codes that say what is shown: type (animal, human, ...), class, order, family, genus, species."""
+KIN = slice(3, 5)
+"""Family and genus."""
+LABELLED = slice(0, 11)
+"""What labels state, from type to behaviour; light is measured."""
+
 
 @dataclass(frozen=True)
 class Relations:
@@ -67,6 +74,23 @@ def truth(text_codes: Tensor, image_codes: Tensor) -> tuple[Tensor, Tensor]:
         true &= fits
         possible &= fits | (recorded == -1)[None]
     return true, possible
+
+
+def strangers(queries: Facts, candidates: Facts) -> Tensor:
+    """(B, N) whether two pairs show different things, as surely as records tell: the text of each names what the
+    other's image does not show, be it the same, above or below ("deer", "red deer" and "animal" are no strangers), and
+    no family or genus is recorded of both, for kin share words ("deer"). Light and number make no strangers. Pairs
+    without labels whose texts state nothing, as of captioned sets, all are."""
+    named = [_names_another(one, other) for one, other in ((queries, candidates), (candidates, queries))]
+    own, theirs = queries.image_codes[:, None, KIN], candidates.image_codes[None, :, KIN]
+    kin = ((own == theirs) & (own >= 0)).any(2)
+    unknown = [(one.text_codes < 0).all(1) & (one.image_codes[:, LABELLED] < 0).all(1) for one in (queries, candidates)]
+    return (named[0] & named[1].T & ~kin) | (unknown[0][:, None] & unknown[1])
+
+
+def _names_another(texts: Facts, images: Facts) -> Tensor:
+    """(T, I) whether what the text names is recorded not to be what the image shows."""
+    return ~truth(texts.text_codes[:, SHOWN], images.image_codes[:, SHOWN])[1]
 
 
 def _relations(

@@ -1,20 +1,48 @@
-"""Which word, or animal, each token of a text is part of: what constraints on attention must not set against itself.
+"""Which word each token of a text is part of, and which words name the animal: what constraints on attention must not
+set against itself.
 
-Pieces of one word share its id, and so do equal words. The words of an animal's name ("roe", "deer") share the animal's
-id: they attend to the same thing. Special tokens, punctuation and stop words say nothing and have none.
+Pieces of one word share its id, and so do equal words, of all texts. Ids from `ANIMAL` on are of the words of the shown
+animal's names ("roe", "deer"; "wolves" has that of "wolf"): they attend to the same thing. Special tokens, punctuation
+and stop words say nothing and have none.
 """
 
 import hashlib
 import re
-from collections.abc import Collection, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 
 NONE = -1
-STOP = frozenset(
-    {"a", "an", "the", "and", "or", "of", "in", "on", "at", "to", "by", "with", "from", "for", "is", "are", "was", "be"}
-    | {"as", "it", "its", "this", "that", "there", "no", "not", "one", "two"}
-)
-"""Words that name nothing an image shows by itself."""
+ANIMAL = 1 << 62
+"""Added to the id of a word that is part of a name of the animal shown."""
+
+
+@lru_cache(maxsize=100_000)
+def word_id(text: str) -> int:
+    """62-bit hash of a word."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 2
+
+
+STOP_WORDS = {
+    "eng": "a an the and or of in on at to by with without from for is are was be as it its this that there no not "
+    "one two",
+    "fra": "le la les l un une des du de d a au aux en dans sur sous par pour avec sans devant entre et ou ni que qu "
+    "est sont ont se sa ne n deux",
+    "spa": "el la los las un una unos unas de del a al en con sin por para entre sobre y e o ni que es se dos",
+    "por": "o a os as um uma uns umas de do da dos das em no na nos nas com sem por para pelo pela entre e ou que se "
+    "dois duas",
+    "deu": "der die das des dem ein eine einem einen einer eines an am auf aus bei beim bis im in mit ohne vom von vor "
+    "zu zum zur und oder ist sind zwei",
+}
+"""Without accents. Left out is what names things in another of the languages: den, hat, für (fur), son, man."""
+STOP = frozenset(word for words in STOP_WORDS.values() for word in words.split())
+"""Words that name nothing an image shows by itself, also where a name holds them ("venado de cola blanca")."""
+ANIMALS = frozenset({"animal", "animals", "animaux", "animales", "animais", "tier", "tiere", "tieren"})
+"""What captions call any animal."""
+EVERY = word_id("animal")
+"""The id of them all: true of every animal."""
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class WordTable:
@@ -33,10 +61,9 @@ class WordTable:
         ]
         self.ends = [piece.endswith("</w>") for piece in pieces]
 
-    def words(self, ids: Sequence[int], animal: Collection[str] = ()) -> list[int]:
-        """A word id for each token; `animal` holds the words of the names of the animal that is shown."""
-        texts, own = self._texts(ids), animal_id(animal)
-        return [self._id(text, animal, own) for text in texts]
+    def words(self, ids: Sequence[int], names: Mapping[str, str] = NOTHING) -> list[int]:
+        """A word id for each token; `names` are the `name_words` of the animal that is shown."""
+        return [self._id(text, names) for text in self._texts(ids)]
 
     def _texts(self, ids: Sequence[int]) -> list[str]:
         """The whole word of each token, empty for one that is no part of any."""
@@ -57,21 +84,18 @@ class WordTable:
         return texts
 
     @staticmethod
-    def _id(text: str, animal: Collection[str], own: int) -> int:
+    def _id(text: str, names: Mapping[str, str]) -> int:
         if not text or text in STOP:
             return NONE
-        return own if {text, text.removesuffix("s"), text.removesuffix("es")} & set(animal) else word_id(text)
+        if text in names:
+            return ANIMAL + word_id(names[text])
+        return EVERY if text in ANIMALS else word_id(text)
 
 
-def name_words(names: Collection[str]) -> tuple[str, ...]:
-    """The words of an animal's names in lower case, as `WordTable.words` takes them."""
-    found = {word for name in names for word in re.findall(r"\w+", name.lower())}
-    return tuple(sorted(found - STOP))
-
-
-def animal_id(animal: Collection[str]) -> int:
-    """The id of all words that name an animal, of which `animal` holds the words of its names."""
-    return word_id(" ".join(["an animal:", *sorted(animal)]))
+def name_words(written: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The words of an animal's names as texts write them, each with the word that it is a form of (wolves: wolf).
+    `written` are the names so written ("grey wolves"), each with the name itself ("grey wolf")."""
+    return {form: word for text, name in written for form, word in zip(_words(text), _words(name), strict=False)}
 
 
 def runs(words: Sequence[int], one: int) -> list[list[int]]:
@@ -85,15 +109,19 @@ def runs(words: Sequence[int], one: int) -> list[list[int]]:
     return found
 
 
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", _plain(text))
+
+
 def _letters(piece: str) -> str:
     """The letters and digits that a piece adds, in lower case; empty for a special token or punctuation."""
     if re.fullmatch(r"\[[A-Z]+\]|<.+>", piece):
         return ""
-    bare = piece.removesuffix("</w>").removeprefix("##").lstrip("Ġ▁").lower()
+    bare = _plain(piece.removesuffix("</w>").removeprefix("##").lstrip("Ġ▁"))
     return bare if any(one.isalnum() for one in bare) else ""
 
 
-@lru_cache(maxsize=100_000)
-def word_id(text: str) -> int:
-    """63-bit hash of a word."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+def _plain(text: str) -> str:
+    """In lower case and without accents, as most tokenisers have it."""
+    parts = unicodedata.normalize("NFD", text.lower())
+    return "".join(one for one in parts if unicodedata.category(one) != "Mn")

@@ -22,7 +22,7 @@ from xmodal.matchers import Host
 from xmodal.metrics.attention import word_attention
 from xmodal.metrics.attention_boxes import centre_gaussian, corners, feature_norm, grid, patches_in
 from xmodal.patches import class_tokens, side_of
-from xmodal.words import runs
+from xmodal.words import ANIMAL, runs
 
 Array = NDArray[np.float64]
 BOXES = ["n_boxes", "boxes", "box_conf", "box_class"]
@@ -84,11 +84,16 @@ def asked_of(rows: Split, split: str) -> list[Asked]:
     threshold = rows.dataset.document["prepare"]["settings"]["detector_threshold"]
     records = rows.told(["captions", "facts", *BOXES], split)
     texts = [[one["text"] for one in json.loads(record["captions"])] for record in records]
-    said, own = words.of(records, texts) if records else [], words.animals(records)
+    said = words.of(records, texts) if records else []
     return [
-        Asked(n, [runs(np.frombuffer(text, np.int64).tolist(), own[n]) for text in said[n]], animals(record, threshold))
+        Asked(n, [named(np.frombuffer(text, np.int64)) for text in said[n]], animals(record, threshold))
         for n, record in enumerate(records)
     ]
+
+
+def named(words: NDArray[np.int64]) -> list[list[int]]:
+    """The tokens of each name of the animal among the word ids of a text."""
+    return runs(np.minimum(words, ANIMAL).tolist(), ANIMAL)
 
 
 def animals(record: dict[str, Any], threshold: float) -> Array | None:

@@ -31,8 +31,7 @@ class English:
             phrase = " ".join([*count, *before, noun])
             phrase = self.article(phrase) if kind == "common" or (kind == "scientific" and before) else phrase
         else:
-            head, of, rest = noun.partition(" of the ")
-            phrase = " ".join([*count, *before, self.plural(head) + of + rest])
+            phrase = " ".join([*count, *before, self.plural(noun)])
         return " ".join([phrase, *after])
 
     def article(self, phrase: str) -> str:
@@ -45,10 +44,15 @@ class English:
             vowel = True
         return f"{'an' if vowel else 'a'} {phrase}"
 
+    def forms(self, noun: str) -> tuple[str, ...]:
+        """The noun in every way texts have it."""
+        return noun, self.plural(noun)
+
     def plural(self, noun: str) -> str:
-        """The noun in the plural; the last word changes."""
-        head, space, word = noun.rpartition(" ")
-        return head + space + self._plural_word(word)
+        """The noun in the plural; the last word changes, or the one before "of the"."""
+        said, of, rest = noun.partition(" of the ")
+        head, space, word = said.rpartition(" ")
+        return head + space + self._plural_word(word) + of + rest
 
     def kind(self, name: str, of_group: bool) -> Kind:
         """Cattle are never one; some names of groups are plurals ("great herons"), and no rule makes them singular."""

@@ -29,6 +29,10 @@ class Listed:
         listed = [form if isinstance(form, str) else form[several] for form in forms]
         return f"{noun} ({', '.join(listed)})" if listed else noun
 
+    def forms(self, noun: str) -> tuple[str, ...]:
+        """The noun in every way texts have it: names are not inflected."""
+        return (noun,)
+
     def kind(self, name: str, of_group: bool) -> Kind:
         """Names are not inflected, so it does not matter."""
         return "common"

@@ -1,7 +1,7 @@
 """Which word or animal each text token of a caption is part of, for models whose attention is constrained."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.prepare.language import available, language
 from xmodal.encoders import TextEncoderSettings
 from xmodal.wordpiece import WordPiece
-from xmodal.words import NONE, WordTable, animal_id, name_words
+from xmodal.words import NONE, WordTable, name_words
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,11 @@ class CaptionWords:
         tokenizer, table = self.encoder.build_tokenizer(own), _table(self.encoder.pieces(own))
         ids, mask = tokenizer([text for texts in captions for text in texts])
         rows = iter([row[:count] for row, count in zip(ids.tolist(), mask.sum(1).tolist(), strict=True)])
-        animals = [name_words(_names(record)) for record in records]
+        names = [name_words(_written(record)) for record in records]
         return [
-            [self._packed(table.words(next(rows), animal)) for _ in texts]
-            for animal, texts in zip(animals, captions, strict=True)
+            [self._packed(table.words(next(rows), own)) for _ in texts]
+            for own, texts in zip(names, captions, strict=True)
         ]
-
-    def animals(self, records: list[dict[str, Any]]) -> list[int]:
-        """The word id of each record's animal, whichever of its names a caption says."""
-        return [animal_id(name_words(_names(record))) for record in records]
 
     def _packed(self, words: list[int]) -> bytes:
         padded = np.full(self.length, NONE, np.int64)
@@ -72,10 +69,14 @@ class CaptionWords:
         return 8 * self.length
 
 
-def _names(record: dict[str, Any]) -> list[str]:
-    """The taxon's names in all languages, and its scientific name."""
+def _written(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The taxon's names in all languages and its scientific name, each in the forms that texts have it in."""
     taxon = json.loads(record["facts"] or b"{}").get("taxon") or {}
-    return [name for name in [*taxon.get("names", {}).values(), taxon.get("value")] if name]
+    if taxon.get("value"):
+        yield taxon["value"], taxon["value"]
+    for code, name in taxon.get("names", {}).items():
+        forms = language(code).grammar.forms(name) if code in available() else (name,)
+        yield from ((form, name) for form in forms)
 
 
 _tables: dict[int, WordTable] = {}

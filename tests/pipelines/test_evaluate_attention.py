@@ -10,12 +10,13 @@ import torch
 
 from pipelines.evaluate.attention import attention
 from pipelines.evaluate.flow import examined
-from pipelines.evaluate.looks import animals, asked_of
+from pipelines.evaluate.looks import animals, asked_of, named
 from pipelines.evaluate.subject import Subject, event_of
+from pipelines.prepare.language import language
 from tests.pipelines.road import prepared, untrained_run, xmodal
 from xmodal.metrics.attention import SWEEP, average_precision
 from xmodal.metrics.figure import Figure
-from xmodal.words import WordTable, animal_id, runs, word_id
+from xmodal.words import ANIMAL, WordTable, runs, word_id
 
 TASKS = {"itc": {}, "lm": None}
 SCAN: dict[str, Any] = {"matcher": {"kind": "scan", "width": 12}, "tasks": TASKS | {"itm": None, "triplet": {}}}
@@ -84,12 +85,13 @@ def seen(subject: Subject, host: Any, image: int, text: str) -> list[np.ndarray]
     tokens, looked = network.query.text(ids, mask), network.query.image(subject.encoded(image))
     weights = host.attention(looked, tokens, mask)[0].detach().double().numpy()
     facts = subject.facts[image].get("taxon") or {}
-    names = {w for one in [*facts.get("names", {}).values(), facts.get("value") or ""] for w in one.lower().split()}
+    english = facts.get("names", {}).get("eng", "")
+    written = [*facts.get("names", {}).values(), facts.get("value") or "", language("eng").grammar.forms(english)[-1]]
+    names = {word: word for one in written for word in one.lower().split()}
     table = WordTable(network.settings.text.pieces(subject.model.wordpiece))
-    said = table.words(ids[0].tolist(), sorted(names))
-    own, found, run = animal_id(sorted(names)), [], []
-    for place, word in enumerate([*said, -1]):
-        if names and word == own:
+    found, run = [], []
+    for place, word in enumerate([*table.words(ids[0].tolist(), names), -1]):
+        if word >= ANIMAL:
             run.append(weights[place])
         elif run:
             found.append(np.mean(run, axis=0))
@@ -208,6 +210,7 @@ def test_boxes_of_people_and_unsure_ones_are_no_animals() -> None:
 
 
 def test_a_name_of_two_words_is_one_run() -> None:
-    own, other = animal_id(["deer", "roe"]), word_id("runs")
-    assert runs([-1, own, own, other, own, -1], own) == [[1, 2], [4]]
-    assert runs([other, -1], own) == []
+    roe, deer, other = (word_id(word) for word in ("roe", "deer", "runs"))
+    ids = np.array([-1, ANIMAL + roe, ANIMAL + deer, other, ANIMAL + deer, -1])
+    assert named(ids) == [[1, 2], [4]] and named(np.array([other, -1, deer])) == []
+    assert runs([3, 3, -1, 3], 3) == [[0, 1], [3]]

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.dataset import Dataset
+from pipelines.prepare.language import language
 from pipelines.recipe import Recipe
 from pipelines.train.caption_words import CaptionWords
 from pipelines.train.lanes import LARGEST_BLOCK, MANY_ITEMS, ReadLane, batches
@@ -221,9 +222,10 @@ def test_words_of_captions_travel_where_a_host_asks_for_them(plan: TrainingPlan,
     for at, (sample, row_of) in enumerate(zip(samples, captioned, strict=True)):
         record = group.records[row_of]
         taxon = json.loads(record["facts"]).get("taxon")
-        animal = name_words([*taxon["names"].values(), taxon["value"] or ""]) if taxon else ()
+        names = [("eng", taxon["value"] or ""), *taxon["names"].items()] if taxon else []
+        written = [(form, name) for code, name in names for form in (name, language(code).grammar.forms(name)[-1])]
         ids = np.frombuffer(sample.text, np.int64)[: sample.text_length].tolist()
-        assert batch.words[at, : len(ids)].tolist() == table.words(ids, animal)
+        assert batch.words[at, : len(ids)].tolist() == table.words(ids, name_words(written))
     assert any(json.loads(record["facts"]).get("taxon") for record in group.records)
     without = next(iter(epoch_of(plan, lane, 0, 1)))
     assert (without.words == without.text.masked_fill(~without.text_mask, -1)).all()

@@ -8,23 +8,28 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn.functional import pad
 
 from xmodal import constraints
 from xmodal.constraint_figures import figures
 from xmodal.constraints import REVERSES, SWAPS, Losses
 from xmodal.matchers.record import AttentionRecord
 from xmodal.relevance import Cosine, Explicit, attends, cosine, entropy
+from xmodal.words import ANIMAL, EVERY
 
 P, N, M, D, MARGIN = 3, 4, 6, 5, 0.3
 GROUPS = torch.tensor([[1, 2, 1, 3], [1, 1, 1, -1], [4, -1, 5, 6]])
+OTHERS = torch.tensor([[2, 7, -1, 8], [9, -1, 7, 8], [4, 6, -1, 8]])
+"""Words of another caption: 2 and 4 are in the first one too, 6 only where it is padded."""
 QUERIES = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 1, 0]]).bool()
 KEYS = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0], [0, 1, 1, 1, 0, 0]]).bool()
 
 
 class Pairs:
-    """Random vectors and weights with 7.0 at all that is masked."""
+    """Random vectors and weights, with 7.0 at all that is masked, weights at masked keys apart: hosts leave 0 there."""
 
     def __init__(self, seed: int = 0, groups: Tensor | None = GROUPS, dtype: torch.dtype = torch.float64):
+        self.garbage = 7.0
         generator = torch.Generator().manual_seed(seed)
         self.query = torch.randn(P, N, D, generator=generator, dtype=dtype)
         self.key = torch.randn(P, M, D, generator=generator, dtype=dtype)
@@ -32,9 +37,11 @@ class Pairs:
         self.groups = groups
 
     def parts(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries and keys that are 0 at padding, and weights."""
+        """Queries, keys, weights."""
         weight = self.logits.masked_fill(~KEYS[:, None], -torch.inf).softmax(-1)
-        return self.query.masked_fill(~QUERIES[..., None], 0), self.key.masked_fill(~KEYS[..., None], 0), weight
+        masked = [(self.query, QUERIES), (self.key, KEYS), (weight, QUERIES)]
+        query, key, weight = (one.masked_fill(~mask[..., None], self.garbage) for one, mask in masked)
+        return query, key, weight
 
     def record(self, **changes: Tensor) -> AttentionRecord:
         query, key, weight = self.parts()
@@ -81,11 +88,13 @@ def slow_ccs(pairs: Pairs, swap: str, others: Pairs | None, chosen: Tensor | Non
     query2, _, weight2 = (one.numpy() for one in (others or pairs).parts())
     found = []
     for p in range(P):
-        a, b, losses = weight[p] @ key[p], weight2[p] @ key[p], []
+        seen = KEYS[p].numpy()
+        a, b, losses = weight[p][:, seen] @ key[p][seen], weight2[p][:, seen] @ key[p][seen], []
         for i in np.flatnonzero(QUERIES[p].numpy()):
             allowed = [
                 j for j in np.flatnonzero(QUERIES[p].numpy())
-                if GROUPS[p, j] >= 0 and GROUPS[p, i] != GROUPS[p, j] and (others is not None or i != j)
+                if (GROUPS[p, j] >= 0 and i != j and GROUPS[p, i] != GROUPS[p, j] if others is None
+                    else OTHERS[p, j] >= 0 and OTHERS[p, j] not in GROUPS[p][QUERIES[p]])
             ]  # fmt: skip
             if not allowed:
                 continue
@@ -119,7 +128,7 @@ def ccs(
     margin: float = MARGIN,
 ) -> Losses:
     same = constraints.fragments_of_the_same_pair(record)
-    allowed = same if other is None else constraints.other_fragments(record, other)
+    allowed = same if other is None else constraints.fragments_of_another_pair(record, other)
     return constraints.swapping(record, other or record, Cosine(record), allowed, SWAPS[swap], mine, margin)
 
 
@@ -130,7 +139,7 @@ def test_ccr_is_its_loop(kind: str) -> None:
 
 @pytest.mark.parametrize("swap", ["content", "query", "both"])
 def test_ccs_is_its_loop_within_and_between_captions(swap: str) -> None:
-    pairs, others = Pairs(), Pairs(1)
+    pairs, others = Pairs(), Pairs(1, OTHERS)
     others.key = pairs.key
     assert_loops(ccs(pairs.record(), swap), slow_ccs(pairs, swap, None, None))
     assert_loops(ccs(pairs.record(), swap, others.record()), slow_ccs(pairs, swap, others, None))
@@ -201,6 +210,54 @@ def test_the_same_word_is_never_a_negative_and_who_has_none_is_left_out() -> Non
     assert ccs(Pairs().record()).valid.int().tolist() == [[1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 1, 0]]
     free = constraints.fragments_of_the_same_pair(Pairs(groups=None).record())
     assert free[0].sum() == 12 and free[1].sum() == 9  # the padded row asks, and counts nowhere
+
+
+def test_the_words_of_the_animals_names_are_one_thing_and_no_word_is_swapped_in_for_itself() -> None:
+    """Within a pair "red" and "deer" are one; of another pair come no words that its own text has, nor "animal"."""
+    roe, red, deer, night, day = range(5)
+    own = Pairs(groups=torch.tensor([[ANIMAL + roe, ANIMAL + deer, night, -1]] * P)).record()
+    theirs = Pairs(groups=torch.tensor([[ANIMAL + red, ANIMAL + deer, day, night]] * P)).record()
+    within = constraints.fragments_of_the_same_pair(own)
+    assert within[0].int().tolist() == [[0, 0, 1, 0], [0, 0, 1, 0], [1, 1, 0, 0], [1, 1, 1, 0]]
+    between = constraints.fragments_of_another_pair(own, theirs)
+    assert between[0].int().tolist() == [[1, 0, 1, 0]] * N
+    every = replace(theirs, query_group=torch.tensor([[ANIMAL + EVERY, EVERY, -1, deer]] * P))
+    assert not constraints.fragments_of_another_pair(own, every).any()
+
+
+def wider(record: AttentionRecord) -> AttentionRecord:
+    """With two more padded queries and three more padded keys."""
+    assert record.query_group is not None
+    return replace(
+        record,
+        sim=pad(record.sim, [0, 3, 0, 2], value=7.0),
+        weight=pad(pad(record.weight, [0, 3]), [0, 0, 0, 2], value=7.0),
+        gram=pad(record.gram, [0, 3, 0, 3], value=7.0),
+        query_norm=pad(record.query_norm, [0, 2], value=7.0),
+        query_mask=pad(record.query_mask, [0, 2]),
+        key_mask=pad(record.key_mask, [0, 3]),
+        query_group=pad(record.query_group, [0, 2], value=8),
+    )
+
+
+@pytest.mark.parametrize("kind", [*REVERSES, *SWAPS, "another"])
+def test_padding_changes_nothing_whatever_is_in_it_and_however_much_there_is(kind: str) -> None:
+    pairs, others = Pairs(), Pairs(1, OTHERS)
+    others.key = pairs.key
+
+    def of(own: AttentionRecord, other: AttentionRecord) -> Losses:
+        if kind in REVERSES:
+            return ccr(own, kind)
+        return ccs(own, "both", other) if kind == "another" else ccs(own, kind)
+
+    plain = of(pairs.record(), others.record())
+    more = of(wider(pairs.record()), wider(others.record()))
+    pairs.garbage = others.garbage = -300.0
+    changed = of(pairs.record(), others.record())
+    assert plain.valid.any() and not more.valid[:, N:].any()
+    for one in (changed, Losses(*(part[:, :N] for part in more))):
+        assert torch.equal(one.valid, plain.valid)
+        assert all(torch.allclose(a[plain.valid], b[plain.valid], atol=1e-12) for a, b in zip(one, plain, strict=True))
 
 
 @settings(max_examples=25, deadline=None)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmodal.queue import Facts
-from xmodal.relations import Relations, image_to_text, text_to_image, truth
+from xmodal.relations import Relations, image_to_text, strangers, text_to_image, truth
 
 
 def facts(rows: int, seed: int) -> Facts:
@@ -78,3 +78,47 @@ def test_no_attributes_leave_only_the_ids() -> None:
     relations = text_to_image(bare, bare, torch.arange(5))
     same = rows.sample_id[:, None] == rows.sample_id[None]
     assert torch.equal(relations.positive | relations.own, same)
+
+
+def pair_of(image: list[int], text: list[int]) -> Facts:
+    """One pair with codes of type, class, order, family, genus, species, name, and of light (the twelfth)."""
+    seen, said = (torch.tensor([[*row[:7], -1, -1, -1, -1, row[7]]], dtype=torch.int32) for row in (image, text))
+    one = torch.zeros(1, dtype=torch.int64)
+    return Facts(one, one, one - 1, seen, said, torch.ones(1, dtype=torch.bool))
+
+
+NO = -1
+ROE, RED = [0, 0, 0, 0, 0, 0, NO, 0], [0, 0, 0, 0, 1, 1, NO, 1]
+FOX, WOLF = [0, 0, 1, 1, 2, 2, NO, 1], [0, NO, NO, NO, 3, 3, NO, 1]
+PAIRS = {
+    "roe deer": pair_of(ROE, [0, NO, NO, NO, NO, 0, NO, NO]),
+    "red deer": pair_of(RED, [0, NO, NO, NO, NO, 1, NO, NO]),
+    "a deer at night": pair_of(RED, [0, NO, NO, 0, NO, NO, NO, 1]),
+    "red fox": pair_of(FOX, [0, NO, NO, NO, NO, 2, NO, NO]),
+    "mammal at night": pair_of(FOX, [0, 0, NO, NO, NO, NO, NO, 1]),
+    "an animal at night": pair_of(FOX, [0, NO, NO, NO, NO, NO, NO, 1]),
+    "wolf": pair_of(WOLF, [0, NO, NO, NO, NO, 3, NO, NO]),
+    "moose": pair_of([0, NO, NO, NO, NO, NO, 0, 1], [0, NO, NO, NO, NO, NO, 0, NO]),
+    "elk": pair_of([0, NO, NO, NO, NO, NO, 1, 1], [0, NO, NO, NO, NO, NO, 1, NO]),
+    "an empty image": pair_of([3, *[NO] * 6, 1], [3, *[NO] * 7]),
+    "two dogs in snow": pair_of([NO] * 8, [NO] * 8),
+    "a man on a bike": pair_of([*[NO] * 7, 1], [NO] * 8),
+}
+CAPTIONED = ("two dogs in snow", "a man on a bike")
+
+
+def test_strangers_show_other_animals_whatever_the_light() -> None:
+    """No taxon, one above or below, kin, names alone: none of them are; captioned sets have nothing but strangers."""
+    found = {
+        frozenset((one, other))
+        for one, its in PAIRS.items()
+        for other, theirs in PAIRS.items()
+        if strangers(its, theirs).item()
+    }
+    animals = {"roe deer", "red deer", "red fox", "wolf"}
+    wanted = {frozenset((one, other)) for one in animals for other in animals if one != other}
+    wanted -= {frozenset(("roe deer", "red deer"))}
+    wanted |= {frozenset(("a deer at night", "red fox"))}
+    wanted |= {frozenset(("an empty image", other)) for other in PAIRS if other not in ("an empty image", *CAPTIONED)}
+    wanted |= {frozenset((one, other)) for one in CAPTIONED for other in CAPTIONED}
+    assert found == wanted

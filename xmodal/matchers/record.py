@@ -26,5 +26,6 @@ class AttentionRecord:
     key_mask: Tensor
     """(P, m) bool."""
     query_group: Tensor | None
-    """(P, n) int64 word or species; equal ones are never negatives of each other, -1 = not eligible as a negative."""
+    """(P, n) int64 ids of words (`xmodal.words`), from ANIMAL on of the animal's names; -1 = not eligible as a
+    negative. Equal words, and those of the animal's names, are never negatives of each other."""
     direction: Direction

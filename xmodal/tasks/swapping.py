@@ -3,8 +3,8 @@
     L_ccs = sum_dir mean_i max(0, gamma - r(q_i, a_i) + r(q_i, a_j))
 
 over the matched pairs of the model's host: what a fragment attends to must be more relevant to it than what another
-fragment attends to there, one of the same pair (`intra`) or one of another, unrelated sample (`inter`). Never another
-of the same word or species. Pairs are reduced as the host's own loss is.
+fragment attends to there, one of the same pair (`intra`) or one of another sample that shows something else (`inter`).
+Never another of the same word or animal. Pairs are reduced as the host's own loss is.
 """
 
 from typing import Literal, Protocol
@@ -21,13 +21,14 @@ from xmodal.constraints import (
     Mine,
     Swap,
     drawn,
+    fragments_of_another_pair,
     fragments_of_the_same_pair,
     hardest,
-    other_fragments,
     swapping,
 )
 from xmodal.encodings import Encodings
 from xmodal.matchers.record import AttentionRecord
+from xmodal.relations import strangers
 from xmodal.relevance import Cosine
 from xmodal.settings import Settings
 from xmodal.sizes import Sizes
@@ -43,7 +44,7 @@ class CCS(Settings):
     swap: Literal["content", "query", "both"] = "content"
     """What is swapped: the content, the query, or each in turn."""
     source: Literal["intra", "inter"] = "intra"
-    """Where the other fragment comes from: the same pair, or an unrelated sample of the global batch."""
+    """Where the other fragment comes from: the same pair, or a sample of the global batch that shows something else."""
     mining: Literal["random", "hardest"] = "hardest"
     """Which of the allowed fragments: one by a keyed draw, or the most relevant."""
 
@@ -67,7 +68,7 @@ class SamePair:
 
 
 class OtherSample:
-    """inter: one unrelated sample for each pair, by a draw keyed by seed, step and both samples."""
+    """inter: one sample that shows something else for each pair, by a draw keyed by seed, step and both samples."""
 
     def __init__(self, seed: int):
         self.seed = seed
@@ -75,13 +76,14 @@ class OtherSample:
     def __call__(self, encodings: Encodings, record: AttentionRecord) -> tuple[AttentionRecord, Tensor]:
         rows, has = self._partners(encodings, record)
         other = encodings.hosted.other(record, rows)
-        return other, other_fragments(record, other) & has[:, None, None]
+        return other, fragments_of_another_pair(record, other) & has[:, None, None]
 
     def _partners(self, encodings: Encodings, record: AttentionRecord) -> tuple[Tensor, Tensor]:
-        """(B,) rows of the global batch whose queries are false of this pair's keys, and whether there is any."""
+        """(B,) rows of the global batch that show what this pair does not, whose queries are false of its keys, and
+        whether there is any."""
         batch, everyone = encodings.batch, encodings.gathered
         relations = {"t2i": encodings.i2t.relations, "i2t": encodings.t2i.relations}[record.direction]
-        allowed = relations.unrelated[:, : len(everyone)] & everyone.valid
+        allowed = relations.unrelated[:, : len(everyone)] & strangers(encodings.keys, everyone) & everyone.valid
         noise = draws.uniform(self.seed, 2, batch.step, batch.sample_id[:, None], everyone.sample_id[None])
         return noise.masked_fill(~allowed, -1).argmax(1), allowed.any(1)
 
