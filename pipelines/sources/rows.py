@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from infra.storage import key_part
 from pipelines.errors import DataRefused
 from pipelines.sources.date_order import ordered, settled
 from pipelines.sources.schema import (
@@ -116,14 +117,16 @@ class SurveyRows:
 
 
 def text(value: object) -> str | None:
-    """A cell as text without outer blanks; numbers become text; empty, NaN and anything else is null."""
+    """A cell as text without outer blanks; numbers become text; empty, NaN and anything else is null. Bytes that are no
+    UTF-8 are spelled as in keys, so that ids made of file names stay apart."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     if isinstance(value, float):
         if not math.isfinite(value):
             return None
         value = int(value) if value.is_integer() else value
-    return str(value).strip() or None
+    written = str(value).strip()
+    return (written if written.isascii() else key_part(written)) or None
 
 
 def number(value: object) -> float | None:

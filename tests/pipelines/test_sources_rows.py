@@ -89,7 +89,7 @@ def test_a_broken_text_of_an_image(tmp_path: Path, field: str) -> None:
 
 
 def test_a_broken_id_or_category_joins_as_before(tmp_path: Path) -> None:
-    survey = coco(tmp_path, {"id": "x\ud83e"}, {"id": "2"}, category="fox\udce9")
+    survey = coco(tmp_path, {"id": "x\ud83e"}, {"id": "2"}, category="fox\ud83d")
     assert survey.media["media_id"].to_pylist() == survey.observations["media_id"].to_pylist() == ["x\ufffd", "2"]
     assert survey.observations["label"].to_pylist() == ["fox\ufffd"] * 2
     assert survey.refused.counts == {"broken_character": 3}
