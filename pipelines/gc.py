@@ -183,6 +183,11 @@ def told(dataset: str, found: Found, older_than: str, grace: timedelta, dry: boo
         f"dataset {dataset} version {version}: {retires}, {parts} of its parts hold images that had to leave"
         for version, parts in found.retired.items()
     ]
+    if found.retired:
+        lines.append(
+            f"dataset {dataset}: reports made before, in MLflow too, may still show such images: delete these files "
+            "and, in MLflow, these runs"
+        )
     kinds = {"parts": found.parts, "receipts": found.receipts, "leftovers": found.leftovers}
     counted = ", ".join(f"{len(some):,} {kind}" for kind, some in kinds.items())
     kept = ", ".join(map(str, found.kept)) or "none"

@@ -186,10 +186,12 @@ def test_a_dry_run_says_it_and_does_nothing(archive: Store, root: Store) -> None
         "version 1: would be retired, 1 of its parts hold images that had to leave" in dry.out
         and "would free" in dry.out
     )
+    assert "reports made before, in MLflow too, may still show such images" in dry.out
     done = xmodal("gc", "tiny", "--root", root.url)
     assert done.out == dry.out.replace("would be retired", "retired").replace("would free", "freed")
     young = xmodal("gc", "tiny", "--root", root.url)
     assert "freed 0.0 MB (0 parts, 0 receipts, 0 leftovers); versions kept: 2\n" in young.out
+    assert "reports" not in young.out, "nothing had to leave"
 
 
 def test_what_is_younger_is_told(archive: Store, root: Store) -> None:
