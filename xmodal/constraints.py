@@ -97,12 +97,12 @@ def drawn(noise: Tensor) -> Mine:
 
 def fragments_of_the_same_pair(record: AttentionRecord) -> Tensor:
     """(P, n, n) which fragments j may be swapped in for i: eligible ones of another word; the words of the animal's
-    names are one."""
+    names, and those for any animal, are one."""
     n = record.query_mask.shape[1]
     allowed = eligible(record)[:, None] & ~torch.eye(n, dtype=torch.bool, device=record.query_mask.device)
     if record.query_group is None:
         return allowed
-    thing = record.query_group.clamp(max=ANIMAL)
+    thing = record.query_group.masked_fill(record.query_group == EVERY, ANIMAL).clamp(max=ANIMAL)
     return allowed & (thing[..., None] != thing[:, None])
 
 

@@ -38,7 +38,10 @@ STOP_WORDS = {
 """Without accents. Left out is what names things in another of the languages: den, hat, für (fur), son, man."""
 STOP = frozenset(word for words in STOP_WORDS.values() for word in words.split())
 """Words that name nothing an image shows by itself, also where a name holds them ("venado de cola blanca")."""
-ANIMALS = frozenset({"animal", "animals", "animaux", "animales", "animais", "tier", "tiere", "tieren"})
+ANIMALS = frozenset(
+    {"animal", "animals", "animaux", "animales", "animais", "tier", "tiere", "tieren"}
+    | {"individu", "individus", "individuo", "individuos"}
+)
 """What captions call any animal."""
 EVERY = word_id("animal")
 """The id of them all: true of every animal."""

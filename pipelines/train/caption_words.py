@@ -70,10 +70,10 @@ class CaptionWords:
 
 
 def _written(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The taxon's names in all languages and its scientific name, each in the forms that texts have it in."""
+    """The scientific names of the taxon and of those above it, and its names in all languages, each in the forms that
+    texts have it in."""
     taxon = json.loads(record["facts"] or b"{}").get("taxon") or {}
-    if taxon.get("value"):
-        yield taxon["value"], taxon["value"]
+    yield from ((name, name) for name in [taxon.get("value"), *taxon.get("lineage", {}).values()] if name)
     for code, name in taxon.get("names", {}).items():
         forms = language(code).grammar.forms(name) if code in available() else (name,)
         yield from ((form, name) for form in forms)

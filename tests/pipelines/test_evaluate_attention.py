@@ -87,6 +87,7 @@ def seen(subject: Subject, host: Any, image: int, text: str) -> list[np.ndarray]
     facts = subject.facts[image].get("taxon") or {}
     english = facts.get("names", {}).get("eng", "")
     written = [*facts.get("names", {}).values(), facts.get("value") or "", language("eng").grammar.forms(english)[-1]]
+    written += facts.get("lineage", {}).values()
     names = {word: word for one in written for word in one.lower().split()}
     table = WordTable(network.settings.text.pieces(subject.model.wordpiece))
     found, run = [], []

@@ -222,7 +222,8 @@ def test_words_of_captions_travel_where_a_host_asks_for_them(plan: TrainingPlan,
     for at, (sample, row_of) in enumerate(zip(samples, captioned, strict=True)):
         record = group.records[row_of]
         taxon = json.loads(record["facts"]).get("taxon")
-        names = [("eng", taxon["value"] or ""), *taxon["names"].items()] if taxon else []
+        names = [("eng", name or "") for name in (taxon["value"], *taxon["lineage"].values())] if taxon else []
+        names += taxon["names"].items() if taxon else []
         written = [(form, name) for code, name in names for form in (name, language(code).grammar.forms(name)[-1])]
         ids = np.frombuffer(sample.text, np.int64)[: sample.text_length].tolist()
         assert batch.words[at, : len(ids)].tolist() == table.words(ids, name_words(written))

@@ -219,6 +219,8 @@ def test_the_words_of_the_animals_names_are_one_thing_and_no_word_is_swapped_in_
     theirs = Pairs(groups=torch.tensor([[ANIMAL + red, ANIMAL + deer, day, night]] * P)).record()
     within = constraints.fragments_of_the_same_pair(own)
     assert within[0].int().tolist() == [[0, 0, 1, 0], [0, 0, 1, 0], [1, 1, 0, 0], [1, 1, 1, 0]]
+    group = torch.tensor([[ANIMAL + roe, EVERY, night, -1]] * P)
+    assert torch.equal(constraints.fragments_of_the_same_pair(replace(own, query_group=group)), within)
     between = constraints.fragments_of_another_pair(own, theirs)
     assert between[0].int().tolist() == [[1, 0, 1, 0]] * N
     every = replace(theirs, query_group=torch.tensor([[ANIMAL + EVERY, EVERY, -1, deer]] * P))
