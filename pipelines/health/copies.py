@@ -57,7 +57,7 @@ class Copies(HealthSection):
     by_bytes: Kind
     """Equal SHA-256, of the files whose bytes are known."""
     by_listing: Kind
-    """Equal etag and size, of all files."""
+    """Equal etag and size, of files whose etag is of the content."""
     unread: int
     """Files whose bytes are not known."""
     compared: int
@@ -80,7 +80,7 @@ def copies_section(files: pa.Table) -> Copies:
     """Of those files among IMAGES that would be taken. Empty files are no copies of each other."""
     own = taken(files)
     good = own.filter(pc.field("sha256").is_valid() & pc.field("bad").is_null())
-    by_bytes, by_listing = _kind(good, "sha256"), _kind(own.filter(pc.field("size") > 0), "mark")
+    by_bytes, by_listing = _kind(good, "sha256"), _kind(own.filter(pc.field("mark").is_valid() & (pc.field("size") > 0)), "mark")
     unread = own["sha256"].null_count
     compared, files_of = good.filter(pc.field("compared"))["sha256"].to_pylist(), by(good, "sha256")
     return Copies(

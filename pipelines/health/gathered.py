@@ -43,7 +43,7 @@ IMAGES = pa.schema(
         ("first", pa.bool_()),  # one row a file: other rows are further crops of it
         ("listed", pa.bool_()),  # False = the metadata name it and the archive lacks it
         ("size", pa.int64()),
-        ("mark", pa.string()),  # etag and size; null = not listed
+        ("mark", pa.string()),  # etag and size; null = not listed, or the etag is not of the content
         ("reason", pa.string()),  # why it would not be taken, by listing or ledger; null = it would
         ("withheld", pa.string()),  # not_public | human | vehicle | copy, of withheld files
         ("place", pa.string()),  # 8 hex digits; null = unknown
@@ -199,6 +199,7 @@ def _images(
 def _files(listing: SurveyListing, clocks: np.ndarray) -> Iterator[tuple[int, dict[str, Any], Medium]]:
     """Position of each file, what listing and metadata say of it, and its medium."""
     camera = cameras.names(listing.known.survey.media).take(rows_at(listing.files.media))
+    telling = listing.etags_of_content
     for start in range(0, len(listing.files), BATCH):
         files = np.arange(start, min(start + BATCH, len(listing.files)))
         rows = zip(files, listing.known.media(files).items(), camera.take(files).to_pylist(), strict=True)
@@ -206,7 +207,8 @@ def _files(listing: SurveyListing, clocks: np.ndarray) -> Iterator[tuple[int, di
         for (place, (key, medium), seen), entry in zip(rows, listed, strict=True):
             there, reason, flags = entry["etag"] is not None, listing.why[place], clocks[place]
             row = {"survey": listing.name, "key": key, "listed": there, "reason": reason}
-            row |= {"size": entry["size"], "mark": f"{entry['etag']} {entry['size']}"} if there else {}
+            row |= {"size": entry["size"]} if there else {}
+            row |= {"mark": f"{entry['etag']} {entry['size']}"} if telling[place] else {}
             if reason == "withheld":
                 row["withheld"] = listing.closed[place]
             elif reason is None:
