@@ -169,10 +169,10 @@ class CrossModalModel(nn.Module):
     def state_metrics(self, step: int) -> dict[str, float]:
         """Coefficient, queue fill, age and staleness of the oldest key, temperature, and what the enhancers tell,
         before optimizer step `step`."""
-        coefficient, age = self.settings.momentum.at(step), self.queue.age(step)
+        momentum, age = self.settings.momentum, self.queue.age(step)
         return {
-            "momentum/coefficient": coefficient,
-            "momentum/staleness": 1 - coefficient**age,
+            "momentum/coefficient": momentum.at(step),
+            "momentum/staleness": momentum.staleness(age, step),
             "queue/fill": len(self.queue) / max(1, self.queue.size),
             "queue/age": float(age),
             "temperature": self.temperature.value.item(),
