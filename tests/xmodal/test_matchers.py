@@ -160,8 +160,28 @@ def test_statistics_of_saf_in_training_are_a_captions_own_over_real_nodes() -> N
         assert all(one.isfinite().all() for one in gradient if one is not None)
     norm = cast(Any, host).vector.norm
     norm.reset_running_stats()
-    host.block(host.image_side(tokens()[0]), host.text_side(*tokens()[1:]))
+    scores(host, *tokens())
     assert norm.running_mean.item() == pytest.approx(0.1 * np.mean(means))
+
+
+@pytest.mark.parametrize("module", ["sgr", "saf"])
+@pytest.mark.parametrize("entries", [1, 60, 300, 1000])
+def test_batch_norms_in_training_do_not_depend_on_the_blocks(module: str, entries: int) -> None:
+    """Scores, gradients and statistics; blocks computed again in the backward count once."""
+    found = []
+    for budget in (2**26, entries):
+        host = built(kind="sgraf", module=module, similarity_width=6, norm="batch", regions=REGIONS).train()
+        host.max_entries = budget
+        for step in range(2):
+            host.zero_grad()
+            image, text, mask = tokens(seed=step)
+            made = scores(host, image, text, mask)
+            made.square().sum().backward()
+        gradients = [torch.zeros(()) if one.grad is None else one.grad for one in host.parameters()]
+        found.append([made, *gradients, *(one.double() for name, one in host.named_buffers() if "vector" not in name)])
+        found[-1] += [one for name, one in host.named_buffers() if name.startswith("vector") and "running" in name]
+        assert {int(one) for name, one in host.named_buffers() if name.startswith("image") and "batches" in name} == {2}
+    assert all(torch.allclose(one, two, atol=1e-9) for one, two in zip(*found, strict=True))
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "saf, batch"])

@@ -70,7 +70,11 @@ class Matcher(nn.Module, ABC):
     def score_all_pairs(self, image: Side, text: Side) -> Tensor:
         """(I, C) scores of all pairs, in blocks of at most `max_entries` numbers."""
         with torch.autocast(image.vectors.device.type, enabled=False):
-            return score_blocks(self.block, self.entries, image, text, self.max_entries)
+            return self.in_blocks(image, text)
+
+    def in_blocks(self, image: Side, text: Side) -> Tensor:
+        """(I, C) scores, in float32 as they come; what needs one look at all rows goes before the blocks."""
+        return score_blocks(self.block, self.entries, image, text, self.max_entries)
 
     @property
     def words_attend(self) -> bool:
