@@ -32,6 +32,9 @@ from xmodal.tasks.distil import Distilling
 from xmodal.temperature import TemperatureSettings
 from xmodal.wordpiece import WordPiece
 
+HOSTED = ("triplet", "ccr", "ccs", "entropy")
+"""Tasks that see images and texts through the matcher alone."""
+
 
 class ModelSettings(Settings):
     """Encoders, shared space, momentum, queue and tasks."""
@@ -73,7 +76,7 @@ class ModelSettings(Settings):
         """A host's own task is there (a weight without gradient would stop distributed training), and the reverse."""
         kind, tasks = self.matcher and self.matcher.kind, self.tasks.present
         own = {None: None, "fusion": "itm"}.get(kind, "triplet")
-        hosted = [task for task in ("triplet", "ccr", "ccs", "entropy") if task in tasks]
+        hosted = [task for task in HOSTED if task in tasks]
         if kind is None and hosted:
             raise ValueError(f"tasks.{hosted[0]} needs model.matcher")
         if "triplet" in hosted and own != "triplet":
@@ -84,10 +87,17 @@ class ModelSettings(Settings):
 
     @model_validator(mode="after")
     def _positions_are_read(self) -> "ModelSettings":
-        """Blocks behind a region's numbers are taken off by pfan alone."""
+        """Blocks behind a region's numbers are taken off by pfan alone: all others would read ids as features."""
         given, asked = (bool(getattr(one, "positions", False)) for one in (self.image, self.matcher))
         if given != asked:
             raise ValueError(f"image.positions is {given} and model.matcher.positions {asked}: pfan needs both")
+        readers = [f"tasks.{name}" for name in self.tasks.present if name not in HOSTED]
+        readers += ["image_enhance"] * bool(self.image_enhance)
+        if given and readers:
+            raise ValueError(
+                f"image.positions: {readers[0]} would read ids of blocks as features; without image_enhance, tasks of "
+                f"the matcher alone ({', '.join(HOSTED)}) can stand beside it"
+            )
         return self
 
     @model_validator(mode="after")

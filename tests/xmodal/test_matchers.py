@@ -123,7 +123,7 @@ def test_blocks_of_a_region_are_those_it_overlaps_most() -> None:
     assert torch.allclose(weights.sum(1), torch.ones(3))
     patch_ids, share = block_overlaps(patch_boxes(GRID * GRID))
     assert patch_ids[:, 0].tolist() == list(range(GRID * GRID)) and torch.allclose(share[:, 0], torch.ones(256))
-    with pytest.raises(ValueError, match="37 regions are no square"):
+    with pytest.raises(SettingsError, match="pfan: 37 regions are no square"):
         patch_boxes(37)
 
 
