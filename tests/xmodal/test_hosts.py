@@ -150,6 +150,23 @@ def _may_swap(groups: Tensor | None, pair: int, i: int, j: int) -> bool:
     return groups is None or (int(groups[pair, j]) >= 0 and int(groups[pair, i]) != int(groups[pair, j]))
 
 
+@pytest.mark.parametrize("enhance", [[], [{"kind": "project", "width": 6}]])
+def test_constraints_on_the_fusion_encoder_are_float32_under_autocast(enhance: list[dict[str, Any]]) -> None:
+    """Heads, dots and weights of tokens in half precision."""
+    settings: dict[str, Any] = HOSTS["fusion"] | {"image_enhance": enhance, "text_enhance": enhance}
+    built, given = model(**settings | {"tasks": settings["tasks"] | CONSTRAINTS}), batch(4)
+    with torch.autocast("cpu", torch.bfloat16):
+        seen, losses = tiny.encodings(built, given), built(given)
+        (record,) = seen.hosted.records
+        tokens = seen.image_tokens
+    assert bool(enhance) == (tokens.dtype == torch.bfloat16)
+    assert {one.dtype for one in (record.sim, record.weight, record.gram, record.query_norm)} == {torch.float32}
+    keys = built.query.image.head.of_vectors(tokens.float())
+    assert torch.allclose(record.gram, keys @ keys.transpose(1, 2), atol=1e-6)
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(losses[name].dtype == torch.float32 and losses[name].isfinite() for name in CONSTRAINTS)
+
+
 def test_constraints_reach_the_layer_looked_at_and_the_heads() -> None:
     settings = HOSTS["fusion"]
     built = model(**settings | {"tasks": settings["tasks"] | {"ccr": {}}})
@@ -189,14 +206,16 @@ def test_the_class_token_lies_nowhere_for_pfan(faithful: bool) -> None:
     """All its slots are empty; the patches have the places that they have alone."""
     matcher = {"kind": "pfan", "width": 8, "faithful": faithful}
     pfan: dict[str, Any] = HOSTS["pfan"] | {"matcher": matcher}
-    built = tiny.model(**pfan | {"image": {"kind": "hugging_face", "config": VIT, "frozen": False}})
-    host, image = cast(Pfan, built.host), torch.randn(2, 5, 8)
-    regions, patches = host.regions(image), host.regions(image[:, 1:])
+    image: Any = {"kind": "hugging_face", "config": VIT, "frozen": False}
+    built = tiny.model(**pfan | {"image": image})
+    host, tokens = cast(Pfan, built.host), torch.randn(2, 5, 8)
+    regions, patches = host.regions(tokens), host.regions(tokens[:, 1:])
     nowhere = host.position.weight[OUTSIDE] if faithful else torch.zeros(200)
-    wanted = l2norm(host.image(torch.cat([image[:, 0], nowhere.expand(2, -1)], dim=1)))
+    wanted = l2norm(host.image(torch.cat([tokens[:, 0], nowhere.expand(2, -1)], dim=1)))
     assert torch.allclose(regions[:, 0], wanted, atol=1e-6) and torch.allclose(regions[:, 1:], patches, atol=1e-6)
     assert built(batch(3))["triplet"].isfinite()
-    precomputed = tiny.model(**pfan | {"image": {"kind": "precomputed", "regions": 5, "width": 8}})
+    image = {"kind": "precomputed", "regions": 5, "width": 8}
+    precomputed = tiny.model(**pfan | {"image": image})
     with pytest.raises(SettingsError, match="5 regions are no square"):
         precomputed(tiny.batch(3, image=torch.randn(3, 5, 8)))
 
