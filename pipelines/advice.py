@@ -135,7 +135,7 @@ def _size(recipe: Recipe, rows: int | None) -> Told:
 def _negatives(recipe: Recipe, rows: int | None, share: float | None) -> list[Told]:
     """One of each task that tells pairs from negatives."""
     stored, tasks = recipe.model.queue.size, recipe.model.tasks.present
-    queue = {"itc": stored, "uto": stored if recipe.model.tasks.uto and recipe.model.tasks.uto.queue_weight else 0}
+    queue = {"itc": stored, "uto": stored if "uto" in tasks and tasks["uto"].queue_weight else 0}
     return [
         _false(recipe, name, queue.get(name, 0), rows, share) for name in ("itc", "uto", "triplet") if name in tasks
     ]

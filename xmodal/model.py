@@ -102,7 +102,7 @@ class ModelSettings(Settings):
 
     @model_validator(mode="after")
     def _prototypes_have_rows(self) -> "ModelSettings":
-        if self.tasks.anchor is not None and self.queue.size == 0:
+        if "anchor" in self.tasks.present and self.queue.size == 0:
             raise ValueError("tasks.anchor takes its prototypes from the queue, and queue.size is 0")
         return self
 

@@ -305,7 +305,10 @@ PLACED: dict[str, Any] = {
             PLACED | {"image_enhance": [{"kind": "project", "width": 64}]},
             r"image_enhance would read ids of blocks as features; .* \(triplet, ccr, ccs, entropy\) can stand",
         ),
-        ({"tasks": {"itc": None, "ccr": {"weight": 0}}}, "a model needs at least one task; allowed: itc, itm, lm"),
+        (
+            {"tasks": {"itc": None, "ccr": {"weight": 0}}},
+            "at least one task of a weight above 0; allowed: itc, itm, lm",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_in_one_line(changes: dict[str, Any], line: str) -> None:

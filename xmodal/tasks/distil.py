@@ -27,8 +27,8 @@ from xmodal.wordpiece import WordPiece
 class Distil(Settings):
     """Distillation task."""
 
-    weight: float = Field(default=1.0, gt=0)
-    """Factor of the loss in the total."""
+    weight: float = Field(default=1.0, ge=0)
+    """Factor of the loss in the total; 0 = without it."""
     teacher: TeacherSettings
     """The model to start from."""
     samples: int = Field(gt=0)
