@@ -271,6 +271,18 @@ def test_gradients_are_central_differences(kind: str) -> None:
     )
 
 
+def test_two_saturated_sgrafs_are_averaged_exactly() -> None:
+    """The raw form of the mean of two sigmoids, in float32 too, where both sigmoids are 1."""
+    host = built(kind="sgraf", similarity_width=6)
+    one, two = torch.randn(2, 4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 5
+    mean = (one.sigmoid() + two.sigmoid()) / 2
+    assert torch.allclose(host.averaged(one, two), mean.logit(), atol=1e-9)
+    high, low = one.float() + 20, two.float() + 20
+    exact = ((-high.double()).sigmoid() + (-low.double()).sigmoid()) / 2
+    assert high.sigmoid().eq(1).sum() > 5 and torch.equal(host.squashed(one), one.sigmoid())
+    assert torch.equal(host.averaged(high, low).flatten().argsort(), exact.flatten().argsort(descending=True))
+
+
 def test_half_precision_is_scored_in_float32() -> None:
     host = built(kind="bfan").float()
     image, text, mask = tokens()

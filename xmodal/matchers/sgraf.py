@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
 
 from xmodal.matchers.attention import NORMS
 from xmodal.matchers.blocks import score_blocks
@@ -87,7 +88,14 @@ class Sgraf(Matcher):
     def block(self, image: Side, text: Side) -> Tensor:
         """Of sides whose fragment 0 is the global vector."""
         nodes = torch.cat([self._global_node(image, text), self._word_nodes(image.rest, text.rest)], dim=2)
-        return torch.sigmoid(self.score(self.vector(nodes, text.mask))).squeeze(-1)
+        return self.score(self.vector(nodes, text.mask)).squeeze(-1)
+
+    def squashed(self, raw: Tensor) -> Tensor:
+        return torch.sigmoid(raw)
+
+    def averaged(self, one: Tensor, two: Tensor) -> Tensor:
+        right, wrong = (torch.logaddexp(logsigmoid(sign * one), logsigmoid(sign * two)) for sign in (1, -1))
+        return right - wrong
 
     def _global_node(self, image: Side, text: Side) -> Tensor:
         """(I, C, 1, inner)"""
