@@ -1,9 +1,11 @@
 """What a recipe's momentum and queue come to, and one line of warning for each setting that will disappoint: before any
 compute is spent.
 
-    staleness          S = 1 - m^(K / B), how far the key encoder moves while a key is stored
+    staleness          S = 1 - m^(K / B), how far the key encoder moves while a key is stored; where m changes
+                       (`warmup`, `cosine`), 1 - prod m_t over the steps before the middle and before the end of the run
     age                K / B steps
-    half-life          ln 2 / -ln m steps, and (1 - m) * steps: below about 5 the key encoder never arrives
+    half-life          ln 2 / -ln m steps, and (1 - m) * steps: below about 5 the key encoder never arrives; where m
+                       changes, m is its geometric mean over the run
     false negatives    C * sum_s p_s^2 related candidates a query, p_s the species' shares of what is drawn and C the
                        candidates of a task: K + B - 1 with the queue, B - 1 within the batch; where no species is
                        known, the earlier keys of the query's own image (`own_image`)
@@ -14,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from pipelines.recipe import Recipe
-from xmodal.momentum import staleness
+from xmodal.momentum import MomentumSettings
 
 ARRIVES = 5.0
 """Least (1 - m) * steps of a run."""
@@ -50,7 +52,7 @@ def own_image(size: int, rows: int) -> float:
 def told(recipe: Recipe, steps: int | None = None, rows: int | None = None, share: float | None = None) -> list[str]:
     """Notes, then warnings. `steps` of the run, `rows` of its training split and `share` (see `simpson`) are known once
     there is a dataset."""
-    parts = [_queue(recipe), _refresh(recipe), _run(recipe, steps), _size(recipe, rows)]
+    parts = [_queue(recipe, steps), _refresh(recipe), _run(recipe, steps), _still(recipe, steps), _size(recipe, rows)]
     parts += _negatives(recipe, rows, share)
     notes = [note for note, _ in parts if note]
     return [*notes, *(f"WARNING: {warning}" for _, warning in parts if warning)]
@@ -60,17 +62,29 @@ Told = tuple[str, str]
 """A note and a warning, either may be empty."""
 
 
-def _queue(recipe: Recipe) -> Told:
-    model, batch = recipe.model, recipe.train.global_batch
-    old = staleness(model.momentum.coefficient, model.queue.size, batch)
-    age = f"{model.queue.size / batch:.0f} steps old at most"
-    note = f"queue of {model.queue.size} keys: {age}, staleness {old:.2f} (0 none, 1 all)"
+def _queue(recipe: Recipe, steps: int | None) -> Told:
+    momentum, size = recipe.model.momentum, recipe.model.queue.size
+    age = math.ceil(size / recipe.train.global_batch)
+    note = f"queue of {size} keys: {age} steps old at most"
+    if steps is None and momentum.changes:
+        return f"{note}; how stale depends on the length of the run, which a dataset tells", ""
+    halfway, end = (momentum.staleness(age, step) for step in ((age, age) if steps is None else (steps // 2, steps)))
+    figures = f"{halfway:.2f} halfway, {end:.2f} at the end" if momentum.changes else f"{end:.2f}"
+    note = f"{note}, staleness {figures} (0 none, 1 all)"
+    old = max(halfway, end)
     if old <= OLDEST:
         return note, ""
     return note, (
-        f"model.queue.size {model.queue.size} with model.momentum.coefficient {model.momentum.coefficient}: the oldest "
-        f"keys are {old:.0%} out of date; a smaller queue or a larger coefficient keeps them fresher"
+        f"model.queue.size {size} with {_written(momentum)}: the oldest keys are {old:.0%} out of date; a smaller "
+        "queue, a larger coefficient or a shorter warm-up keeps them fresher"
     )
+
+
+def _written(momentum: MomentumSettings) -> str:
+    """The schedule as a recipe says it."""
+    more = {"warmup": momentum.warmup > 1, "cosine": momentum.cosine > 0}
+    said = [f"{name} {getattr(momentum, name)}" for name, there in more.items() if there]
+    return ", ".join([f"model.momentum.coefficient {momentum.coefficient}", *said])
 
 
 def _refresh(recipe: Recipe) -> Told:
@@ -84,17 +98,31 @@ def _refresh(recipe: Recipe) -> Told:
 
 
 def _run(recipe: Recipe, steps: int | None) -> Told:
-    m = recipe.model.momentum.coefficient
-    if steps is None or m == 0:
+    m = _mean(recipe.model.momentum, steps) if steps else 0.0
+    if not steps or m == 0:
         return "", ""
     half = math.log(2) / -math.log(m) if m < 1 else math.inf
     note = f"key encoder: half-life {half:.0f} of {steps} steps, (1 - m) * steps = {(1 - m) * steps:.1f}"
+    note += f", m = {m:.4g} on average" if recipe.model.momentum.changes else ""
     if (1 - m) * steps >= ARRIVES:
         return note, ""
     return note, (
-        f"model.momentum.coefficient {m}: (1 - m) * steps = {(1 - m) * steps:.1f}, below {ARRIVES:.0f} the key encoder "
-        f"never arrives; for {steps} steps take at most {max(0.0, 1 - ARRIVES / steps):.4g}, or train longer"
+        f"{_written(recipe.model.momentum)}: (1 - m) * steps = {(1 - m) * steps:.1f}, below {ARRIVES:.0f} the key "
+        f"encoder never arrives; for {steps} steps take at most {max(0.0, 1 - ARRIVES / steps):.4g}, or train longer"
     )
+
+
+def _mean(momentum: MomentumSettings, steps: int) -> float:
+    """Geometric mean of m_t over the run: mean^steps of the first key encoder is left at its end."""
+    every = [momentum.at(step) for step in range(steps)]
+    return math.exp(sum(map(math.log, every)) / steps) if all(every) else 0.0
+
+
+def _still(recipe: Recipe, steps: int | None) -> Told:
+    cosine = recipe.model.momentum.cosine
+    if not steps or not 0 < cosine < steps:
+        return "", ""
+    return "", f"model.momentum.cosine {cosine}: from step {cosine} of {steps} on the key encoder stands still (m = 1)"
 
 
 def _size(recipe: Recipe, rows: int | None) -> Told:
@@ -107,7 +135,7 @@ def _size(recipe: Recipe, rows: int | None) -> Told:
 def _negatives(recipe: Recipe, rows: int | None, share: float | None) -> list[Told]:
     """One of each task that tells pairs from negatives."""
     stored, tasks = recipe.model.queue.size, recipe.model.tasks.present
-    queue = {"itc": stored, "uto": stored if recipe.model.tasks.uto and recipe.model.tasks.uto.queue_weight else 0}
+    queue = {"itc": stored, "uto": stored if "uto" in tasks and tasks["uto"].queue_weight else 0}
     return [
         _false(recipe, name, queue.get(name, 0), rows, share) for name in ("itc", "uto", "triplet") if name in tasks
     ]

@@ -54,12 +54,12 @@ def pair_scores(network: CrossModalModel, read: Tokens) -> Scores:
 
 
 def host_scores(host: Matcher, read: Tokens) -> Scores:
-    """The host's own scores."""
+    """The host's own scores, raw: a sigmoid would put good pairs at one value."""
 
     @torch.no_grad()
     def scores(images: Tensor, texts: Tensor) -> Tensor:
         some = host.text_side(read.text[texts], read.mask[texts])
-        return host.score_all_pairs(host.image_side(read.image[images]), some).cpu()
+        return host.raw_scores(host.image_side(read.image[images]), some).cpu()
 
     return scores
 

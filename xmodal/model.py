@@ -32,6 +32,9 @@ from xmodal.tasks.distil import Distilling
 from xmodal.temperature import TemperatureSettings
 from xmodal.wordpiece import WordPiece
 
+HOSTED = ("triplet", "ccr", "ccs", "entropy")
+"""Tasks that see images and texts through the matcher alone."""
+
 
 class ModelSettings(Settings):
     """Encoders, shared space, momentum, queue and tasks."""
@@ -73,7 +76,7 @@ class ModelSettings(Settings):
         """A host's own task is there (a weight without gradient would stop distributed training), and the reverse."""
         kind, tasks = self.matcher and self.matcher.kind, self.tasks.present
         own = {None: None, "fusion": "itm"}.get(kind, "triplet")
-        hosted = [task for task in ("triplet", "ccr", "ccs", "entropy") if task in tasks]
+        hosted = [task for task in HOSTED if task in tasks]
         if kind is None and hosted:
             raise ValueError(f"tasks.{hosted[0]} needs model.matcher")
         if "triplet" in hosted and own != "triplet":
@@ -84,15 +87,22 @@ class ModelSettings(Settings):
 
     @model_validator(mode="after")
     def _positions_are_read(self) -> "ModelSettings":
-        """Blocks behind a region's numbers are taken off by pfan alone."""
+        """Blocks behind a region's numbers are taken off by pfan alone: all others would read ids as features."""
         given, asked = (bool(getattr(one, "positions", False)) for one in (self.image, self.matcher))
         if given != asked:
             raise ValueError(f"image.positions is {given} and model.matcher.positions {asked}: pfan needs both")
+        readers = [f"tasks.{name}" for name in self.tasks.present if name not in HOSTED]
+        readers += ["image_enhance"] * bool(self.image_enhance)
+        if given and readers:
+            raise ValueError(
+                f"image.positions: {readers[0]} would read ids of blocks as features; without image_enhance, tasks of "
+                f"the matcher alone ({', '.join(HOSTED)}) can stand beside it"
+            )
         return self
 
     @model_validator(mode="after")
     def _prototypes_have_rows(self) -> "ModelSettings":
-        if self.tasks.anchor is not None and self.queue.size == 0:
+        if "anchor" in self.tasks.present and self.queue.size == 0:
             raise ValueError("tasks.anchor takes its prototypes from the queue, and queue.size is 0")
         return self
 
@@ -169,10 +179,10 @@ class CrossModalModel(nn.Module):
     def state_metrics(self, step: int) -> dict[str, float]:
         """Coefficient, queue fill, age and staleness of the oldest key, temperature, and what the enhancers tell,
         before optimizer step `step`."""
-        coefficient, age = self.settings.momentum.at(step), self.queue.age(step)
+        momentum, age = self.settings.momentum, self.queue.age(step)
         return {
-            "momentum/coefficient": coefficient,
-            "momentum/staleness": 1 - coefficient**age,
+            "momentum/coefficient": momentum.at(step),
+            "momentum/staleness": momentum.staleness(age, step),
             "queue/fill": len(self.queue) / max(1, self.queue.size),
             "queue/age": float(age),
             "temperature": self.temperature.value.item(),

@@ -40,6 +40,16 @@ class MomentumSettings(Settings):
         risen = self.coefficient + (1 - self.coefficient) * (1 - math.cos(math.pi * done)) / 2
         return min(risen, (1 + step) / (self.warmup + step))
 
+    @property
+    def changes(self) -> bool:
+        """Whether m is another at some steps."""
+        return self.warmup > 1 or self.cosine > 0
+
+    def staleness(self, age: int, step: int) -> float:
+        """S = 1 - prod m_t over the `age` steps before `step`: how far the key encoder has moved by then since a key of
+        that age was made (0 none, 1 all); 1 - m^age where m stays."""
+        return 1 - math.prod(self.at(one) for one in range(max(0, step - age), step))
+
     def build(self, query: Query) -> "KeyEncoder[Query]":
         return KeyEncoder(query, self)
 
@@ -100,8 +110,3 @@ class KeyEncoder(nn.Module, Generic[Query]):
     def _copy_buffers(self) -> None:
         for copied, buffer in zip(self.encoder.buffers(), self.query.buffers(), strict=True):
             copied.copy_(buffer)
-
-
-def staleness(coefficient: float, queue_size: int, global_batch: int) -> float:
-    """S = 1 - m^(K / B): how far the key encoder has moved since the queue's oldest row was written (0 none, 1 all)."""
-    return 1 - coefficient ** (queue_size / global_batch)

@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from xmodal.settings import SettingsError
+
 GRID, SLOTS = 16, 15
 OUTSIDE = GRID * GRID
 """Id of an empty slot; its weight is 0."""
@@ -28,9 +30,12 @@ def _covered(low: Tensor, high: Tensor, edges: Tensor) -> Tensor:
 
 
 def patch_boxes(patches: int) -> Tensor:
-    """(R, 4) boxes of a square grid of patches, row by row. Raises ValueError where R is no square."""
+    """(R, 4) boxes of a square grid of patches, row by row. Raises SettingsError where R is no square."""
     side = math.isqrt(patches)
     if side * side != patches:
-        raise ValueError(f"pfan: {patches} regions are no square grid of patches; give their boxes")
+        raise SettingsError(
+            f"model.matcher.kind pfan: {patches} regions are no square grid of patches; take precomputed regions with "
+            "image.positions, or another matcher"
+        )
     row, column = torch.arange(patches) // side, torch.arange(patches) % side
     return torch.stack([column, row, column + 1, row + 1], dim=1) / side

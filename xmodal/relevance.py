@@ -4,11 +4,10 @@ With S = Q K^T, weights W and G = K K^T no attended vector is built, whatever it
 
     q_i . a_j = (S W^T)_ij,     |a_j|^2 = (W G W^T)_jj,     r(q_i, a_j) = q_i . a_j / (|q_i| |a_j|)
 
-`Cosine` is this form. `Explicit` builds the vectors, for a host whose relevance is no cosine. Records of other queries
-of the same keys (another caption on this image) are `other`.
+`Cosine` is this form: the relevance of all hosts here. Records of other queries of the same keys (another caption on
+this image) are `other`.
 """
 
-from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -47,26 +46,6 @@ class Cosine:
         return content, query
 
 
-class Explicit:
-    """Attended vectors and a relevance of one's own: `relevance((..., d), (..., d)) -> (...)`."""
-
-    def __init__(
-        self, record: AttentionRecord, query: Tensor, key: Tensor, relevance: Callable[[Tensor, Tensor], Tensor]
-    ):
-        """`query` (P, n, d) and `key` (P, m, d) are the record's fragments."""
-        self.record, self.query, self.key, self.relevance = record, query, key, relevance
-
-    def of(self, weight: Tensor) -> Tensor:
-        return self.relevance(self.query, weight @ self.key)
-
-    def swapped(self, other: AttentionRecord, queries: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """`queries` (P, n', d) are those of `other`; absent = its own."""
-        queries = self.query if queries is None else queries
-        own, theirs = self.record.weight @ self.key, other.weight @ self.key
-        content = self.relevance(self.query[:, :, None], theirs[:, None])
-        return content, self.relevance(queries[:, None], own[:, :, None])
-
-
 def attended_norm(weight: Tensor, gram: Tensor) -> Tensor:
     """(P, n) |sum_j w_ij k_j|."""
     return ((weight @ gram) * weight).sum(-1).clamp_min(1e-30).sqrt()
@@ -88,9 +67,3 @@ def entropy(record: AttentionRecord) -> Tensor:
 def attends(record: AttentionRecord) -> Tensor:
     """(P, n) valid queries that have a key to attend to."""
     return record.query_mask & record.key_mask.any(-1, keepdim=True)
-
-
-def cosine(x: Tensor, y: Tensor) -> Tensor:
-    """Cosine over the last axis, the relevance of the four hosts."""
-    norms = [one.square().sum(-1).clamp_min(1e-30).sqrt() for one in (x, y)]
-    return _cosine((x * y).sum(-1), *norms)

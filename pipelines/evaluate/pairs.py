@@ -5,7 +5,9 @@ first candidates of each query by the embeddings are ranked again (ALBEF, Li et 
 host, else by ITM: what is not on the list ranks behind it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -33,7 +35,7 @@ def protocols(subject: Subject, settings: EvaluationSettings, partner: Subject |
     scores = scores_of(subject)
     groups = all_pairs(subject, scores, settings, "", "one host") if by_host else []
     if by_host and partner in hosts:
-        both = mean_of(scores, scores_of(partner))
+        both = mean_of(scores, scores_of(partner), averaging(subject, partner))
         groups += all_pairs(subject, both, settings, "ensemble/", f"two hosts, {STAR}")
     return groups + ([shortlisted(subject, scores, settings.rerank)] if settings.rerank is not None else [])
 
@@ -62,9 +64,17 @@ def scores_of(subject: Subject) -> Scores:
     return pair_scores(subject.model.network, Tokens(read.image, read.text[written], read.mask[written]))
 
 
-def mean_of(one: Scores, two: Scores) -> Scores:
+def mean_of(one: Scores, two: Scores, average: Callable[[Tensor, Tensor], Tensor]) -> Scores:
     """Two models' scores averaged, as the papers' rows with a star."""
-    return lambda images, texts: (one(images, texts) + two(images, texts)) / 2
+    return lambda images, texts: average(one(images, texts), two(images, texts))
+
+
+def averaging(one: Subject, two: Subject) -> Callable[[Tensor, Tensor], Tensor]:
+    """From raw scores of two hosts to the mean of their scores, raw too where both hosts are of one kind."""
+    first, second = (cast(Matcher, each.model.network.host) for each in (one, two))
+    if type(first) is type(second):
+        return first.averaged
+    return lambda raw, other: (first.squashed(raw) + second.squashed(other)) / 2
 
 
 def all_pairs(

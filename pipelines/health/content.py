@@ -127,7 +127,8 @@ def content(recipe: Recipe, run: Run, found: Gathered) -> HealthContent:
     sources = {listing.name: listing.settings.source.kind for listing in run.listings}
     refused = {one.name: dict(one.known.survey.refused.counts) | one.damaged for one in run.listings}
     species = counts_of(images)
-    contrast = recipe.model.tasks.itc or recipe.model.tasks.uto
+    tasks = recipe.model.tasks.present
+    contrast = tasks.get("itc") or tasks.get("uto")
     policy, train = contrast.fn_policy if contrast else None, recipe.train
     split, queue = data.split.kind, recipe.model.queue.size
     counted = CROPPED if data.crops else ()

@@ -14,7 +14,13 @@ from pipelines.shortcut.variants import LATE, PLAIN, QUEUE, STEPS, VARIANTS, Poi
 
 Runs = Mapping[str, Sequence[Sequence[Point]]]
 """Variant -> one run a seed."""
-LINES = {"single positive": "-", "masked": "--", "refreshed": ":", "consistency": "-."}
+LINES = {
+    "single positive": "-",
+    "masked": "--",
+    "multi-positive": (0, (6, 1, 1, 1, 1, 1)),
+    "refreshed": ":",
+    "consistency": "-.",
+}
 PAGE = """# The shortcut, shown
 
 Written by `python -m pipelines.shortcut docs`; `tests/pipelines/test_shortcut.py` holds the bounds of its first column.
@@ -32,6 +38,7 @@ tau = {tau} fixed. All variants see the same batches from the same weights.
 
 - *single positive*: `fn_policy: none`, as MoCo and USER count;
 - *masked*: `fn_policy: mask`, related keys leave the denominator;
+- *multi-positive*: `fn_policy: soft`, related keys share the target;
 - *refreshed*: single positive, and stored keys move with the key encoder (`queue.refresh`, after each step); it knows
   no labels;
 - *consistency*: single positive, and `tasks.cons` at weight 1; it knows no labels either.
@@ -49,7 +56,8 @@ image encoded now. Uniformity: lower is more spread. Seeds {seeds}; a cell holds
 
 ![Drift over steps](shortcut-drift.svg)
 
-**How to read it.** Masking is the first remedy, because it takes away what the shortcut feeds on. Where captions
+**How to read it.** Masking is the first remedy, because it takes away what the shortcut feeds on; several positives do
+so too. Where captions
 carry no codes that could be compared, refresh or consistency do it without labels. The refresh edits stored keys, so
 part of its lower leak is its own doing: uniformity and accuracy are independent of that. Its window must be short
 beside the age of the queue (here 16 steps), because rows of the current window are not refreshed: with `every: 8`
@@ -116,13 +124,13 @@ def _drawing(runs: Runs, paint: Callable[[Axes, Runs], None]) -> str:
 
 def _leak(axes: Axes, runs: Runs) -> None:
     for name, style in LINES.items():
-        axes.plot(*zip(*((one.step, one.leak) for one in runs[name][0]), strict=True), style, label=name)
+        axes.plot(*zip(*((one.step, one.leak) for one in runs[name][0]), strict=True), linestyle=style, label=name)
     axes.axhline(0.5, color="0.6", linewidth=0.8)
     axes.set_ylabel("leak (AUC), 0.5 = none")
 
 
 def _drift(axes: Axes, runs: Runs) -> None:
     for name, style in LINES.items():
-        axes.plot(*zip(*((one.step, one.drift) for one in runs[name][0]), strict=True), style, label=name)
+        axes.plot(*zip(*((one.step, one.drift) for one in runs[name][0]), strict=True), linestyle=style, label=name)
     axes.set_yscale("log")
     axes.set_ylabel("drift of stored keys")

@@ -35,6 +35,7 @@ PLAIN: dict[str, Any] = {
 VARIANTS: dict[str, dict[str, Any]] = {
     "single positive": {},
     "masked": {"tasks": {"itc": {"fn_policy": "mask"}}},
+    "multi-positive": {"tasks": {"itc": {"fn_policy": "soft"}}},
     "refreshed": {"queue": {"size": QUEUE, "refresh": {"every": 1}}},
     "consistency": {"tasks": {"itc": {"fn_policy": "none"}, "cons": {}}},
 }

@@ -38,7 +38,7 @@ class ByHost:
         read = [tokens(model, share, device)] if len(share) else []
         texts = joined(gathered([host.text_side(one.text, one.mask).to("cpu") for one in read]))
         wanted = texts.take(found.written).to(device)
-        own = [host.score_all_pairs(host.image_side(one.image), wanted).cpu() for one in read]
+        own = [host.raw_scores(host.image_side(one.image), wanted).cpu() for one in read]
         whole = torch.cat(gathered(own))
         return lambda images: whole[images], lambda texts: whole.T[texts]
 

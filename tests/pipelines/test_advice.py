@@ -35,6 +35,37 @@ def test_a_run_that_is_long_enough_is_told_and_not_warned_of() -> None:
     assert f"false negatives of itc: {wanted}" in lines
 
 
+def test_a_schedule_is_judged_as_training_follows_it() -> None:
+    """Of the run's middle and end, by the coefficient of each step; before its length is known no number is told."""
+    warm = recipe("model.momentum.warmup=10000")
+    (line,) = warnings(told(warm, steps=1000))
+    assert "staleness 1.00 halfway, 1.00 at the end (0 none, 1 all)" in told(warm, steps=1000)[0]
+    assert "model.momentum.coefficient 0.99, warmup 10000: the oldest keys are 100% out of date" in line
+    assert not warnings(told(warm)) and "how stale depends on the length of the run" in told(warm)[0]
+    short = told(recipe("model.momentum.warmup=10"), steps=1000)
+    kept = math.prod((1 + t) / (10 + t) for t in range(500 - 32, 500))
+    assert f"staleness {1 - kept:.2f} halfway, 0.28 at the end" in short[0] and not warnings(short)
+
+
+def test_along_a_cosine_keys_get_fresher() -> None:
+    rising = recipe("model.momentum.coefficient=0.9", "model.momentum.cosine=100")
+    (line,) = warnings(told(rising, steps=1000))
+    assert "staleness 0.00 halfway, 0.00 at the end" in told(rising, steps=1000)[0]
+    assert line.endswith("cosine 100: from step 100 of 1000 on the key encoder stands still (m = 1)")
+    (line,) = warnings(told(recipe("model.momentum.coefficient=0.9", "model.momentum.cosine=1000"), steps=1000))
+    kept = math.prod(1 - 0.1 * (1 + math.cos(math.pi * t / 1000)) / 2 for t in range(500 - 32, 500))
+    assert f"coefficient 0.9, cosine 1000: the oldest keys are {1 - kept:.0%} out of date" in line
+
+
+def test_the_mean_coefficient_tells_whether_the_key_encoder_arrives() -> None:
+    lines = told(recipe("model.momentum.coefficient=0.993", "model.momentum.cosine=1000"), steps=1000)
+    mean = math.prod(1 - 0.007 * (1 + math.cos(math.pi * t / 1000)) / 2 for t in range(1000)) ** (1 / 1000)
+    assert f"(1 - m) * steps = {(1 - mean) * 1000:.1f}, m = {mean:.4g} on average" in lines[1]
+    (line,) = warnings(lines)
+    assert "coefficient 0.993, cosine 1000: (1 - m) * steps = 3.5, below 5" in line
+    assert not warnings(told(recipe("model.momentum.coefficient=0.993"), steps=1000))
+
+
 UTO = ["model.tasks.itc=null", "model.tasks.uto={fn_policy: none}"]
 TRIPLET = ["model.tasks={itc: null, triplet: {fn_policy: none}}", "model.matcher={kind: scan, width: 8}"]
 

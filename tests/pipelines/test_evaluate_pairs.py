@@ -14,13 +14,16 @@ from pipelines.evaluate.pairs import BEHIND, again, protocols
 from pipelines.evaluate.settings import EvaluationSettings
 from pipelines.evaluate.subject import Subject
 from pipelines.experiments.measures import host_recall_sum
-from pipelines.pair_scores import Tokens, pair_scores, tokens
+from pipelines.pair_scores import Tokens, host_scores, pair_scores, tokens
 from pipelines.search import ranked_again
 from tests.pipelines.precomp_folder import write_precomp
 from tests.pipelines.road import untrained_run
 from tests.pipelines.test_precomp_road import made
+from tests.xmodal.tiny import sizes
 from xmodal.matchers import Matcher
-from xmodal.metrics.retrieval import dots, ranks
+from xmodal.matchers.sgraf import SGRAF
+from xmodal.metrics.retrieval import dots, ranks, same_owner
+from xmodal.metrics.streaming import streamed
 from xmodal.settings import SettingsError, parse
 from xmodal.tasks.matching import Matching
 
@@ -78,6 +81,26 @@ def test_blocks_of_pairs_score_as_single_pairs(subjects: dict[str, Subject], nam
     wanted = one_by_one(subject)
     assert wanted.std() > 1e-4
     torch.testing.assert_close(whole, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_host_that_saturates_is_ranked_as_its_exact_scores_are() -> None:
+    """A sigmoid of float32 puts its best pairs at one value; their order is that of float64."""
+    torch.manual_seed(0)
+    settings = SGRAF(kind="sgraf", width=8, similarity_width=6)
+    host = settings.build(sizes(image_width=12, text_width=8), torch.nn.ModuleDict()).eval()
+    torch.nn.init.constant_(host.score.bias, 16.0)
+    read = Tokens(torch.randn(5, 4, 12), torch.randn(10, 6, 8), torch.ones(10, 6, dtype=torch.bool))
+    owner = torch.arange(10) // 2
+    found = streamed(host_scores(host, read), owner, 5, (2, 3))
+    with torch.no_grad():
+        host.double()
+        sides = host.image_side(read.image.double()), host.text_side(read.text.double(), read.mask)
+        exact = host.score_all_pairs(*sides)
+    assert exact.min() > 1 - 3e-7
+    relevant = same_owner(torch.arange(5), owner), same_owner(owner, torch.arange(5))
+    wanted = ranks(lambda rows: exact[rows], relevant[0], 5), ranks(lambda rows: exact.T[rows], relevant[1], 10)
+    for one, other in zip(found, wanted, strict=True):
+        assert np.array_equal(one.rank, other.rank) and np.array_equal(one.pessimistic, other.pessimistic)
 
 
 def figures(subject: Subject, **settings: Any) -> dict[str, float]:

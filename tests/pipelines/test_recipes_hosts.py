@@ -46,9 +46,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
+LONGER = {"sgraf-f30k": {"epochs": 30, "optimizer": {"learning_rate": 1e-3}}}
+"""At the others' rate its rsum of ten images rises in one run and falls in the next, by a bit of rounding."""
+
+
 @pytest.mark.parametrize("names", [*((name,) for name in HOSTS), ("scan-f30k", "ccr-ccs")], ids=" ".join)
 def test_a_host_learns_and_is_judged_by_its_scores(folder: Path, names: tuple[str, ...]) -> None:
-    recipe = small(folder, *names)
+    recipe = small(folder, *names, train=LONGER.get(names[0], {}))
     dataset = prepare(recipe.data, recipe.compute.store(), recipe.model.image, recipe.model.text, workers=InProcess())
     judge = Validation(dataset, sample_reader(recipe, dataset), 100, by_host=True)
     torch.manual_seed(recipe.train.seed)
@@ -94,7 +98,7 @@ def host_scores(subject: Subject) -> np.ndarray:
     texts = [(own.text[n : n + 1], own.mask[n : n + 1]) for n in range(len(own.text))]
     with torch.no_grad():
         pairs = [
-            [host.block(host.image_side(image[None]), host.text_side(*text)).item() for text in texts]
+            [host.score_all_pairs(host.image_side(image[None]), host.text_side(*text)).item() for text in texts]
             for image in own.image
         ]
     return np.array(pairs)

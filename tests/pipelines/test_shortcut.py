@@ -1,4 +1,5 @@
-"""Repeated captions and a single positive: the queue leaks; masked, refreshed or held consistent, it does not."""
+"""Repeated captions and a single positive: the queue leaks; masked, with several positives, refreshed or held
+consistent, it does not."""
 
 from pathlib import Path
 from xml.etree import ElementTree
@@ -42,6 +43,7 @@ def test_the_page_holds_every_variant(tmp_path: Path) -> None:
     runs = {name: [ends] * 2 for name in VARIANTS}
     files = page.write(tmp_path, runs, (0, 1))
     text = (tmp_path / "shortcut.md").read_text()
+    assert page.LINES.keys() == VARIANTS.keys()
     for name in VARIANTS:
         assert f"| {name} | 0.65 / 0.65 | 0.50 / 0.50 | 0.01000 / 0.01000 | -2.00 / -2.00 | 25.0% / 25.0% |" in text
     for file in files[1:]:

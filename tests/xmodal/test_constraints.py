@@ -8,13 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import cosine_similarity, pad
 
 from xmodal import constraints
 from xmodal.constraint_figures import figures
 from xmodal.constraints import REVERSES, SWAPS, Losses
 from xmodal.matchers.record import AttentionRecord
-from xmodal.relevance import Cosine, Explicit, attends, cosine, entropy
+from xmodal.relevance import Cosine, attends, entropy
 from xmodal.words import ANIMAL, EVERY
 
 P, N, M, D, MARGIN = 3, 4, 6, 5, 0.3
@@ -156,19 +156,19 @@ def test_a_given_swap_is_taken_and_draws_are_even() -> None:
     assert set(found.unique().tolist()) == {1, 2} and 0.45 < (found == 1).double().mean() < 0.55
 
 
-def test_the_explicit_path_is_the_record_form_on_a_cosine_host() -> None:
+def test_the_record_form_is_the_cosine_of_vectors_that_are_built() -> None:
     pairs, others = Pairs(), Pairs(1)
     others.key = pairs.key
-    query, key, _ = pairs.parts()
-    record, other = pairs.record(), others.record()
-    one, two = Cosine(record), Explicit(record, query, key, cosine)
-    kept = attends(record)
-    assert torch.allclose(one.of(record.weight)[kept], two.of(record.weight)[kept], atol=1e-12)
-    for fast, slow in zip(one.swapped(other), two.swapped(other, others.parts()[0]), strict=True):
-        both = kept[..., None] & other.query_mask[:, None]
-        assert torch.allclose(fast[both], slow[both], atol=1e-12)
-    for fast, slow in zip(one.swapped(record), two.swapped(record), strict=True):
-        assert torch.allclose(fast[kept[..., None] & kept[:, None]], slow[kept[..., None] & kept[:, None]], atol=1e-12)
+    record, other, (query, key, weight) = pairs.record(), others.record(), pairs.parts()
+    own, theirs, kept = weight @ key, other.weight @ key, attends(record)
+    assert torch.allclose(Cosine(record).of(weight)[kept], cosine_similarity(query, own, dim=-1)[kept], atol=1e-12)
+    for queries, attended, swapped in ((others.parts()[0], theirs, other), (query, own, record)):
+        content, asked = Cosine(record).swapped(swapped)
+        both = kept[..., None] & swapped.query_mask[:, None]
+        wanted = cosine_similarity(query[:, :, None], attended[:, None], dim=-1)
+        assert torch.allclose(content[both], wanted[both], atol=1e-12)
+        wanted = cosine_similarity(queries[:, None], own[:, :, None], dim=-1)
+        assert torch.allclose(asked[both], wanted[both], atol=1e-12)
 
 
 def test_uniform_weights_lose_exactly_the_margin_and_one_key_nothing() -> None:

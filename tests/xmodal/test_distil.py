@@ -78,22 +78,24 @@ def kl(teacher: np.ndarray, student: np.ndarray, tau: float) -> float:
     return float(sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)))
 
 
-@pytest.mark.parametrize("cosine", [0.0, 0.5])
-def test_the_loss_is_the_formula(clip: str, cosine: float) -> None:
+@pytest.mark.parametrize(("cosine", "half"), [(0.0, False), (0.5, False), (0.0, True)])
+def test_the_loss_is_the_formula(clip: str, cosine: float, half: bool) -> None:
+    """Of the vectors, and from these on in float32 under autocast too."""
     built = tiny.model(tasks={"distil": task(clip, cosine=cosine)})
     valid = torch.tensor([True, True, False, True])
-    given = tiny.batch(4, valid=valid)
+    given, texts = tiny.batch(4, valid=valid), tiny.wordpiece().decode(tiny.batch(4).caption)
     seen = tiny.encodings(built, given)
-    f, e = (one.detach().double().numpy()[valid] for one in (seen.image, seen.text))
-    texts = tiny.wordpiece().decode(given.caption)
-    told = distilling(built).teacher.vectors(given.image, built.query.image.encoder, texts)
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        f, e = (one.detach().double().numpy()[valid] for one in (seen.image, seen.text))
+        told = distilling(built).teacher.vectors(given.image, built.query.image.encoder, texts)
+        found = built(given)["distil"]
     tf, te = (one.double().numpy()[valid] for one in told)
     rows = [
         (kl(tf[n] @ te.T, f[n] @ e.T, TAU) + kl(te[n] @ tf.T, e[n] @ f.T, TAU)) / 2
         + cosine * ((1 - f[n] @ tf[n]) + (1 - e[n] @ te[n])) / 2
         for n in range(3)
     ]
-    assert built(given)["distil"].item() == pytest.approx(np.mean(rows), rel=1e-4)
+    assert found.dtype == torch.float32 and found.item() == pytest.approx(np.mean(rows), rel=1e-4)
 
 
 def test_the_teacher_sees_what_its_own_model_sees(clip: str) -> None:

@@ -1,6 +1,6 @@
 """The triplet task and the constraint tasks on the hosts of a model."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,7 +12,10 @@ from xmodal.batch import Batch
 from xmodal.fusion import FusionEncoder
 from xmodal.matchers import Matcher
 from xmodal.matchers.fusion import FusionHost
+from xmodal.matchers.pfan import Pfan
+from xmodal.matchers.sides import l2norm
 from xmodal.model import CrossModalModel
+from xmodal.positions import OUTSIDE
 from xmodal.settings import SettingsError
 
 SCAN = {"kind": "scan", "width": 8}
@@ -147,6 +150,23 @@ def _may_swap(groups: Tensor | None, pair: int, i: int, j: int) -> bool:
     return groups is None or (int(groups[pair, j]) >= 0 and int(groups[pair, i]) != int(groups[pair, j]))
 
 
+@pytest.mark.parametrize("enhance", [[], [{"kind": "project", "width": 6}]])
+def test_constraints_on_the_fusion_encoder_are_float32_under_autocast(enhance: list[dict[str, Any]]) -> None:
+    """Heads, dots and weights of tokens in half precision."""
+    settings: dict[str, Any] = HOSTS["fusion"] | {"image_enhance": enhance, "text_enhance": enhance}
+    built, given = model(**settings | {"tasks": settings["tasks"] | CONSTRAINTS}), batch(4)
+    with torch.autocast("cpu", torch.bfloat16):
+        seen, losses = tiny.encodings(built, given), built(given)
+        (record,) = seen.hosted.records
+        tokens = seen.image_tokens
+    assert bool(enhance) == (tokens.dtype == torch.bfloat16)
+    assert {one.dtype for one in (record.sim, record.weight, record.gram, record.query_norm)} == {torch.float32}
+    keys = built.query.image.head.of_vectors(tokens.float())
+    assert torch.allclose(record.gram, keys @ keys.transpose(1, 2), atol=1e-6)
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(losses[name].dtype == torch.float32 and losses[name].isfinite() for name in CONSTRAINTS)
+
+
 def test_constraints_reach_the_layer_looked_at_and_the_heads() -> None:
     settings = HOSTS["fusion"]
     built = model(**settings | {"tasks": settings["tasks"] | {"ccr": {}}})
@@ -176,11 +196,33 @@ def test_recomputed_weights_give_the_layers_context() -> None:
     assert torch.equal(record.weight, looked_at) and torch.allclose(record.weight.sum(-1), torch.ones(3, 8))
 
 
+VIT = {"model_type": "vit", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+VIT |= {"intermediate_size": 16, "image_size": 32, "patch_size": 16}
+"""A class token and four patches."""
+
+
+@pytest.mark.parametrize("faithful", [True, False])
+def test_the_class_token_lies_nowhere_for_pfan(faithful: bool) -> None:
+    """All its slots are empty; the patches have the places that they have alone."""
+    matcher = {"kind": "pfan", "width": 8, "faithful": faithful}
+    pfan: dict[str, Any] = HOSTS["pfan"] | {"matcher": matcher}
+    image: Any = {"kind": "hugging_face", "config": VIT, "frozen": False}
+    built = tiny.model(**pfan | {"image": image})
+    host, tokens = cast(Pfan, built.host), torch.randn(2, 5, 8)
+    regions, patches = host.regions(tokens), host.regions(tokens[:, 1:])
+    nowhere = host.position.weight[OUTSIDE] if faithful else torch.zeros(200)
+    wanted = l2norm(host.image(torch.cat([tokens[:, 0], nowhere.expand(2, -1)], dim=1)))
+    assert torch.allclose(regions[:, 0], wanted, atol=1e-6) and torch.allclose(regions[:, 1:], patches, atol=1e-6)
+    assert built(batch(3))["triplet"].isfinite()
+    image = {"kind": "precomputed", "regions": 5, "width": 8}
+    precomputed = tiny.model(**pfan | {"image": image})
+    with pytest.raises(SettingsError, match="5 regions are no square"):
+        precomputed(tiny.batch(3, image=torch.randn(3, 5, 8)))
+
+
 def test_the_class_token_is_no_key_of_the_fusion_host() -> None:
     """Dropped as its measures drop it, and the patches' weights sum to 1; of regions nothing is dropped."""
-    vit = {"model_type": "vit", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
-    vit |= {"intermediate_size": 16, "image_size": 32, "patch_size": 16}
-    image: Any = {"kind": "hugging_face", "config": vit, "frozen": False}
+    image: Any = {"kind": "hugging_face", "config": VIT, "frozen": False}
     fusion: dict[str, Any] = HOSTS["fusion"]
     built, given = tiny.model(**fusion | {"image": image}).eval(), batch(3)
     seen = tiny.encodings(built, given)
@@ -234,6 +276,14 @@ def test_a_hosts_weights_are_part_of_the_model() -> None:
     )
 
 
+PLACED: dict[str, Any] = {
+    "image": {"kind": "precomputed", "regions": 4, "width": 8, "positions": True},
+    "matcher": {"kind": "pfan", "width": 8, "positions": True},
+    "tasks": {"itc": None, "triplet": {}},
+}
+"""Regions that bring their blocks."""
+
+
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
@@ -245,7 +295,20 @@ def test_a_hosts_weights_are_part_of_the_model() -> None:
             {"matcher": {"kind": "fusion"}, "tasks": {"triplet": {}} | ITM},
             "tasks.triplet needs model.matcher of another",
         ),
-        ({"tasks": {"itc": None, "ccr": {"weight": 0}}}, "a model needs at least one task; allowed: itc, itm, lm"),
+        (
+            PLACED | {"tasks": {"triplet": {}}},
+            "image.positions: tasks.itc would read ids of blocks as features; without",
+        ),
+        (PLACED | {"tasks": {"itc": None, "triplet": {}} | ITM}, "tasks.itm would read ids of blocks as features"),
+        (PLACED | {"tasks": {"itc": None, "triplet": {}, "lm": {}}}, "tasks.lm would read ids of blocks as features"),
+        (
+            PLACED | {"image_enhance": [{"kind": "project", "width": 64}]},
+            r"image_enhance would read ids of blocks as features; .* \(triplet, ccr, ccs, entropy\) can stand",
+        ),
+        (
+            {"tasks": {"itc": None, "ccr": {"weight": 0}}},
+            "at least one task of a weight above 0; allowed: itc, itm, lm",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_in_one_line(changes: dict[str, Any], line: str) -> None:

@@ -123,7 +123,7 @@ def test_blocks_of_a_region_are_those_it_overlaps_most() -> None:
     assert torch.allclose(weights.sum(1), torch.ones(3))
     patch_ids, share = block_overlaps(patch_boxes(GRID * GRID))
     assert patch_ids[:, 0].tolist() == list(range(GRID * GRID)) and torch.allclose(share[:, 0], torch.ones(256))
-    with pytest.raises(ValueError, match="37 regions are no square"):
+    with pytest.raises(SettingsError, match="pfan: 37 regions are no square"):
         patch_boxes(37)
 
 
@@ -160,8 +160,28 @@ def test_statistics_of_saf_in_training_are_a_captions_own_over_real_nodes() -> N
         assert all(one.isfinite().all() for one in gradient if one is not None)
     norm = cast(Any, host).vector.norm
     norm.reset_running_stats()
-    host.block(host.image_side(tokens()[0]), host.text_side(*tokens()[1:]))
+    scores(host, *tokens())
     assert norm.running_mean.item() == pytest.approx(0.1 * np.mean(means))
+
+
+@pytest.mark.parametrize("module", ["sgr", "saf"])
+@pytest.mark.parametrize("entries", [1, 60, 300, 1000])
+def test_batch_norms_in_training_do_not_depend_on_the_blocks(module: str, entries: int) -> None:
+    """Scores, gradients and statistics; blocks computed again in the backward count once."""
+    found = []
+    for budget in (2**26, entries):
+        host = built(kind="sgraf", module=module, similarity_width=6, norm="batch", regions=REGIONS).train()
+        host.max_entries = budget
+        for step in range(2):
+            host.zero_grad()
+            image, text, mask = tokens(seed=step)
+            made = scores(host, image, text, mask)
+            made.square().sum().backward()
+        gradients = [torch.zeros(()) if one.grad is None else one.grad for one in host.parameters()]
+        found.append([made, *gradients, *(one.double() for name, one in host.named_buffers() if "vector" not in name)])
+        found[-1] += [one for name, one in host.named_buffers() if name.startswith("vector") and "running" in name]
+        assert {int(one) for name, one in host.named_buffers() if name.startswith("image") and "batches" in name} == {2}
+    assert all(torch.allclose(one, two, atol=1e-9) for one, two in zip(*found, strict=True))
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "saf, batch"])
@@ -249,6 +269,18 @@ def test_gradients_are_central_differences(kind: str) -> None:
     assert torch.autograd.gradcheck(
         lambda one: scores(host, one, text[:2, :3], mask[:2, :3]), image[:1].clone().requires_grad_(), atol=1e-6
     )
+
+
+def test_two_saturated_sgrafs_are_averaged_exactly() -> None:
+    """The raw form of the mean of two sigmoids, in float32 too, where both sigmoids are 1."""
+    host = built(kind="sgraf", similarity_width=6)
+    one, two = torch.randn(2, 4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 5
+    mean = (one.sigmoid() + two.sigmoid()) / 2
+    assert torch.allclose(host.averaged(one, two), mean.logit(), atol=1e-9)
+    high, low = one.float() + 20, two.float() + 20
+    exact = ((-high.double()).sigmoid() + (-low.double()).sigmoid()) / 2
+    assert high.sigmoid().eq(1).sum() > 5 and torch.equal(host.squashed(one), one.sigmoid())
+    assert torch.equal(host.averaged(high, low).flatten().argsort(), exact.flatten().argsort(descending=True))
 
 
 def test_half_precision_is_scored_in_float32() -> None:

@@ -58,12 +58,14 @@ def test_a_collapsed_matcher_is_at_chance_and_pessimistically_last() -> None:
     assert np.nanmean(i2t.recall(1)) == pytest.approx(np.nanmean(i2t.chance(1)))
 
 
-def test_rounding_between_the_passes_is_a_tie() -> None:
-    scores = table(levels=3)
+@pytest.mark.parametrize("largest", [1, 50])
+def test_rounding_between_the_passes_is_a_tie(largest: int) -> None:
+    """Of log odds as of cosines: float32 rounds them in proportion."""
+    scores = largest * (1 + table(levels=3))
     calls = iter(range(10**6))
 
     def jittered(images: Tensor, captions: Tensor) -> Tensor:
-        return scores[images][:, captions] + 1e-7 * (next(calls) % 3)
+        return scores[images][:, captions] + 1e-7 * largest * (next(calls) % 3)
 
     assert_same(streamed(jittered, OWNER, 6), whole(scores, OWNER))
 

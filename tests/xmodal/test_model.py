@@ -160,7 +160,8 @@ def test_the_default_is_contrast_with_a_masked_queue() -> None:
     [
         ({"queue": {"siz": 3}}, "did you mean queue.size"),
         ({"tasks": {"itc": None}}, "at least one task"),
-        ({"tasks": {"itc": {"weight": 0}}}, "tasks.itc.weight"),
+        ({"tasks": {"itc": {"weight": 0}}}, "at least one task of a weight above 0"),
+        ({"tasks": {"itc": {"weight": -1}}}, "tasks.itc.weight"),
         ({"tasks": {"itc": {"fn_policy": "drop"}}}, "tasks.itc.fn_policy"),
         ({"momentum": {"coefficient": 1.5}}, "momentum.coefficient"),
         ({"head": "conv"}, "head"),
@@ -179,6 +180,20 @@ def test_a_task_that_is_off_is_bitwise_the_plain_model() -> None:
     assert torch.equal(plain(tiny.batch(4))["itc"], more(tiny.batch(4))["itc"])
     assert not any(name.startswith("tasks") for name in plain.state_dict())
     assert fingerprint({"tasks": Tasks()}) == fingerprint({"tasks": parse(Tasks, {"itm": None})})
+
+
+TEACHER = {"teacher": {"kind": "hugging_face", "path": "nowhere"}, "samples": 9}
+
+
+@pytest.mark.parametrize("name", Tasks.model_fields)
+def test_a_task_of_weight_0_is_not_built(name: str) -> None:
+    """Of every task alike, so that a search may include it: bit for bit the model without."""
+    kept = {"itc": None, "cons": {}} if name == "itc" else {}
+    plain = tiny.model(queue={"size": 0}, tasks=kept)
+    none = tiny.model(queue={"size": 0}, tasks=kept | {name: {"weight": 0} | (TEACHER if name == "distil" else {})})
+    assert equal(plain.state_dict(), none.state_dict()) and plain.weights == none.weights
+    losses, others = plain(tiny.batch(3)), none(tiny.batch(3))
+    assert losses.keys() == others.keys() and all(torch.equal(losses[task], others[task]) for task in losses)
 
 
 def parallel_steps(autocast: bool) -> tuple[dict[str, float], int]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from xmodal.momentum import MomentumSettings, staleness
+from xmodal.momentum import MomentumSettings
 from xmodal.settings import differences
 from xmodal.temperature import TemperatureSettings
 
@@ -99,8 +99,23 @@ def test_reset_makes_both_equal() -> None:
 
 
 def test_staleness_of_published_settings() -> None:
-    assert staleness(0.999, 65536, 256) == pytest.approx(0.23, abs=0.005)
-    assert staleness(0.995, 65536, 512) == pytest.approx(0.47, abs=0.005)
+    assert MomentumSettings(coefficient=0.999).staleness(65536 // 256, 1000) == pytest.approx(0.23, abs=0.005)
+    assert MomentumSettings(coefficient=0.995).staleness(65536 // 512, 1000) == pytest.approx(0.47, abs=0.005)
+
+
+@pytest.mark.parametrize(("warmup", "cosine"), [(1, 0), (10, 0), (1, 20)])
+def test_staleness_is_what_the_key_encoder_has_really_moved(warmup: int, cosine: int) -> None:
+    """From weights 0 towards a query of 1, the average holds the share that has moved."""
+    settings, query = MomentumSettings(coefficient=0.9, warmup=warmup, cosine=cosine), network()
+    key = settings.build(query)
+    for average, latest in zip(key.encoder.parameters(), query.parameters(), strict=True):
+        average.zero_()
+        latest.data.fill_(1)
+    for step in range(7, 15):
+        key.follow(step)
+    for average in key.encoder.parameters():
+        assert torch.allclose(average, torch.full_like(average, settings.staleness(8, 15)), atol=1e-6)
+    assert settings.staleness(30, 15) == settings.staleness(15, 15)  # no key is older than the run
 
 
 def test_the_temperature_is_clamped_after_the_step() -> None:

@@ -71,6 +71,19 @@ MODELS = {
         **tiny.FOUR_REGIONS,
         "matcher": {"kind": "sgraf", "width": 8, "similarity_width": 6},
     },
+    "SAF, batch norms": {
+        "tasks": {"itc": None, "triplet": {}},
+        **tiny.FOUR_REGIONS,
+        "matcher": {
+            "kind": "sgraf",
+            "module": "saf",
+            "norm": "batch",
+            "regions": 4,
+            "width": 8,
+            "similarity_width": 6,
+            "max_entries": 100,
+        },
+    },
     "fusion encoder, constraints": {
         "tasks": {"itc": {}, "itm": {"fusion": tiny.FUSION}, "ccr": {}, "ccs": {"source": "inter"}},
         **tiny.FOUR_REGIONS,
@@ -91,7 +104,8 @@ def global_batch(step: int, side: int = 16) -> Batch:
 
 
 def run(split: list[list[int]], settings: dict[str, Any], rate: float = 0.05) -> list[dict[str, Tensor]]:
-    """Losses, gradients and queue after every step, as this rank sees them. `rate`: learning rate."""
+    """Losses, gradients, statistics of norms and queue after every step, as this rank sees them. `rate`: learning
+    rate."""
     built = tiny.model(**settings)
     if isinstance(built.host, Matcher):  # it divides by norms that can be near 0 in a tiny model
         built.query, built.host = built.query.double(), built.host.double()
@@ -108,7 +122,8 @@ def run(split: list[list[int]], settings: dict[str, Any], rate: float = 0.05) ->
         optimizer.step()
         built.after_step(step)
         queue = {f"queue/{name}": column.clone() for name, column in built.queue.state().items()}
-        trace.append(means | {"gradient": gradient} | queue)
+        statistics = {name: one.clone() for name, one in built.named_buffers() if "running_" in name}
+        trace.append(means | {"gradient": gradient} | statistics | queue)
     return trace
 
 

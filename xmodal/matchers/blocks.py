@@ -21,13 +21,16 @@ Entries = Callable[[int, int], int]
 """(regions, words) -> numbers that a pair needs in the largest tensor."""
 
 
-def score_blocks(block: Block, entries: Entries, image: Side, text: Side, max_entries: int) -> Tensor:
-    """(I, C) scores of `block`, which is given at most `max_entries` numbers, but one pair at least."""
+def score_blocks(
+    block: Block, entries: Entries, image: Side, text: Side, max_entries: int, together: int = 1
+) -> Tensor:
+    """(I, C) scores of `block`, which is given at most `max_entries` numbers, but one caption with `together` images at
+    least."""
     order = torch.argsort(text.lengths, stable=True)
-    room = max_entries // max(1, min(FEWEST, len(image)))
+    room = max_entries // max(1, min(max(FEWEST, together), len(image)))
     captions = [text.take(order[rows], width) for rows, width in _captions(text, order, image, entries, room)]
     largest = max(len(one) * entries(image.fragments, one.fragments) for one in captions)
-    images = list(_images(image, max(1, max_entries // max(1, largest))))
+    images = list(_images(image, max(1, together, max_entries // max(1, largest))))
     total = sum(len(image) * len(one) * entries(image.fragments, one.fragments) for one in captions)
     scored = _recomputed(block) if torch.is_grad_enabled() and total > max_entries else block
     rows = [torch.cat([scored(some, one) for one in captions], dim=1) for some in images]

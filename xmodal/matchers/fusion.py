@@ -19,6 +19,7 @@ from xmodal.encodings import Encodings
 from xmodal.fusion import FusionEncoder
 from xmodal.matchers.hosted import REDUCTIONS, speaking
 from xmodal.matchers.record import AttentionRecord
+from xmodal.matchers.sides import full
 from xmodal.patches import class_tokens, no_class_token
 from xmodal.settings import Settings, SettingsError
 from xmodal.sizes import Sizes
@@ -78,14 +79,14 @@ class FusionHosted:
     @cached_property
     def _keys(self) -> Tensor:
         """(B, R, D) of the patches."""
-        return self.encodings.query.image.head.of_vectors(self.encodings.image_tokens[:, self.before :])
+        return self.encodings.query.image.head.of_vectors(full(self.encodings.image_tokens[:, self.before :]))
 
     def _record(self, text: Tensor, mask: Tensor, words: Tensor) -> AttentionRecord:
         """Texts (B, L, W) that attend to the local images."""
         image = self.encodings.image_tokens
         weight = rest_of(self.fusion.attention(text, mask, image, self.layer), self.before)
         with torch.autocast(image.device.type, enabled=False):
-            query = self.encodings.query.text.head.of_vectors(text).masked_fill(~mask[..., None], 0)
+            query = self.encodings.query.text.head.of_vectors(full(text)).masked_fill(~mask[..., None], 0)
             sim, gram = query @ self._keys.transpose(1, 2), self._keys @ self._keys.transpose(1, 2)
             norm = query.square().sum(-1).clamp_min(1e-30).sqrt()
             seen = mask.new_ones(gram.shape[:2])

@@ -1,7 +1,7 @@
 """A matcher in a training step: the local pairs' records, and the local rows' scores against the global batch.
 
-Regions and words of other workers come with gradient, in the matcher's space; each worker scores its own rows and
-columns only.
+Each worker scores its own texts with the images of all, whose regions come with gradient, in the matcher's space; so
+do the scores by which its images meet the other workers' texts.
 """
 
 from collections.abc import Callable
@@ -54,11 +54,9 @@ class MatcherHosted:
 
     @cached_property
     def scores(self) -> PairScores:
-        """Every worker scores its own rows and columns only; one that is alone scores all pairs once."""
-        layout, texts = self.encodings.layout, self.matcher.score_all_pairs(self.image, self.texts)
-        if len(layout.sizes) == 1:
-            return PairScores(texts, texts[layout.order][:, layout.own].T)
-        return PairScores(texts, self.matcher.score_all_pairs(self.images, self.text).T)
+        """Every pair is scored once, by the worker that has its text."""
+        layout, images = self.encodings.layout, self.matcher.score_all_pairs(self.images, self.text).T
+        return PairScores(layout.gather_with_grad(images)[:, layout.own].T, images)
 
     @cached_property
     def records(self) -> list[AttentionRecord]:

@@ -61,7 +61,7 @@ class Matcher(nn.Module, ABC):
 
     @abstractmethod
     def block(self, image: Side, text: Side) -> Tensor:
-        """(I, C) scores of all pairs of a block."""
+        """(I, C) raw scores of all pairs of a block."""
 
     def entries(self, regions: int, words: int) -> int:
         """Numbers that the largest tensor of a block holds for each pair."""
@@ -69,8 +69,24 @@ class Matcher(nn.Module, ABC):
 
     def score_all_pairs(self, image: Side, text: Side) -> Tensor:
         """(I, C) scores of all pairs, in blocks of at most `max_entries` numbers."""
+        return self.squashed(self.raw_scores(image, text))
+
+    def raw_scores(self, image: Side, text: Side) -> Tensor:
+        """(I, C) what the scores are a rising function of: by these pairs are ranked, where scores would saturate."""
         with torch.autocast(image.vectors.device.type, enabled=False):
-            return score_blocks(self.block, self.entries, image, text, self.max_entries)
+            return self.in_blocks(image, text)
+
+    def in_blocks(self, image: Side, text: Side) -> Tensor:
+        """(I, C) raw scores; what needs one look at all rows goes before the blocks."""
+        return score_blocks(self.block, self.entries, image, text, self.max_entries)
+
+    def squashed(self, raw: Tensor) -> Tensor:
+        """Scores of raw ones; the same where nothing saturates."""
+        return raw
+
+    def averaged(self, one: Tensor, two: Tensor) -> Tensor:
+        """The raw form of the mean of two models' scores."""
+        return (one + two) / 2
 
     @property
     def words_attend(self) -> bool:

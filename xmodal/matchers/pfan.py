@@ -5,14 +5,17 @@
 
 over the (up to 15) blocks a region overlaps. `faithful` keeps two properties of the released code: its softmaxes count
 empty slots, and its t2i relevance is cos(q_i, a_i) + 0.5 max_j w_ij. Regions bring their blocks with them, or are a
-square grid of patches: then PFAN is a learned position embedding gated by content.
+square grid of patches: then PFAN is a learned position embedding gated by content. A token of the whole image before
+the patches lies nowhere: all its slots are empty.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from xmodal.matchers.aggregation import mean
 from xmodal.matchers.attention import NORMS, masked_softmax
@@ -20,6 +23,7 @@ from xmodal.matchers.crossing import CROSSINGS
 from xmodal.matchers.matcher import Matcher, xavier
 from xmodal.matchers.settings import HostSettings
 from xmodal.matchers.sides import Side, dots, full, l2norm
+from xmodal.patches import class_tokens, no_class_token
 from xmodal.positions import OUTSIDE, POSITION, SLOTS, block_overlaps, patch_boxes
 from xmodal.sizes import Sizes
 
@@ -42,13 +46,14 @@ class PFAN(HostSettings):
     """Whether regions bring their blocks (`image.positions`); without them they are a square grid of patches."""
 
     def build(self, sizes: Sizes, tasks: nn.ModuleDict) -> "Pfan":
-        return Pfan(self, sizes.image_width - POSITION * self.positions, sizes.text_width)
+        located = stored if self.positions else patches(class_tokens if sizes.patches else no_class_token)
+        return Pfan(self, sizes.image_width - POSITION * self.positions, sizes.text_width, located)
 
 
 class Pfan(Matcher):
     """The host."""
 
-    def __init__(self, settings: PFAN, image_width: int, text_width: int):
+    def __init__(self, settings: PFAN, image_width: int, text_width: int, located: "Located"):
         sharpness = settings.lambda_softmax or SHARPNESS[settings.direction]
         crossing = CROSSINGS[settings.direction](NORMS["clipped_l2norm"], sharpness)
         super().__init__(settings, image_width + settings.position_width, text_width, [crossing])
@@ -57,11 +62,11 @@ class Pfan(Matcher):
         nn.init.uniform_(self.position.weight, -0.1, 0.1)
         self.counts_empty = settings.faithful
         self.relevance = RELEVANCES[settings.faithful and settings.direction == "t2i"]
-        self.located = LOCATED[settings.positions]
+        self.located = located
 
     def regions(self, tokens: Tensor) -> Tensor:
         """(N, R, image_width) patches of a square grid, or regions with their blocks behind their numbers. Raises
-        ValueError where R patches are no square."""
+        SettingsError where R patches are no square."""
         return self.placed(*self.located(tokens))
 
     def placed(self, tokens: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
@@ -90,16 +95,25 @@ def cosine(cosines: Tensor, weights: Tensor) -> Tensor:
     return cosines
 
 
+Located = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+"""Tokens (N, R, W) -> their features, ids (N or none, R, 15) and weights of their blocks."""
+
+
 def stored(tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Regions, and the ids and weights that stand behind their numbers."""
     features, ids, weights = tokens.split([tokens.shape[-1] - POSITION, SLOTS, SLOTS], dim=-1)
     return features, ids.round().long(), weights
 
 
-def patches(tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Patches, and the blocks of their grid."""
-    return tokens, *block_overlaps(patch_boxes(tokens.shape[1]).to(tokens.device))
+def patches(before: Callable[[int], int]) -> Located:
+    """Patches, and the blocks of their grid; `before` tells how many tokens stand before them."""
+
+    def located(tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        ahead = [0, 0, before(tokens.shape[1]), 0]
+        ids, weights = block_overlaps(patch_boxes(tokens.shape[1] - ahead[2]).to(tokens.device))
+        return tokens, pad(ids, ahead, value=OUTSIDE), pad(weights, ahead)
+
+    return located
 
 
-LOCATED = {True: stored, False: patches}
 RELEVANCES = {True: released, False: cosine}

@@ -4,8 +4,9 @@
     glo = l2norm(W_glo (v_g - t_g)^2 + b)       E = [glo; loc_1 .. loc_n]       score = sigmoid(w_e . vec(E) + b_e)
 
 with vec by SGR (graph reasoning) or SAF (attention filtration); the published SGRAF is the mean of the scores of a
-model of each. The attended vectors themselves are needed here, so a block holds (I, C, L, D) numbers. There is no
-scalar relevance of a word: constraints take cos(t_i, a_i).
+model of each. The attended vectors themselves are needed here, so a block holds (I, C, L, D) numbers; global vectors
+are made once a side, before the blocks, and stand before the fragments. There is no scalar relevance of a word:
+constraints take cos(t_i, a_i).
 """
 
 from typing import Literal
@@ -13,8 +14,10 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
 
 from xmodal.matchers.attention import NORMS
+from xmodal.matchers.blocks import score_blocks
 from xmodal.matchers.crossing import TextToImage
 from xmodal.matchers.matcher import Matcher, xavier
 from xmodal.matchers.settings import HostSettings
@@ -36,8 +39,8 @@ class SGRAF(HostSettings):
     lambda_softmax: float = Field(default=9.0, gt=0)
     """Sharpness of the softmax over regions."""
     norm: Literal["layer", "batch"] = "layer"
-    """`batch` is the released one. It fixes the number of regions, and a run with it depends on the number of
-    workers."""
+    """`batch` is the released one. It fixes the number of regions, and SAF with it scores a caption with all images of
+    a batch at once, whatever `max_entries`."""
     regions: int = Field(default=36, ge=1)
     """Regions of an image, where the norm is `batch`."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -72,14 +75,31 @@ class Sgraf(Matcher):
     def entries(self, regions: int, words: int) -> int:
         return max(regions, self.local.in_features) * words
 
+    def in_blocks(self, image: Side, text: Side) -> Tensor:
+        image = image.after(self.image_global(image.vectors, image.mask))
+        text = text.after(self.text_global(text.vectors, text.mask))
+        norm = self.vector.norm
+        norm.forget()
+        together = len(image) if norm.needs_all_images else 1
+        scores = score_blocks(self.block, self.entries, image, text, self.max_entries, together)
+        norm.follow()
+        return scores
+
     def block(self, image: Side, text: Side) -> Tensor:
-        nodes = torch.cat([self._global_node(image, text), self._word_nodes(image, text)], dim=2)
-        mask = torch.cat([text.mask.new_ones(len(text), 1), text.mask], dim=1)
-        return torch.sigmoid(self.score(self.vector(nodes, mask))).squeeze(-1)
+        """Of sides whose fragment 0 is the global vector."""
+        nodes = torch.cat([self._global_node(image, text), self._word_nodes(image.rest, text.rest)], dim=2)
+        return self.score(self.vector(nodes, text.mask)).squeeze(-1)
+
+    def squashed(self, raw: Tensor) -> Tensor:
+        return torch.sigmoid(raw)
+
+    def averaged(self, one: Tensor, two: Tensor) -> Tensor:
+        right, wrong = (torch.logaddexp(logsigmoid(sign * one), logsigmoid(sign * two)) for sign in (1, -1))
+        return right - wrong
 
     def _global_node(self, image: Side, text: Side) -> Tensor:
         """(I, C, 1, inner)"""
-        v, t = self.image_global(image.vectors, image.mask), self.text_global(text.vectors, text.mask)
+        v, t = image.vectors[:, 0], text.vectors[:, 0]
         return l2norm(self.whole((v[:, None] - t[None]).square()))[:, :, None]
 
     def _word_nodes(self, image: Side, text: Side) -> Tensor:

@@ -72,6 +72,16 @@ class Side:
         """Some rows, cut to `longest` fragments."""
         return Side.of_zeroed(self.vectors[rows, :longest], self.mask[rows, :longest])
 
+    def after(self, vectors: Tensor) -> "Side":
+        """The same with one more fragment, `vectors` (N, D), before the others."""
+        mask = torch.cat([self.mask.new_ones(len(self), 1), self.mask], dim=1)
+        return Side.of_zeroed(torch.cat([vectors[:, None], self.vectors], dim=1), mask)
+
+    @property
+    def rest(self) -> "Side":
+        """The same without the first fragment."""
+        return Side.of_zeroed(self.vectors[:, 1:], self.mask[:, 1:])
+
 
 def dots(image: Side, text: Side) -> Tensor:
     """S (I, R, C, L) of every region with every word: one matrix product, no copy after it."""

@@ -1,13 +1,14 @@
 """The parts of SGRAF (Diao et al., AAAI 2021): global vectors by self-attention, and reasoning over similarity vectors.
 
-Padding is masked everywhere, in the statistics of SAF's batch norm too. `batch` norms are the released ones; a batch
-norm takes its statistics from one worker's rows, and SAF's from those of one block (`max_entries`), so with it a run
-depends on the number of workers, and `layer` norms are the default. Pairs are I images and C captions.
+Padding is masked everywhere, in the statistics of SAF's batch norm too. `batch` norms are the released ones: they take
+their statistics from all images of the global batch, and their running ones follow once a batch, whatever the number of
+workers and the size of blocks. `layer` norms are the default. Pairs are I images and C captions.
 """
 
 import torch
 from torch import Tensor, nn
 
+from xmodal.distributed import sum_across
 from xmodal.matchers.attention import masked_softmax, over_l1
 from xmodal.matchers.sides import l2norm
 
@@ -46,7 +47,7 @@ class Reasoning(nn.Module):
 
     def __init__(self, width: int, steps: int):
         super().__init__()
-        self.steps = nn.ModuleList(Graph(width) for _ in range(steps))
+        self.steps, self.norm = nn.ModuleList(Graph(width) for _ in range(steps)), NoNorm()
 
     def forward(self, nodes: Tensor, mask: Tensor) -> Tensor:
         """(I, C, 1 + L, width), node 0 the global one, (C, 1 + L) -> (I, C, width)."""
@@ -58,10 +59,18 @@ class Reasoning(nn.Module):
 class CaptionBatchNorm(nn.BatchNorm1d):
     """SAF's batch norm of one number a node. In training each caption has statistics of its own, over its real nodes
     with all images, as the release scores one caption at a time: other captions and how wide they are padded change
-    nothing. The running ones follow the mean over a block's captions once."""
+    nothing. The running ones follow the mean over the captions of a global batch: `forget`, blocks, `follow`. What
+    blocks that are computed again in the backward tell is forgotten."""
 
     def __init__(self) -> None:
         super().__init__(1)
+        self.told: list[Tensor] = []
+        """(3,) of each block since `forget`: sums of its captions' means and variances, and their number."""
+
+    @property
+    def needs_all_images(self) -> bool:
+        """Whether a block must hold all images of the batch."""
+        return self.training
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """(I, C, T), (C, T) bool -> (I, C, T); what the mask leaves out may be anything."""
@@ -71,21 +80,37 @@ class CaptionBatchNorm(nn.BatchNorm1d):
         mean = x.masked_fill(~mask, 0).sum((0, 2)) / count
         apart = (x - mean[:, None]).masked_fill(~mask, 0)
         variance = apart.square().sum((0, 2)) / count
-        if x.numel():
-            self._follow(mean, variance * count / (count - 1).clamp(min=1))
+        unbiased = variance * count / (count - 1).clamp(min=1)
+        self.told.append(torch.stack([one.detach().sum() for one in (mean, unbiased, torch.ones_like(mean))]))
         return apart / (variance[:, None] + self.eps).sqrt() * self.weight + self.bias
 
+    def forget(self) -> None:
+        self.told.clear()
+
     @torch.no_grad()
-    def _follow(self, mean: Tensor, variance: Tensor) -> None:
-        for running, now in ((self.running_mean, mean), (self.running_var, variance)):
-            running.lerp_(now.mean().to(running.dtype), self.momentum)  # pyright: ignore
+    def follow(self) -> None:
+        """Once a global batch; every worker calls it."""
+        if not self.training:
+            return
+        mean, variance, captions = sum_across(torch.stack(self.told).sum(0))
+        if captions > 0:
+            for running, now in ((self.running_mean, mean), (self.running_var, variance)):
+                running.lerp_((now / captions).to(running.dtype), self.momentum)  # pyright: ignore
 
 
 class NoNorm(nn.Module):
     """A node's number as it is: over a single one a layer norm would be constant."""
 
+    needs_all_images = False
+
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         return x
+
+    def forget(self) -> None:
+        pass
+
+    def follow(self) -> None:
+        pass
 
 
 class Filtration(nn.Module):

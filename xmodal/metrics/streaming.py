@@ -5,7 +5,9 @@ through all pairs in blocks and counts, for each caption, wrong images that scor
 each image, wrong captions above and beside its best gold. Memory grows with images plus captions. The `Ranks` made of
 the counts are those of `retrieval`: ties by expectation, `pessimistic` = wrong ones that score at least as high.
 
-A score computed again in another block may differ in its last bits, so scores within `TIE` of the gold count as tied.
+A score computed again in another block may differ in its last bits, so scores within `TIE` of the gold count as tied,
+of scores above 1 within that share of them. A score that saturates (a sigmoid) must come as what it is made of: near
+its ends more than last bits lie within `TIE`.
 """
 
 from collections.abc import Callable, Iterator
@@ -62,7 +64,7 @@ def streamed(scores: Scores, owner: Tensor, images: int, step: tuple[int, int] =
             _count(scores(rows, columns).float().cpu(), rows, columns, found, counts)
     above, tied = distributed.sum_across(counts)
     own = owner[owner >= 0]
-    tied_own = _per_image((found.caption >= found.image[owner] - TIE)[owner >= 0], own, images)
+    tied_own = _per_image((found.caption >= found.image[owner] - _rounding(found.caption))[owner >= 0], own, images)
     i2t = _ranks(above[:images], tied[:images], tied_own, torch.bincount(own, minlength=images), len(owner))
     has = (owner >= 0).long()
     return i2t, _ranks(above[images:], tied[images:], has, has, images)
@@ -73,13 +75,18 @@ def _count(block: Tensor, rows: Tensor, columns: Tensor, found: Gold, counts: Te
     if not torch.isfinite(block).all():
         raise ValueError("a retrieval score is not finite: the matcher gave NaN or infinity")
     right = found.owner[columns][None] == rows[:, None]
-    caption, image = found.caption[columns][None], found.image[rows][:, None]
-    if ((block - caption).abs() > 1e-4)[right].any():
+    caption, image, near = found.caption[columns][None], found.image[rows][:, None], _rounding(block)
+    if ((block - caption).abs() > 100 * near)[right].any():
         raise ValueError("a true pair scores differently beside other pairs: the matcher depends on its batch")
     images = len(found.image)
     for axis, best, places in ((1, image, rows), (0, caption, columns + images)):
-        counts[0, places] += ((block > best + TIE) & ~right).sum(axis)
-        counts[1, places] += (((block - best).abs() <= TIE) & ~right).sum(axis)
+        counts[0, places] += ((block > best + near) & ~right).sum(axis)
+        counts[1, places] += (((block - best).abs() <= near) & ~right).sum(axis)
+
+
+def _rounding(scores: Tensor) -> Tensor:
+    """By what each score may differ from itself."""
+    return TIE * scores.abs().clamp(min=1)
 
 
 def _blocks(images: int, captions: int, step: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -25,7 +25,7 @@ from xmodal.tasks.unified import UTO
 
 
 class Tasks(Settings):
-    """Which tasks are trained; one that is absent is not built and costs nothing."""
+    """Which tasks are trained; one that is absent, or of weight 0, is not built and costs nothing."""
 
     itc: ITC | None = ITC()
     """Image-text contrast."""
@@ -53,7 +53,8 @@ class Tasks(Settings):
     @model_validator(mode="after")
     def _at_least_one(self) -> "Tasks":
         if not self.weights:
-            raise ValueError(f"a model needs at least one task; allowed: {', '.join(type(self).model_fields)}")
+            allowed = ", ".join(type(self).model_fields)
+            raise ValueError(f"a model needs at least one task of a weight above 0; allowed: {allowed}")
         return self
 
     @property

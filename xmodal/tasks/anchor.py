@@ -23,8 +23,8 @@ from xmodal.sizes import Sizes
 class Anchor(Settings):
     """Anchoring task."""
 
-    weight: float = Field(default=1.0, gt=0)
-    """Factor of the loss in the total."""
+    weight: float = Field(default=1.0, ge=0)
+    """Factor of the loss in the total; 0 = without it."""
     attribute: int = Field(default=5, ge=0)
     """Position of the attribute whose values have prototypes; in datasets of `xmodal prepare` 5 is the species."""
     n_min: int = Field(default=8, ge=1)

@@ -30,8 +30,8 @@ from xmodal.wordpiece import PAD
 class LM(Settings):
     """Captioning task."""
 
-    weight: float = Field(default=1.0, gt=0)
-    """Factor of the loss in the total."""
+    weight: float = Field(default=1.0, ge=0)
+    """Factor of the loss in the total; 0 = without it."""
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     """Share of each target spread evenly over the vocabulary (BLIP 0.1)."""
     bridge: float = Field(default=0.0, ge=0)

@@ -19,8 +19,8 @@ from xmodal.sizes import Sizes
 class Cons(Settings):
     """Consistency task."""
 
-    weight: float = Field(default=1.0, gt=0)
-    """Factor of the loss in the total."""
+    weight: float = Field(default=1.0, ge=0)
+    """Factor of the loss in the total; 0 = without it."""
 
     def build(self, sizes: Sizes) -> "Consistency":
         return Consistency()

@@ -24,8 +24,8 @@ from xmodal.sizes import Sizes
 class ITC(Settings):
     """Image-text contrastive task."""
 
-    weight: float = Field(default=1.0, gt=0)
-    """Factor of the loss in the total."""
+    weight: float = Field(default=1.0, ge=0)
+    """Factor of the loss in the total; 0 = without it."""
     fn_policy: Literal["mask", "soft", "none", "unicon"] = "mask"
     """Candidates related to the query: `mask` takes them out of the denominator, `soft` makes positives share the
     target (1 / |P|, as ALBEF's retrieval), `none` counts all of them as negatives (MoCo, USER), `unicon` sets every

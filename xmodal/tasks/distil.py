@@ -11,6 +11,7 @@ as the dataset's vocabulary writes it.
 
 from typing import Any
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
@@ -26,8 +27,8 @@ from xmodal.wordpiece import WordPiece
 class Distil(Settings):
     """Distillation task."""
 
-    weight: float = Field(default=1.0, gt=0)
-    """Factor of the loss in the total."""
+    weight: float = Field(default=1.0, ge=0)
+    """Factor of the loss in the total; 0 = without it."""
     teacher: TeacherSettings
     """The model to start from."""
     samples: int = Field(gt=0)
@@ -58,11 +59,12 @@ class Distilling(nn.Module):
         own, tau = (encodings.image, encodings.text), self.settings.temperature
         layout, valid = encodings.layout, encodings.gathered.valid
         allowed = valid[None] | one_hot(layout.own, layout.rows).bool()
-        halves = [
-            divergence(told[one] @ layout.gather(told[other]).T / tau,
-                       own[one].float() @ layout.gather_with_grad(own[other]).float().T / tau, allowed)
-            for one, other in ((0, 1), (1, 0))
-        ]  # fmt: skip
+        with torch.autocast(encodings.image.device.type, enabled=False):
+            halves = [
+                divergence(told[one].float() @ layout.gather(told[other]).float().T / tau,
+                           own[one].float() @ layout.gather_with_grad(own[other]).float().T / tau, allowed)
+                for one, other in ((0, 1), (1, 0))
+            ]  # fmt: skip
         rows = (halves[0] + halves[1]) / 2 + self.settings.cosine * self.closeness(own, told)
         return share_of_mean(rows, encodings.batch.valid, encodings.count)
 

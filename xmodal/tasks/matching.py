@@ -28,8 +28,8 @@ from xmodal.sizes import Sizes
 class ITM(Settings):
     """Image-text matching task."""
 
-    weight: float = Field(default=1.0, gt=0)
-    """Factor of the loss in the total."""
+    weight: float = Field(default=1.0, ge=0)
+    """Factor of the loss in the total; 0 = without it."""
     negatives: Literal["local", "global"] = "global"
     """Where hard negatives come from: the rank's own rows, which costs no exchange, or the whole global batch, whose
     tokens are gathered with gradient; only `global` is the same at every world size."""

@@ -22,7 +22,7 @@ class Triplet(Settings):
     """Hard-negative triplet task."""
 
     weight: float = Field(default=1.0, ge=0)
-    """Factor of the loss in the total."""
+    """Factor of the loss in the total; 0 = without it."""
     margin: float = Field(default=0.2, ge=0)
     """gamma, by which the own pair must score higher."""
     mining: Literal["hardest", "all"] = "hardest"

@@ -31,8 +31,8 @@ from xmodal.sizes import Sizes
 class UTO(Settings):
     """USER's unified training objective."""
 
-    weight: float = Field(default=1.0, gt=0)
-    """Factor of the loss in the total."""
+    weight: float = Field(default=1.0, ge=0)
+    """Factor of the loss in the total; 0 = without it."""
     mu: float = Field(default=90.0, gt=0)
     """Sharpness: towards infinity only the hardest negative counts."""
     gamma: float = Field(default=0.5, ge=-1, le=1)
