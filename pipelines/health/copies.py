@@ -80,7 +80,8 @@ def copies_section(files: pa.Table) -> Copies:
     """Of those files among IMAGES that would be taken. Empty files are no copies of each other."""
     own = taken(files)
     good = own.filter(pc.field("sha256").is_valid() & pc.field("bad").is_null())
-    by_bytes, by_listing = _kind(good, "sha256"), _kind(own.filter(pc.field("mark").is_valid() & (pc.field("size") > 0)), "mark")
+    marked = own.filter(pc.field("mark").is_valid() & (pc.field("size") > 0))
+    by_bytes, by_listing = _kind(good, "sha256"), _kind(marked, "mark")
     unread = own["sha256"].null_count
     compared, files_of = good.filter(pc.field("compared"))["sha256"].to_pylist(), by(good, "sha256")
     return Copies(
