@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ from pipelines.recipe import Recipe
 from pipelines.report import formats, render
 from pipelines.report.page import LIMIT
 from pipelines.taxa import species_keys
+from tests.pipelines.archives import zip_of
 from tests.pipelines.health_surveys import LISTED, TAKEN, frame, health, recipe_of, write
 from tests.pipelines.road import contents, document, write_recipe, xmodal
 from tests.pipelines.surveys import coco_settings, prepare, settings, write_coco
@@ -226,6 +228,20 @@ def test_a_drawn_file_is_compared_with_all_of_its_size(written: Store, root: Sto
     assert none.others == [] and none.compared == lonely
     (copy,) = hashed(run, [("coco", "2/copy.jpg")]).values()
     assert copy["sha256"] == hashlib.sha256(written.read("0/0.jpg")).digest()
+
+
+def test_the_listing_tells_copies_in_zips_and_not_in_directories(tmp_path: Path, root: Store) -> None:
+    """Loose files with one size and time of writing are none; members with one CRC-32 and size are."""
+    archive = open_store(str(tmp_path / "archive"))
+    loose = {f"{place}/a.jpg": image(place) for place in (2, 3)}
+    assert len({len(data) for data in loose.values()}) == 1
+    names = [*loose, "x.zip!/4/a.jpg", "x.zip!/5/a.jpg"]
+    images = [{"id": name, "file_name": name, "location": name, "category": 1} for name in names]
+    write_coco(archive, images, loose | {"x.zip": zip_of({"4/a.jpg": image(9), "5/a.jpg": image(9)})})
+    for name in loose:
+        os.utime(tmp_path / "archive" / name, (1e9, 1e9))
+    found = health(recipe_of(archive, root), sample=0).copies.by_listing
+    assert found.files == 2 and [[key for key, _ in one.files] for one in found.across] == [names[2:]]
 
 
 @pytest.mark.parametrize("seed", range(3))
