@@ -102,7 +102,7 @@ LEDGER = pa.schema(
             "size_differs",
             pa.bool_(),
         ),  # whether its pixels are others than the metadata state; null = they state none, or as above
-        ("event", pa.string()),  # of an image, "" = it has none; null = no image, or before it was kept
+        ("event", pa.string()),  # "" = it has none; null = never an image, or before it was kept
     ]
 )
 

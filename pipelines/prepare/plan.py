@@ -160,7 +160,7 @@ def ledger_rows(
             "clock_flags": pa.array(at(clock_flags, listing.files.media[span], None), pa.string()),
         }
         told = _told(listing, span, read, data)
-        return _batch(_listed(listing, span) | columns | told | {"event": _events(listing, span, told["status"])})
+        return _batch(_listed(listing, span) | columns | told | {"event": _events(listing, span, told["reason"])})
 
     return spilled(map(rows, range(0, count, MANY)), LEDGER)
 
@@ -193,10 +193,11 @@ def _told(listing: SurveyListing, span: slice, read: pa.Table, data: DataSetting
     return columns | {"fingerprint": pc.if_else(taken, settings, pa.scalar(None, pa.string()))}
 
 
-def _events(listing: SurveyListing, span: slice, status: pa.Array) -> pa.Array:
-    """The events of those that are images."""
+def _events(listing: SurveyListing, span: slice, reason: pa.Array) -> pa.Array:
+    """The events of those that are images, and of those that may be another time."""
     own = taken(listing.known.survey.media.select(["event_id"]), listing.files.media[span])["event_id"]
-    return pc.if_else(pc.equal(status, "ok"), own.fill_null(NO_EVENT), pa.scalar(None, pa.string()))
+    kept = pc.or_(reason.is_null(), pc.is_in(reason, value_set=pa.array(PASSING)))
+    return pc.if_else(kept, own.fill_null(NO_EVENT), pa.scalar(None, pa.string()))
 
 
 def _batch(columns: dict[str, Any]) -> pa.RecordBatch:

@@ -4,7 +4,6 @@ for gone."""
 import gzip
 import io
 import random
-import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +20,7 @@ from pipelines.sources.archive import Archive, is_streamed
 from pipelines.sources.coco_camera_traps import CocoCameraTraps
 from tests.bench.pictures import marked
 from tests.infra.test_storage_s3 import Listing, fake_credentials
+from tests.pipelines.archives import zip_of
 from tests.pipelines.surveys import coco_settings, prepare, write_coco
 from tests.pipelines.test_archive import tar_of
 from tests.pipelines.test_prepare_odd_files import PICTURE, frames, ledger_of, named, rows
@@ -28,14 +28,6 @@ from tests.pipelines.test_prepare_odd_files import PICTURE, frames, ledger_of, n
 INSIDE = {f"{number}.jpg": marked(PICTURE, 100 + number) for number in range(4)}
 MEMBERS = [f"old.zip!/{name}" for name in INSIDE]
 METADATA = {"metadata.json": ("rejected", "metadata")}
-
-
-def zip_of(members: dict[str, bytes]) -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as file:
-        for name, data in members.items():
-            file.writestr(name, data)
-    return stream.getvalue()
 
 
 class Closing(Listing):
@@ -93,6 +85,11 @@ def test_a_container_that_is_refused_is_a_row_and_its_members_are_not_gone(
     dataset = prepare(data, root)
     found = rows(root.child("datasets/coco"), dataset.document["ledger"])
     assert found == good | dict.fromkeys(["old.zip", *MEMBERS], ("rejected", "unreadable"))
+    assert {row["key"] for row in dataset.ledger().to_pylist() if row["event"] == ""} == {
+        *frames(24),
+        *MEMBERS,
+        "old.zip",
+    }
     assert dataset.document["surveys"][0]["members_refused"] == {"unreadable": 1}
     another_process(monkeypatch)
     assert prepare(data, root).document["version"] == 2, "tried again, and still so"
