@@ -12,14 +12,7 @@ from infra.storage import NotFound, open_store
 from pipelines.errors import DataRefused
 from pipelines.sources import zips
 from pipelines.sources.zips import WithZips
-
-
-def zip_of(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", method) as made:
-        for name, data in members.items():
-            made.writestr(name, data)
-    return stream.getvalue()
+from tests.pipelines.archives import zip_of
 
 
 def opened(folder: Path, data: bytes) -> WithZips:
