@@ -18,6 +18,7 @@ from pipelines.dataset import Dataset
 from pipelines.errors import DataRefused
 from pipelines.prepare import items, run
 from pipelines.prepare.attributes import NAMES
+from pipelines.prepare.before import Before
 from pipelines.prepare.language import version
 from pipelines.prepare.listing import SurveyListing, list_survey
 from pipelines.prepare.settings import DataSettings, SurveySettings
@@ -57,8 +58,8 @@ def coco(archive: Store, files: dict[str, bytes] | None = None, places: int = 6)
 
 
 def test_a_count_that_differs_from_the_listing_is_never_committed(archive: Store, root: Store) -> None:
-    def one_more(data: DataSettings, survey: SurveySettings) -> SurveyListing:
-        found = list_survey(data, survey)
+    def one_more(data: DataSettings, survey: SurveySettings, before: Before | None) -> SurveyListing:
+        found = list_survey(data, survey, before)
         return replace(found, count=found.count + 1)
 
     with patch.object(run, "list_survey", one_more), pytest.raises(AssertionError, match="nothing is committed"):
