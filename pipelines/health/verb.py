@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from pipelines import writable
 from pipelines.health.content import content
 from pipelines.health.gathered import gather
 from pipelines.prepare.run import Run
@@ -25,8 +24,3 @@ def write(recipe: Recipe, run: Run, page: Path, sample: int | None) -> list[str]
     found = content(recipe, run, gather(run, SAMPLE if sample is None else sample))
     page.write_text(render(found), encoding="utf-8")
     return [found.verdict.replace("\u202f", ","), f"report: {page}"]
-
-
-def check_writable(page: Path) -> None:
-    """Raises SettingsError for a page that cannot be written; makes its folder where there is none."""
-    writable.check_writable(page, "--report", "health.html")

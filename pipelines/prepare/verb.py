@@ -15,6 +15,7 @@ from pipelines.prepare.workers import RayWorkers
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.session import cluster
 from pipelines.sources.formats import mismatched
+from pipelines.writable import check_writable
 
 
 def prepare(arguments: tuple[str, ...], dry_run: bool = False) -> str:
@@ -67,7 +68,7 @@ def examined(arguments: tuple[str, ...], page: Path, sample: int | None = None) 
     """A dry run that also writes the health page (pipelines.health) and reads at most `sample` files for it."""
     from pipelines.health import verb as health
 
-    health.check_writable(page)
+    check_writable(page, "--report", "health.html")
     recipe = load_recipe(arguments)
     run = health.listed(recipe)
     return "\n".join([*would(recipe, run.listings), *health.write(recipe, run, page, sample)])

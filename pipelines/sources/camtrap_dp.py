@@ -26,7 +26,7 @@ from pipelines.sources.clock import Clock, read_clock
 from pipelines.sources.deployments import add_deployments
 from pipelines.sources.labels import SILENT, observation_type, scientific
 from pipelines.sources.reading import BadPath, archive_key, iterate, read_json
-from pipelines.sources.rows import SurveyRows, flag, number, text, whole
+from pipelines.sources.rows import SurveyRows, flag, individuals, number, text
 from pipelines.sources.schema import PEOPLE, Refused, Survey
 from pipelines.sources.zips import WithZips
 from xmodal.settings import Settings
@@ -249,14 +249,12 @@ def _add_label(rows: SurveyRows, media_id: str, row: dict[str, Any], taxa: dict[
         known = taxa.get(name) or dict(zip(("taxon", "rank"), scientific(name), strict=True))
     box = [row[column] for column in _BOX]
     example = f"observation {row['observationID']} of {media_id}"
-    if (count := whole(row["count"], least=1)) is None and kind == "animal" and text(row["count"]) is not None:
-        rows.refused.add("bad_count", example)
     rows.observations.add(
         media_id=media_id,
         level=row["observationLevel"],
         type=kind,
         label=name or kind,
-        count=count,
+        count=individuals(row["count"], kind, rows.refused, example),
         life_stage=text(row["lifeStage"]),
         sex=text(row["sex"]),
         behavior=text(row["behavior"]),
