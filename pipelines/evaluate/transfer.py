@@ -23,7 +23,7 @@ ACCURACY = ("Species right, of all images", "Species right, species weighted equ
 F1 = ("Macro F1 of single frames", "Macro F1 of events, surest frame")
 ONE_KIND = {
     True: "All test places are ones that training images come from; nothing here tells about a new camera.",
-    False: "All test places are unseen. The recipe's `data.split.cis_test` sets days of training places aside, which "
+    False: "All test places are unseen. The recipe's data.split.cis_test sets days of training places aside, which "
     "would tell how much better the model does where it knows the place.",
 }
 """By whether the places were seen."""

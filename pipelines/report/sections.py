@@ -54,7 +54,7 @@ class Data(Section):
 
     anchor: ClassVar[str] = "data"
     title: ClassVar[str] = "Data"
-    lead: ClassVar[str] = "Every file that was listed is accounted for, with the reason where it was not used."
+    lead: ClassVar[str] = "Every file that is listed, or named by metadata, is accounted for: why it was not used."
 
     dataset: str = ""
     """Name, version and digest."""
@@ -68,7 +68,7 @@ class Data(Section):
         return bool(self.surveys or self.ledger or self.splits)
 
     @property
-    def listed(self) -> int:
+    def files(self) -> int:
         return sum(row.count for row in self.ledger)
 
     @property
