@@ -38,6 +38,9 @@ class ComputeSettings(Settings):
     """Logical CPUs that each training worker holds."""
     gpu: bool = False
     """Whether each training worker holds one GPU (NCCL) instead of CPUs alone (gloo)."""
+    gradient_checkpointing: bool = False
+    """Whether blocks' activations are computed again in the backward instead of being kept: less memory for a third
+    more compute, the same numbers."""
     data_workers: int = Field(default=1, ge=1)
     """Reading and decoding processes beside the training workers, at most."""
     first_batch_timeout: float = Field(default=180, gt=0)

@@ -42,11 +42,13 @@ class Batch:
     """(B, L) int64 word that each text token is part of (`xmodal.words`): equal ids = the same one, from ANIMAL on
     those that name the animal shown, -1 = none that says anything (special tokens, stop words). Absent = every token
     id, or place of a feature, is its own."""
+    parts: int = 1
+    """Batches of a forward each that make up an optimizer step; this is one of them."""
 
     def __post_init__(self) -> None:
         if self.words.ndim != 2:
             object.__setattr__(self, "words", self._tokens_as_words())
-        rows = {field.name: len(getattr(self, field.name)) for field in fields(self) if field.name != "step"}
+        rows = {name: len(column) for name, column in self.columns().items()}
         if len(set(rows.values())) != 1:
             raise ValueError(f"a batch's fields must have the same number of rows, these have {rows}")
         if self.valid.dtype != torch.bool or self.text_mask.dtype != torch.bool:
@@ -57,6 +59,19 @@ class Batch:
     def __len__(self) -> int:
         return len(self.valid)
 
+    def columns(self) -> dict[str, Tensor]:
+        """All that has a row for each pair, by name."""
+        return {one.name: column for one in fields(self) if isinstance(column := getattr(self, one.name), Tensor)}
+
+    def split(self, parts: int) -> "list[Batch]":
+        """The batch in `parts` batches for a forward each: every `parts`-th row, so that a padded end is shared out.
+        Which rows meet is the same at every world size where `parts` divides a lane's rows."""
+        columns = self.columns()
+        return [
+            replace(self, parts=parts, **{name: column[start::parts] for name, column in columns.items()})
+            for start in range(parts)
+        ]
+
     def _tokens_as_words(self) -> Tensor:
         place = torch.arange(self.text_mask.shape[1], device=self.text_mask.device).expand(self.text_mask.shape)
         own = self.text if self.text.ndim == 2 else place
@@ -64,7 +79,4 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on `device`; copies overlap with compute where the source is pinned."""
-        tensors = {
-            f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self) if f.name != "step"
-        }
-        return replace(self, **tensors)
+        return replace(self, **{name: column.to(device, non_blocking=True) for name, column in self.columns().items()})

@@ -187,7 +187,7 @@ class Encodings:
     @cached_property
     def samples_seen(self) -> int:
         """Rows of all steps before this one: what schedules are functions of."""
-        return self.batch.step * self.layout.rows
+        return self.batch.step * self.layout.rows * self.batch.parts
 
     @cached_property
     def i2t(self) -> "Direction":
@@ -294,3 +294,11 @@ class Tokens:
     """(M,) each row's position among the candidates."""
     own: Tensor
     """(B,) where the local rows stand among the M."""
+
+    def looked_at(self, drawn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Images (N, R, W) that hold the B local ones and those of the rows `drawn` (B,), and where both stand in them:
+        all of the pool's where these are the fewer."""
+        if len(self.image) <= 2 * len(drawn):
+            return self.image, self.own, drawn
+        own = torch.arange(len(drawn), device=drawn.device)
+        return self.image[torch.cat([self.own, drawn])], own, own + len(drawn)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xmodal.beam_search import beam_search
-from xmodal.encoders.blocks import CrossBlock, causal_bias, check_heads, initialise, key_bias, no_bias
+from xmodal.encoders.blocks import EACH, CrossBlock, causal_bias, check_heads, initialise, key_bias, no_bias
 from xmodal.settings import Settings
 from xmodal.wordpiece import CLS, MASK, PAD, UNK
 
@@ -65,12 +65,13 @@ class FusionEncoder(nn.Module):
         self.blocks = settings.blocks(image_width)
         self.norm = nn.LayerNorm(settings.width)
 
-    def forward(self, text: Tensor, mask: Tensor, image: Tensor) -> Tensor:
-        """(B, L, text_width), (B, L) bool, (B, R, image_width) -> (B, L, W)."""
+    def forward(self, text: Tensor, mask: Tensor, image: Tensor, of: Tensor | slice = EACH) -> Tensor:
+        """(B, L, text_width), (B, L) bool, (N, R, image_width) -> (B, L, W): text i has seen image `of[i]`, image i
+        without it."""
         x = self.enter(text)
         bias, image_bias, seen = key_bias(mask, x), no_bias(x), self.image_norm(image)
         for block in self.blocks:
-            x = block(x, bias, seen, image_bias)
+            x = block(x, bias, seen, image_bias, of)
         return self.norm(x)
 
     def attention(self, text: Tensor, mask: Tensor, image: Tensor, layer: int) -> Tensor:

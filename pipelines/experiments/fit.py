@@ -16,17 +16,16 @@ from xmodal.model import CrossModalModel
 def fit(recipe: Recipe, plan: TrainingPlan, device: str, strangers: bool = False) -> CrossModalModel:
     """The model after the last step of `plan`, the recipe's own, in evaluation mode. With `strangers` the captions to
     be written are those of the next image in the batch. Raises NonFinite."""
-    size = recipe.train.global_batch
     torch.manual_seed(recipe.train.seed)
     model = build_model(recipe, plan.open()).to(device)
     plan.initialise(model)
-    descent = Descent(model, recipe.train.optimizer, plan.total_samples)
+    descent = Descent(model, recipe.train, plan.total_samples)
     model.train()
     for batch in _batches(plan):
         batch = replace(batch, caption=batch.caption.roll(int(strangers), 0))
-        losses = model(batch.to(device))
-        check_finite({name: loss.item() for name, loss in losses.items()}, batch.step)
-        descent.step(losses, batch.step, batch.step * size)
+        shares = descent.gradients(model, batch.to(device))
+        check_finite({name: share.item() for name, share in shares.items()}, batch.step)
+        descent.step(batch.step)
     return model.eval()
 
 

@@ -1,13 +1,17 @@
-"""One AdamW step on the weighted losses: parameter groups, the schedule of the rate, the clip, what comes after."""
+"""One AdamW step on the weighted losses: gradients part by part, parameter groups, the schedule of the rate, the clip,
+what comes after."""
 
 import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipelines.errors import NonFinite
-from pipelines.train.settings import OptimizerSettings
+from pipelines.train.settings import OptimizerSettings, TrainSettings
+from xmodal.batch import Batch
 from xmodal.model import CrossModalModel
 
 TEXT_ENCODER = "query.text.encoder."
@@ -16,22 +20,49 @@ TEXT_ENCODER = "query.text.encoder."
 class Descent:
     """A model's optimizer over a run of `total` samples."""
 
-    def __init__(self, model: CrossModalModel, settings: OptimizerSettings, total: int):
-        self.model, self.settings, self.total = model, settings, total
-        groups, self.factors = parameter_groups(model, settings), rate_factors(settings)
-        self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
+    def __init__(self, model: CrossModalModel, settings: TrainSettings, total: int):
+        """`model` lies on the device that it will be trained on."""
+        self.model, self.settings, self.parts = model, settings.optimizer, settings.accumulate
+        self.batch, self.total = settings.global_batch, total
+        groups, self.factors = parameter_groups(model, self.settings), rate_factors(self.settings)
+        rate, betas = self.settings.learning_rate, self.settings.betas
+        self.optimizer = torch.optim.AdamW(groups, lr=rate, betas=betas, fused=True)
+        device, half = model.temperature.value.device.type, settings.precision == "bf16"
+        self.autocast = torch.autocast(device, torch.bfloat16, enabled=half)
 
-    def step(self, losses: dict[str, Tensor], step: int, samples: int) -> dict[str, float]:
-        """Optimizer step `step` (0-based), after `samples` samples: the model moves and does what comes after a step.
+    def gradients(self, forward: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """The gradient of this worker's share of a step by `forward`, the model as it was prepared for the group.
+
+        Returns this worker's shares of the global means of the losses, and of what tasks tell beside them. In the last
+        batch of an epoch parts may differ by some rows of padding; each weighs the same.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        parts = zip(batch.split(self.parts), self._adding(forward), strict=True)
+        shares = [self._part(forward, part, adds) for part, adds in parts]
+        return {name: torch.stack([part[name] for part in shares]).mean(0) for name in shares[0]}
+
+    def _adding(self, forward: nn.Module) -> Iterator[AbstractContextManager[Any]]:
+        """Workers of a group add up their gradients in the last part alone."""
+        quiet = getattr(forward, "no_sync", nullcontext)
+        yield from (quiet() for _ in range(self.parts - 1))
+        yield nullcontext()
+
+    def _part(self, forward: nn.Module, part: Batch, adds: AbstractContextManager[Any]) -> dict[str, Tensor]:
+        with adds:
+            with self.autocast:
+                losses = forward(part)
+            total = torch.stack([self.model.weights[name] * loss for name, loss in losses.items()]).sum()
+            (total / self.parts).backward()
+        return {name: one.detach() for name, one in (losses | self.model.figures).items()}
+
+    def step(self, step: int) -> dict[str, float]:
+        """Optimizer step `step` (0-based) by the gradients: the model moves and does what comes after a step.
 
         Returns the norm of the gradient before its clip, and the rate.
         """
-        rate = learning_rate(self.settings, samples, self.total)
+        rate = learning_rate(self.settings, step * self.batch, self.total)
         for group, factor in zip(self.optimizer.param_groups, self.factors, strict=True):
             group["lr"] = rate * factor
-        total = torch.stack([self.model.weights[name] * loss for name, loss in losses.items()]).sum()
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimizer.step()
         self.model.after_step(step)

@@ -28,6 +28,7 @@ from pipelines.train.validate import Validation
 from xmodal import checkpoint, distributed
 from xmodal.batch import Batch
 from xmodal.matchers import Matcher
+from xmodal.recompute import recompute
 from xmodal.settings import dump_yaml, parse
 
 HISTORY_POINTS = 1000
@@ -57,7 +58,9 @@ class Worker:
         self.wordpiece, self.attributes = dataset.wordpiece(), json.dumps({"attributes": dataset.attributes()})
         torch.manual_seed(self.recipe.train.seed)
         self.model = build_model(self.recipe, dataset).to(self.device)
-        self.descent = Descent(self.model, self.recipe.train.optimizer, job.plan.total_samples)
+        if self.recipe.compute.gradient_checkpointing:
+            recompute(self.model)
+        self.descent = Descent(self.model, self.recipe.train, job.plan.total_samples)
         by_host, rows = isinstance(self.model.host, Matcher), self.recipe.train.validation_rows
         self.validation = Validation(dataset, job.plan.reader, rows, by_host)
         self.step, self.history = 0, []
@@ -107,17 +110,15 @@ class Worker:
 
     def train(self, batch: Batch) -> dict[str, float]:
         """One optimizer step on this worker's share of global batch `batch.step`; returns the losses' global means."""
-        losses = self.parallel(batch)
-        values = self._checked(losses, batch.step)
-        told = self.descent.step(losses, batch.step, batch.step * self.recipe.train.global_batch)
+        values = self._checked(self.descent.gradients(self.parallel, batch), batch.step)
+        told = self.descent.step(batch.step)
         self.step = batch.step + 1
         return values | told
 
-    def _checked(self, losses: dict[str, Tensor], step: int) -> dict[str, float]:
+    def _checked(self, shares: dict[str, Tensor], step: int) -> dict[str, float]:
         """Global means of the losses and of what tasks tell beside them; raises NonFinite on every worker alike,
         before any weight has moved."""
-        shares = losses | self.model.figures
-        means = distributed.sum_across(torch.stack([one.detach() for one in shares.values()])) / self.size
+        means = distributed.sum_across(torch.stack(list(shares.values()))) / self.size
         values = dict(zip(shares, means.tolist(), strict=True))
         check_finite(values, step)
         return {"loss": sum((weight * values[name] for name, weight in self.model.weights.items()), 0.0), **values}

@@ -1,6 +1,7 @@
 """Settings of a training run that are part of its identity."""
 
 import math
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -54,6 +55,12 @@ class TrainSettings(Settings):
     class_power: float = Field(default=1.0, ge=0, le=1)
     """A species of n images gets draws in proportion to n ** class_power: 1 = every image once an epoch, 0.5 =
     square-root sampling, 0 = all species equally often. An epoch always has as many draws as there are images."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Numbers that matrices are multiplied in. bf16 is torch's autocast; weights, key encoder, queue, similarities and
+    losses stay float32."""
+    accumulate: int = Field(default=1, ge=1)
+    """Forwards that make up an optimizer step, each with its share of the batch: for batches that do not fit. A part's
+    queries meet the part's own keys and the queue, not the rest of the batch, so it is another run than without."""
     optimizer: OptimizerSettings = OptimizerSettings()
     """AdamW and its schedule."""
     augment: AugmentSettings = AugmentSettings()
@@ -71,4 +78,9 @@ class TrainSettings(Settings):
     def _lanes_divide_the_batch(self) -> "TrainSettings":
         if self.global_batch % self.lanes:
             raise ValueError(f"global_batch {self.global_batch} must be a multiple of lanes {self.lanes}")
+        if self.global_batch // self.lanes % self.accumulate:
+            raise ValueError(
+                f"accumulate {self.accumulate} must divide the {self.global_batch // self.lanes} rows that each of "
+                f"{self.lanes} lanes has in a batch of {self.global_batch}"
+            )
         return self

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tests.xmodal import tiny
 from xmodal.batch import Batch
+from xmodal.encodings import Tokens
 from xmodal.model import CrossModalModel
 from xmodal.tasks.matching import Matching
 
@@ -119,3 +120,23 @@ def test_matching_scores_are_the_logits_of_being_a_pair() -> None:
     assert scores.shape == (3,) and torch.allclose(scores, logits[:, 1])
     with pytest.raises(KeyError):
         tiny.model().matching_scores(given.image, given.text, given.text_mask)
+
+
+@pytest.mark.parametrize("pool", [4, 9])
+def test_an_image_that_several_texts_look_at_is_the_same_image(pool: int) -> None:
+    """All of a pool of 4 and the 6 of 9 that 3 rows need: what each pair sees is its own image."""
+    torch.manual_seed(0)
+    rows, drawn = Tokens(*tokens(pool), torch.arange(pool), own=torch.tensor([2, 0, 3])), torch.tensor([1, 3, 3])
+    images, own, other = rows.looked_at(drawn)
+    assert len(images) == min(pool, 6)
+    assert torch.equal(images[own], rows.image[rows.own]) and torch.equal(images[other], rows.image[drawn])
+    matching = task(tiny.model(tasks=ONLY))
+    texts, of = torch.cat([rows.own, rows.own]), torch.cat([own, other])
+    shared = matching.logits(rows.text[texts], rows.text_mask[texts], images, of)
+    apart = matching.logits(rows.text[texts], rows.text_mask[texts], images[of])
+    torch.testing.assert_close(shared, apart)
+
+
+def tokens(rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Image tokens, text tokens and their mask."""
+    return torch.randn(rows, 5, 8), torch.randn(rows, 4, 8), torch.arange(4) < torch.randint(2, 5, (rows, 1))

@@ -1,6 +1,6 @@
 """A model small enough for unit tests, and random batches for it."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -79,7 +79,7 @@ def batch(rows: int, seed: int = 0, step: int = 0, side: int = 16, **changes: An
 
 def rows_of(whole: Batch, rows: Tensor) -> Batch:
     """Some rows of a batch; texts are trimmed to the longest among them, as a loader does."""
-    part = replace(whole, **{f.name: getattr(whole, f.name)[rows] for f in fields(whole) if f.name != "step"})
+    part = replace(whole, **{name: column[rows] for name, column in whole.columns().items()})
     length = int(part.text_mask.sum(1).max()) if len(part) else 1
     trimmed = {name: getattr(part, name)[:, :length] for name in ("text", "text_mask", "words")}
     return replace(part, **trimmed)

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 MASKED = -30_000.0
 """Added to the scores of masked keys: finite in half precision too, and its exponential is 0 in every one."""
+EACH = slice(None)
+"""Row i attends to row i of its context."""
 
 
 def key_bias(mask: Tensor, like: Tensor) -> Tensor:
@@ -43,9 +45,10 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, context: Tensor, bias: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor, bias: Tensor, of: Tensor | slice = EACH) -> Tensor:
+        """Row i attends to row `of[i]` of the context: keys and values of one that several rows share are made once."""
         query = self._split(self.query(x))
-        key, value = map(self._split, self.key_value(context).chunk(2, dim=-1))
+        key, value = (self._split(one[of]) for one in self.key_value(context).chunk(2, dim=-1))
         bias = bias.to(query.dtype).expand(len(x), 1, x.shape[1], context.shape[1])
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         return self.dropout(self.out(mixed.transpose(1, 2).flatten(2)))
@@ -104,11 +107,14 @@ class CrossBlock(nn.Module):
         self.feed_norm = nn.LayerNorm(width)
         self.feed = FeedForward(width, dropout)
 
-    def forward(self, x: Tensor, bias: Tensor, context: Tensor, context_bias: Tensor) -> Tensor:
-        """(B, L, width) attending to `context` (B, M, context_width); the biases broadcast to (B, 1, L, L or M)."""
+    def forward(
+        self, x: Tensor, bias: Tensor, context: Tensor, context_bias: Tensor, of: Tensor | slice = EACH
+    ) -> Tensor:
+        """(B, L, width), row i attending to row `of[i]` of `context` (N, M, context_width), to row i without it; the
+        biases broadcast to (B, 1, L, L or M)."""
         normed = self.attend_norm(x)
         x = x + self.attend(normed, normed, bias)
-        x = x + self.cross(self.cross_norm(x), context, context_bias)
+        x = x + self.cross(self.cross_norm(x), context, context_bias, of)
         return x + self.feed(self.feed_norm(x))
 
     def cross_weights(self, x: Tensor, bias: Tensor, context: Tensor, context_bias: Tensor) -> Tensor:

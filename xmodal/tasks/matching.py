@@ -6,7 +6,7 @@ Each text meets one hard negative image and each image one hard negative text, d
 softmax(similarity / tau) over candidates that are unrelated to it. Three differences to the released code: a row
 without any allowed negative (a burst of one species) is left out instead of raising; a draw is keyed by the seed, the
 step and both samples, so it is the same at any world size; and pairs, negative images and negative texts pass the
-fusion encoder as one batch.
+fusion encoder as one batch, which makes an image's keys and values once for all texts that look at it.
 """
 
 from collections.abc import Callable
@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy
 
 from xmodal.distributed import global_mean
 from xmodal.draws import gumbel
+from xmodal.encoders.blocks import EACH
 from xmodal.encodings import Direction, Encodings, Tokens
 from xmodal.fusion import FusionSettings
 from xmodal.settings import Settings
@@ -66,18 +67,16 @@ class Matching(nn.Module):
         text, has_text = self._draw(encodings, pool, encodings.i2t, side=0)
         image, has_image = self._draw(encodings, pool, encodings.t2i, side=1)
         # the candidates' longest text may be longer than the local one: pairs take their tokens from the pool as well
-        logits = self.logits(
-            torch.cat([pool.text[pool.own], pool.text[pool.own], pool.text[text]]),
-            torch.cat([pool.text_mask[pool.own], pool.text_mask[pool.own], pool.text_mask[text]]),
-            torch.cat([pool.image[pool.own], pool.image[image], pool.image[pool.own]]),
-        )
+        texts = torch.cat([pool.own, pool.own, text])
+        images, own, drawn = pool.looked_at(image)
+        logits = self.logits(pool.text[texts], pool.text_mask[texts], images, torch.cat([own, drawn, own]))
         is_pair = torch.arange(3, device=logits.device).repeat_interleave(len(text)) == 0
         counted = torch.cat([has_text | has_image, has_image, has_text]) & encodings.batch.valid.repeat(3)
         return global_mean(cross_entropy(logits.float(), is_pair.long(), reduction="none"), counted)
 
-    def logits(self, text_tokens: Tensor, text_mask: Tensor, image_tokens: Tensor) -> Tensor:
-        """(B, L, W), (B, L), (B, R, W) -> (B, 2): column 1 is the score of being a pair."""
-        return self.head(self.fusion(text_tokens, text_mask, image_tokens)[:, 0])
+    def logits(self, text_tokens: Tensor, text_mask: Tensor, image_tokens: Tensor, of: Tensor | slice = EACH) -> Tensor:
+        """(B, L, W), (B, L), (N, R, W) -> (B, 2): column 1 is the score of text i and image `of[i]` being a pair."""
+        return self.head(self.fusion(text_tokens, text_mask, image_tokens, of)[:, 0])
 
     def _draw(self, encodings: Encodings, pool: Tokens, direction: Direction, side: int) -> tuple[Tensor, Tensor]:
         """(B,) rows of the pool drawn as negatives, and whether the row has any that is allowed."""
