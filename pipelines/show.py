@@ -4,9 +4,10 @@ from infra.storage import StorageError
 from pipelines.advice import simpson, told
 from pipelines.dataset import Dataset
 from pipelines.errors import NotFound
+from pipelines.memory import table, worker_memory
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.taxa import species_keys
-from xmodal.settings import dump_yaml
+from xmodal.settings import SettingsError, dump_yaml
 
 
 def show(arguments: tuple[str, ...], whole: bool = False) -> str:
@@ -32,7 +33,16 @@ def _dataset(recipe: Recipe) -> list[str]:
         *told(recipe, recipe.train.epochs * batches, rows, _share(recipe, dataset)),
         f"dataset {dataset.name} version {dataset.version}, digest {dataset.digest[:16]}, images {dataset.counts}",
         f"run {recipe.name}-{recipe.fingerprint(dataset.digest)}: {steps}",
+        *_memory(recipe, dataset),
     ]
+
+
+def _memory(recipe: Recipe, dataset: Dataset) -> list[str]:
+    """What a worker needs; of an encoder that is not at hand the reason alone, for the recipe is shown all the same."""
+    try:
+        return table(worker_memory(recipe, dataset))
+    except SettingsError as error:
+        return [f"memory of a worker: not known here ({error})"]
 
 
 def _share(recipe: Recipe, dataset: Dataset) -> float | None:
