@@ -18,6 +18,7 @@ from pipelines.recipe import Recipe
 from pipelines.train.descent import Descent
 from pipelines.train.plan import build_model, sample_reader
 from pipelines.train.samples import SampleReader
+from pipelines.train.settings import TrainSettings
 from xmodal.batch import Batch
 from xmodal.model import CrossModalModel
 from xmodal.recompute import recompute
@@ -27,24 +28,27 @@ ROWS = (2, 4, 8)
 
 def worker_memory(recipe: Recipe, dataset: Dataset) -> dict[str, int]:
     """Bytes of each part. Raises SettingsError where an encoder cannot be loaded."""
+    workers, train = recipe.compute.workers, recipe.train
+    rows = train.global_batch // workers // train.accumulate
     with torch.random.fork_rng(devices=[]):
         model = build_model(recipe, dataset)
-    if recipe.compute.gradient_checkpointing:
-        recompute(model)
+        if recipe.compute.gradient_checkpointing:
+            recompute(model)
+        kept_by_rows = activations(model, train, sample_reader(recipe, dataset), rows, rows * workers)
+    return standing(model, workers) | {"activations": kept_by_rows}
+
+
+def standing(model: CrossModalModel, workers: int) -> dict[str, int]:
+    """Bytes that stay from step to step."""
     keys = [one for key in model.key_encoders.values() for one in (*key.parameters(), *key.buffers())]
-    held, trained = {id(one) for one in keys}, [one for one in model.parameters() if one.requires_grad]
-    weights = [one for one in (*model.parameters(), *model.buffers()) if id(one) not in held]
-    gradients = _bytes(trained)
-    workers = recipe.compute.workers
-    rows = recipe.train.global_batch // workers // recipe.train.accumulate
+    held, gradients = {id(one) for one in keys}, _bytes(one for one in model.parameters() if one.requires_grad)
     return {
-        "weights": _bytes(weights),
+        "weights": _bytes(one for one in (*model.parameters(), *model.buffers()) if id(one) not in held),
         "gradients": gradients,
         "gradients being added up": gradients if workers > 1 else 0,
         "optimizer": 2 * gradients,
         "key encoders": _bytes(keys),
         "queue": _bytes(model.queue.state().values()),
-        "activations": activations(model, recipe, sample_reader(recipe, dataset), rows, rows * workers),
     }
 
 
@@ -52,14 +56,14 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
     return sum(one.nbytes for one in tensors)
 
 
-def activations(model: CrossModalModel, recipe: Recipe, reader: SampleReader, rows: int, everyone: int) -> int:
+def activations(model: CrossModalModel, train: TrainSettings, reader: SampleReader, rows: int, everyone: int) -> int:
     """Bytes that a forward of `rows` rows keeps, of `everyone` in all workers."""
-    found = [kept(model, recipe, longest_rows(reader, few)) for few in ROWS]
+    found = [kept(model, train, longest_rows(reader, few)) for few in ROWS]
     square, slope, base = np.polyfit(ROWS, found, 2)
     return max(0, round(base + slope * rows + square * rows * everyone))
 
 
-def kept(model: CrossModalModel, recipe: Recipe, batch: Batch) -> int:
+def kept(model: CrossModalModel, train: TrainSettings, batch: Batch) -> int:
     """Bytes that the forward of `batch` keeps beyond what the model and the batch hold anyway."""
     own = [*model.parameters(), *model.buffers(), *model.queue.state().values(), *batch.columns().values()]
     known = {one.untyped_storage().data_ptr() for one in own}
@@ -77,7 +81,7 @@ def kept(model: CrossModalModel, recipe: Recipe, batch: Batch) -> int:
                 keep(one)
 
     handles = [one.register_forward_pre_hook(enter) for one in model.modules() if isinstance(one, CheckpointWrapper)]
-    descent = Descent(model, recipe.train, recipe.train.global_batch)
+    descent = Descent(model, train, train.global_batch)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), descent.autocast:
         model.train()(batch)
     model.fresh_keys.clear()

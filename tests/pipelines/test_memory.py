@@ -48,8 +48,8 @@ def test_what_stays_is_what_a_trained_model_holds(recipe: Recipe, dataset: Datas
 def test_activations_of_few_rows_tell_those_of_many(recipe: Recipe, dataset: Dataset) -> None:
     model, reader = build_model(recipe, dataset), sample_reader(recipe, dataset)
     for rows in (*ROWS, 32):
-        counted = kept(model, recipe, longest_rows(reader, rows))
-        assert activations(model, recipe, reader, rows, rows) == pytest.approx(counted, rel=0.01)
+        counted = kept(model, recipe.train, longest_rows(reader, rows))
+        assert activations(model, recipe.train, reader, rows, rows) == pytest.approx(counted, rel=0.01)
     assert not model.fresh_keys and len(model.queue) == 0
 
 
