@@ -199,9 +199,24 @@ def test_streamed_and_sorted_ranks_are_the_same() -> None:
 
 
 def test_every_step_takes_the_same_batches() -> None:
-    one, two = step._batch(3), step._batch(3)
-    assert len(one.image) == step.ROWS and (one.image == two.image).all() and (one.text == two.text).all()
-    assert (step._batch(4).image != one.image).any()
+    one, two = step.drawn_batch(3, 5), step.drawn_batch(3, 5)
+    assert len(one.image) == 5 and (one.image == two.image).all() and (one.text == two.text).all()
+    assert (step.drawn_batch(4, 5).image != one.image).any()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_step_is_told_with_its_rate_its_share_of_the_peak_and_its_parts(
+    precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step, "SHAPES", {"cpu": (4, 24, 3, 1)})
+    monkeypatch.setattr(step, "PEAK_SIDE", {"cpu": 64})
+    monkeypatch.setattr(step, "QUEUE", 64)
+    lines = list(step.report("cpu", precision))
+    told = {line[:14].strip(): line for line in lines if "samples/s" in line}
+    assert list(told) == ["in-batch CLIP", "ITC", "ITC + LM", "ITC + ITM + LM"]
+    work = [float(line.split("samples/s")[1].split("GFLOP")[0]) for line in told.values()]
+    assert work == sorted(work) and work[0] > 0
+    assert sum("forward and backward" in line for line in lines) == 4 and any("optimizer" in line for line in lines)
 
 
 def test_the_driver_makes_a_version_and_then_finds_nothing_to_do(tmp_path: Path) -> None:

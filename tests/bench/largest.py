@@ -59,7 +59,7 @@ def measured(shape: tuple[int, int, int], precision: str, again: bool) -> Measur
     if again:
         recompute(model)
     texts = TokenTexts(Transformer(kind="transformer"), words.to_json(), 32)
-    reader = SampleReader(PixelImages(224, AugmentSettings(), 0), texts, words.to_json(), 32, 4, 0)
+    reader = SampleReader(PixelImages(224, AugmentSettings(), 0), texts, words.to_json(), settings.caption_length, 4, 0)
     stay = sum(standing(model, workers=8).values())
     trained = sum(one.numel() for one in model.parameters() if one.requires_grad)
     return Measured(trained, stay, activations(model, train, reader, 64, 64) / 64)

@@ -1,41 +1,77 @@
-"""The multi-task step (ITC with queue, ITM, LM, key encoder) against a plain in-batch CLIP step, same encoders.
+"""The multi-task step (ITC with queue, ITM, LM, key encoder) against a plain in-batch CLIP step of the same encoders.
 
-`python -m tests.bench.step [DEVICE]`.
+`python -m tests.bench.step [DEVICE [PRECISION]]`; no Ray. Shapes have ViT-B/16's proportions, as ALBEF and BLIP train
+them: 12 blocks over 14 x 14 patches, text, fusion encoder and decoder of 6 blocks, captions of 8 to 24 pieces. Their
+width is 192 on a CPU and 768 on a GPU.
+
+Beside the ratios: samples a second, what share of the device's peak the step's multiplications come to, peak memory,
+and where the step's time goes. Multiplications are counted by torch over forward and backward; the peak is what a
+product of two large matrices reaches in the same precision, measured before.
 """
 
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.utils.flop_counter import FlopCounterMode
 
+from pipelines.train.descent import Descent
+from pipelines.train.settings import TrainSettings
 from tests.bench.frame import Comparison, Side, compare, show
 from xmodal.batch import Batch
 from xmodal.model import CrossModalModel, ModelSettings
 from xmodal.settings import parse
 from xmodal.wordpiece import WordPiece
 
-ROWS, STEPS = 64, 4
-SETTINGS: dict[str, Any] = {
-    "embed_dim": 128,
-    "image": {"kind": "vit", "image_size": 96, "width": 128, "depth": 4},
-    "text": {"kind": "transformer", "width": 128, "depth": 4},
-    "queue": {"size": 4096},
-}
-TASKS = {"ITC": {"itc": {}}, "ITC + LM": {"itc": {}, "lm": {}}, "ITC + ITM + LM": {"itc": {}, "itm": {}, "lm": {}}}
+SHAPES = {"cpu": (16, 192, 3, 2), "cuda": (256, 768, 12, 10)}
+"""Rows, width, heads, and steps a run."""
+QUEUE, PIECES = 65_536, 8192
+PEAK_SIDE = {"cpu": 2048, "cuda": 8192}
 
 
-def comparisons(device: str = "cpu") -> Iterator[Comparison]:
-    """One comparison a set of tasks; every side trains on the same batches with AdamW."""
-    torch.set_num_threads(1)
-    words = WordPiece(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{n}" for n in range(995))])
-    plain = _stepper(CLIP(parse(ModelSettings, SETTINGS), words), device)
-    for title, tasks in TASKS.items():
-        ours = _stepper(CrossModalModel(parse(ModelSettings, SETTINGS | {"tasks": tasks}), words, 4), device)
-        sides = Side("xmodal", ours), Side("in-batch CLIP", plain)
-        yield compare(f"train step, {title}, {ROWS} samples, {device}", "sample", *sides)
+class StepBench:
+    """Both sides on one device."""
+
+    def __init__(self, device: str, precision: str):
+        self.device, self.precision = device, precision
+        self.rows, self.width, self.heads, self.steps = SHAPES[torch.device(device).type]
+        self.words = WordPiece(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{n}" for n in range(PIECES - 5))])
+
+    def tasks(self) -> dict[str, dict[str, Any]]:
+        six = {"width": self.width, "depth": 6, "heads": self.heads}
+        itm, lm = {"fusion": six}, {"decoder": six}
+        return {
+            "ITC": {"itc": {}},
+            "ITC + LM": {"itc": {}, "lm": lm},
+            "ITC + ITM + LM": {"itc": {}, "itm": itm, "lm": lm},
+        }
+
+    def settings(self, tasks: dict[str, Any]) -> ModelSettings:
+        width = {"width": self.width, "heads": self.heads}
+        image, text = {"kind": "vit", "depth": 12, **width}, {"kind": "transformer", "depth": 6, **width}
+        return parse(ModelSettings, {"image": image, "text": text, "queue": {"size": QUEUE}, "tasks": tasks})
+
+    def ours(self, tasks: dict[str, Any]) -> "Stepper":
+        return self._stepper(CrossModalModel(self.settings(tasks), self.words, 4))
+
+    def plain(self) -> "Stepper":
+        return self._stepper(CLIP(self.settings({"itc": {}}), self.words))
+
+    def _stepper(self, model: "CrossModalModel | CLIP") -> "Stepper":
+        train = parse(TrainSettings, {"global_batch": self.rows, "precision": self.precision})
+        return Stepper(model.to(self.device).train(), train, self.steps)
+
+    def peak(self) -> float:
+        """Multiply-adds, counted as two, that the device does a second."""
+        side = PEAK_SIDE[torch.device(self.device).type]
+        kind = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        one, other = (torch.randn(side, side, device=self.device, dtype=kind) for _ in range(2))
+        best = min(_seconds(self.device, lambda: one @ other) for _ in range(6))
+        return 2 * side**3 / best
 
 
 class CLIP(nn.Module):
@@ -43,59 +79,155 @@ class CLIP(nn.Module):
 
     def __init__(self, settings: ModelSettings, words: WordPiece):
         super().__init__()
-        self.towers = CrossModalModel(settings, words, 4).query
-        self.temperature, self.weights = nn.Parameter(torch.tensor(0.07)), {"clip": 1.0}
+        whole = CrossModalModel(settings, words, 4)
+        self.query, self.temperature, self.weights = whole.query, whole.temperature, {"clip": 1.0}
+        self.figures: dict[str, Tensor] = {}
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        image = self.towers.image_vectors(self.towers.image(batch.image))
-        text = self.towers.text_vectors(self.towers.text(batch.text, batch.text_mask), batch.text_mask)
-        logits, own = image @ text.T / self.temperature, torch.arange(len(image), device=image.device)
+        image = self.query.image_vectors(self.query.image(batch.image))
+        text = self.query.text_vectors(self.query.text(batch.text, batch.text_mask), batch.text_mask)
+        logits, own = self.temperature.scaled(image @ text.T), torch.arange(len(image), device=image.device)
         return {"clip": (cross_entropy(logits, own) + cross_entropy(logits.T, own)) / 2}
 
     def after_step(self, step: int) -> None:
         """Nothing follows and nothing is queued."""
 
 
-def _stepper(model: CrossModalModel | CLIP, device: str) -> Any:
-    model.to(device)
-    optimizer = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=1e-4)
-    position = iter(range(10**9))
+class Stepper:
+    """A model and its optimizer; every one sees the same batches."""
 
-    def run() -> int:
-        for _ in range(STEPS):
-            batch = _batch(next(position)).to(device)
-            losses = model(batch)
-            optimizer.zero_grad(set_to_none=True)
-            torch.stack([model.weights[name] * loss for name, loss in losses.items()]).sum().backward()
-            optimizer.step()
-            model.after_step(batch.step)
-        return STEPS * ROWS
+    def __init__(self, model: "CrossModalModel | CLIP", train: TrainSettings, steps: int):
+        self.model, self.rows, self.steps, self.position = model, train.global_batch, steps, 0
+        self.descent = Descent(model, train, 10**9)  # pyright: ignore[reportArgumentType]
+        self.device = model.temperature.value.device
 
-    return run
+    def step(self) -> None:
+        batch = drawn_batch(self.position, self.rows).to(self.device)
+        self.descent.gradients(self.model, batch)
+        self.descent.step(batch.step)
+        self.position += 1
+
+    def run(self) -> int:
+        for _ in range(self.steps):
+            self.step()
+        return self.steps * self.rows
 
 
-def _batch(step: int) -> Batch:
+def comparisons(device: str = "cpu", precision: str = "fp32") -> Iterator[Comparison]:
+    """One comparison a set of tasks."""
+    torch.set_num_threads(1)
+    bench = StepBench(device, precision)
+    plain = bench.plain()
+    for title, tasks in bench.tasks().items():
+        about = f"train step, {title}, {bench.rows} rows, width {bench.width}, {precision}, {device}"
+        yield compare(about, "sample", Side("xmodal", bench.ours(tasks).run), Side("in-batch CLIP", plain.run))
+
+
+def report(device: str, precision: str) -> Iterator[str]:
+    """Rate, share of the peak and memory of each step, and the parts of the whole one."""
+    bench = StepBench(device, precision)
+    peak = bench.peak()
+    yield f"peak of a matrix product, {precision}: {peak / 1e12:.3g} TFLOP/s"
+    steppers = {"in-batch CLIP": bench.plain(), **{title: bench.ours(tasks) for title, tasks in bench.tasks().items()}}
+    for title, stepper in steppers.items():
+        stepper.step()
+        with FlopCounterMode(display=False) as counted:
+            stepper.step()
+        flops, memory = counted.get_total_flops() / stepper.rows, _memory(device)
+        seconds = min(_seconds(device, stepper.step) for _ in range(5)) / stepper.rows
+        yield (f"{title:<16}{1 / seconds:>8.4g} samples/s  {flops / 1e9:>6.3g} GFLOP a sample  "
+               f"{flops / seconds / peak:>5.0%} of the peak  {memory}")  # fmt: skip
+    whole = steppers["ITC + ITM + LM"]
+    seconds, parts = min(_seconds(device, whole.step) for _ in range(5)), shares(whole, device)
+    yield f"parts of ITC + ITM + LM, each by itself, of a step of {seconds * 1e3:.0f} ms:"
+    yield from (f"  {name:<44}{part / seconds:>5.0%}" for name, part in parts.items())
+
+
+def shares(stepper: Stepper, device: str) -> dict[str, float]:
+    """Seconds of each part of a step, run by itself on a step's rows: their sum is about the step's."""
+    model, batch = stepper.model, drawn_batch(0, stepper.rows).to(device)
+    assert isinstance(model, CrossModalModel)
+    query, key, tasks = model.query, model.key.encoder, model.tasks
+    image, text = query.image(batch.image).detach(), query.text(batch.text, batch.text_mask).detach()
+    thrice, owner = torch.cat([text] * 3), torch.arange(len(image), device=image.device).repeat(3)
+    masks, keys = torch.cat([batch.text_mask] * 3), model.fresh_keys
+    learn: dict[str, Callable[[], Tensor]] = {
+        "image encoder": lambda: query.image(batch.image),
+        "text encoder": lambda: query.text(batch.text, batch.text_mask),
+        "fusion encoder, pairs and two negatives": lambda: tasks["itm"].fusion(thrice, masks, image, owner),  # pyright: ignore
+        "caption decoder": lambda: tasks["lm"].decoder(batch.caption[:, :-1], image),  # pyright: ignore
+    }
+    follow: dict[str, Callable[[], object]] = {
+        "key encoder, forward": lambda: (key.image(batch.image), key.text(batch.text, batch.text_mask)),
+        "key encoder follows": lambda: model.key.follow(0),
+        "optimizer": stepper.descent.optimizer.step,
+    }
+
+    def both(part: Callable[[], Tensor]) -> None:
+        with stepper.descent.autocast:
+            made = part()
+        made.float().sum().backward()
+
+    def alone(part: Callable[[], object]) -> None:
+        with torch.no_grad(), stepper.descent.autocast:
+            part()
+
+    runs = {f"{name}, forward and backward": lambda part=part: both(part) for name, part in learn.items()}
+    runs |= {name: lambda part=part: alone(part) for name, part in follow.items()}
+    assert not keys
+    return {name: min(_seconds(device, run) for _ in range(3)) for name, run in runs.items()}
+
+
+def _seconds(device: str, act: Callable[[], object]) -> float:
+    """Of the clock, until the device has done it."""
+    _wait(device)
+    begun = time.perf_counter()
+    act()
+    _wait(device)
+    return time.perf_counter() - begun
+
+
+def _wait(device: str) -> None:
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _memory(device: str) -> str:
+    """Peak since the last look."""
+    if torch.device(device).type != "cuda":
+        return "peak memory not told by a CPU"
+    most = torch.cuda.max_memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    return f"peak {most / 1e9:.3g} GB"
+
+
+def drawn_batch(step: int, rows: int) -> Batch:
     """Random rows with captions of 8 to 24 pieces."""
     generator = torch.Generator().manual_seed(step)
-    length = torch.randint(8, 25, (ROWS,), generator=generator)
+    length = torch.randint(8, 25, (rows,), generator=generator)
     mask = torch.arange(24) < length[:, None]
-    ids = torch.randint(5, 1000, (ROWS, 24), generator=generator).masked_fill(~mask, 0)
-    name = torch.arange(ROWS) + step * ROWS
+    ids = torch.randint(5, PIECES, (rows, 24), generator=generator).masked_fill(~mask, 0)
+    name = torch.arange(rows) + step * rows
     return Batch(
-        image=torch.randint(0, 256, (ROWS, 3, 96, 96), generator=generator, dtype=torch.uint8),
+        image=torch.randint(0, 256, (rows, 3, 224, 224), generator=generator, dtype=torch.uint8),
         text=ids,
         text_mask=mask,
         caption=ids,
         sample_id=name,
         caption_id=name,
-        sequence_id=torch.full((ROWS,), -1),
-        image_codes=torch.full((ROWS, 4), -1, dtype=torch.int32),
-        text_codes=torch.full((ROWS, 4), -1, dtype=torch.int32),
-        valid=torch.ones(ROWS, dtype=torch.bool),
-        slot=torch.arange(ROWS),
+        sequence_id=torch.full((rows,), -1),
+        image_codes=torch.full((rows, 4), -1, dtype=torch.int32),
+        text_codes=torch.full((rows, 4), -1, dtype=torch.int32),
+        valid=torch.ones(rows, dtype=torch.bool),
+        slot=torch.arange(rows),
         step=step,
     )
 
 
+def main(device: str = "cpu", precision: str = "fp32") -> None:
+    show(comparisons(device, precision))
+    print("\n".join(report(device, precision)))
+
+
 if __name__ == "__main__":
-    show(comparisons(*sys.argv[1:2]))
+    main(*sys.argv[1:3])
