@@ -149,7 +149,7 @@ class Worker:
         distributed.check_alike(self.model.replicated())
         metrics = self.validation.measure(self.model, self.device) | queue_health(self.model, batch)
         self.history.append({"step": self.step, **metrics})
-        generators = distributed.gather_objects(checkpoint.rng_state())
+        generators, queue = distributed.gather_objects(checkpoint.rng_state()), self.model.queue.state()
         report = {"step": self.step, "score": metrics["val/score"], **metrics}
         with tempfile.TemporaryDirectory(prefix="xmodal-save-") as directory:
             saved = None
@@ -158,6 +158,7 @@ class Worker:
                 checkpoint.save(
                     directory,
                     model=self.model,
+                    queue=queue,
                     optimizer=self.descent.optimizer,
                     state=self._state(),
                     recipe_yaml=dump_yaml(self.recipe),

@@ -29,7 +29,7 @@ def columns(slots: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
 
 def gathered(shares: list[list[int]]) -> tuple[dict[str, Tensor], Tensor, int, list[int], Tensor]:
     slot, rows = columns(shares[distributed.rank()])
-    found = distributed.gather_columns(slot, rows, [7 - distributed.rank()])
+    found = distributed.Gatherer()(slot, rows, [7 - distributed.rank()])
     tokens = found.layout.gather(slot[:, None, None].float().expand(-1, 2, 2))
     return found.columns, found.layout.own, found.layout.rows, found.longest, tokens
 
@@ -56,7 +56,7 @@ def gradient(shares: list[list[int]]) -> tuple[Tensor, Tensor]:
     mine = shares[distributed.rank()]
     slot, rows = columns(mine)
     weight = torch.eye(3).requires_grad_()
-    layout = distributed.gather_columns(slot, rows, []).layout
+    layout = distributed.Gatherer()(slot, rows, []).layout
     value = loss(weight, mine, rows["vector"], layout.gather_with_grad(torch.tanh(rows["vector"] @ weight)))
     value.backward()
     assert weight.grad is not None
