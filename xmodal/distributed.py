@@ -55,14 +55,21 @@ class Diverged(RuntimeError):
 
 
 def check_alike(tensors: dict[str, Tensor]) -> None:
-    """Raises Diverged on every rank, naming the first tensor whose words (of 4 or 8 bytes; bools) do not add up to the
-    same sum everywhere, and how many more there are. Nothing else would show it: queue and key encoder are never
+    """Raises Diverged on every rank, naming the first tensor whose words (of 4 bytes) do not add up to the same sum
+    everywhere, and how many more there are. Nothing else would show it: queue and key encoder are never
     sent around."""
-    sums = {name: int(_words(one.detach().reshape(1, -1)).sum(dtype=torch.int64)) for name, one in tensors.items()}
+    if world_size() == 1:
+        return
+    sums = {name: _sum(_words(one.detach().reshape(1, -1)).flatten()) for name, one in tensors.items()}
     everywhere = gather_objects(sums)
     apart = [name for name in sums if len({own[name] for own in everywhere}) > 1]
     if apart:
         raise Diverged(f"{apart[0]} and {len(apart) - 1} more are no longer the same on every worker")
+
+
+def _sum(words: Tensor) -> int:
+    """In parts that fit a cache as int64: a tenth of the time of one sum."""
+    return int(torch.stack([part.sum(dtype=torch.int64) for part in words.split(1 << 17)]).sum())
 
 
 def share_of_mean(values: Tensor, counted: Tensor, count: Tensor | int) -> Tensor:

@@ -219,6 +219,8 @@ def work(config: dict[str, Job]) -> None:
             wait = time.monotonic() - asked
             batch = batch.to(worker.device)
             worker.log(worker.train(batch), wait)
+            if worker.step % worker.recipe.train.check_alike_every == 0:
+                distributed.check_alike(worker.model.replicated())
             if worker.step % every == 0 or worker.step == job.plan.total_steps:
                 worker.checkpoint(batch)
             asked = time.monotonic()
