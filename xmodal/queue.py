@@ -44,7 +44,7 @@ class QueueSettings(Settings):
     Losses are the same; queries travel to the rows (see docs/method.md)."""
     keys: Literal["fp32", "bf16"] = "fp32"
     """How keys travel and are stored. bf16 takes half the bytes and rounds each number of a key to 8 significant bits;
-    cosines, still computed in float32, are then off by 6e-5 on average (D = 256) and by 0.002 at most."""
+    cosines, still computed in float32, are then off by 8e-5 on average (D = 256) and by 0.002 at most."""
 
     @model_validator(mode="after")
     def _fits(self) -> "QueueSettings":
@@ -53,7 +53,7 @@ class QueueSettings(Settings):
         if self.sharded and self.size == 0:
             raise ValueError("sharded shares out stored keys, and size 0 stores none")
         if self.refresh is not None and self.keys == "bf16":
-            raise ValueError("refresh moves keys by less than keys bf16 can tell apart; take fp32")
+            raise ValueError("refresh may move keys by less than keys bf16 can tell apart; take fp32")
         return self
 
     def build(self, embed_dim: int, attributes: int) -> "FeatureQueue":

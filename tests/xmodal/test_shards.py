@@ -144,14 +144,17 @@ def test_a_run_resumed_on_more_workers_is_the_run_that_never_stopped(world: Worl
 def test_a_checkpoint_of_shares_is_the_checkpoint_of_a_whole_queue(world: World, tmp_path: Path) -> None:
     """The same columns of the same shapes: a single process reads it (`xmodal evaluate`)."""
     settings = {"queue": {"size": 7}, "tasks": {"itc": {}}}
-    world.run(3, part, SPLITS["three"], sharded(settings), str(tmp_path), 0, 3)
+    alone = part(SPLITS["one"], settings, str(tmp_path / "alone"), 0, 3)
+    folder = tmp_path / "shares"
+    world.run(3, part, SPLITS["three"], sharded(settings), str(folder), 0, 3)
     whole, single = tiny.model(**settings), tiny.model(**sharded(settings))
     for built in (whole, single):
-        checkpoint.load_momentum(tmp_path, built)
+        checkpoint.load_momentum(folder, built)
     assert isinstance(single.queue, ShardedQueue)
     assert len(whole.queue) == len(single.queue) == 7 and whole.queue.total == 3 * ROWS
     for name, one in whole.queue.state().items():
         assert torch.equal(single.queue.state()[name], one)
+        assert torch.allclose(alone[f"queue/{name}"].double(), one.double(), atol=1e-5)
 
 
 def diverging(odd: bool) -> str:
