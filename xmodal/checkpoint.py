@@ -46,6 +46,7 @@ def save(
     directory: str | Path,
     *,
     model: CrossModalModel,
+    queue: dict[str, Tensor],
     optimizer: Optimizer,
     state: dict[str, Any],
     recipe_yaml: str,
@@ -53,12 +54,13 @@ def save(
     attributes_json: str,
     rng: list[dict[str, Any]],
 ) -> None:
-    """Writes a checkpoint into `directory`. `state` is JSON data; `rng` is each rank's `rng_state()`, in rank order."""
+    """Writes a checkpoint into `directory`. `queue` is the `state()` of the model's queue, which is asked of
+    all ranks at once; `state` is JSON data; `rng` is each rank's `rng_state()`, in rank order."""
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     for name in WEIGHTS + MOMENTUM[:1]:
         tensor_file.write(folder / name, _weights(model, name))
-    tensor_file.write(folder / "queue.safetensors", model.queue.state())
+    tensor_file.write(folder / "queue.safetensors", queue)
     tensors, rest = tensor_file.optimizer_parts(optimizer)
     tensor_file.write(folder / "optimizer.safetensors", tensors)
     texts = {

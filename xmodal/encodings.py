@@ -22,8 +22,10 @@ from xmodal.heads import MLP, Identity, Linear, Tokenwise
 from xmodal.heads import build as build_head
 from xmodal.pooling import GPO, MEAN, MeanPooling
 from xmodal.pooling import build as build_pooling
+from xmodal.products import plain
 from xmodal.queue import Facts, FeatureQueue, Keys
 from xmodal.relations import Relations, image_to_text, text_to_image
+from xmodal.rows import RowLoss
 from xmodal.temperature import Temperature
 
 
@@ -95,10 +97,12 @@ class Encodings:
         queue: FeatureQueue,
         temperature: Temperature,
         host: Callable[["Encodings"], Any] = no_host,
+        gatherer: distributed.Gatherer | None = None,
     ):
-        """`host` makes `hosted`: what a cross-attention host sees in this batch."""
+        """`host` makes `hosted`: what a cross-attention host sees in this batch. `gatherer` is that of the steps
+        before."""
         self.batch, self.query, self.key, self.queue, self.temperature = batch, query, key, queue, temperature
-        self.host = host
+        self.host, self.gatherer = host, gatherer or distributed.Gatherer()
         self.made: dict[Any, Any] = {}
 
     def once(self, asker: Any, make: Callable[[], Any]) -> Any:
@@ -162,7 +166,8 @@ class Encodings:
 
     @cached_property
     def _gathered(self) -> distributed.Gathered:
-        return distributed.gather_columns(self.batch.slot, self.keys.columns(), [self.batch.text.shape[1]])
+        columns = self.queue.stored(self.keys).columns()
+        return self.gatherer(self.batch.slot, columns, [self.batch.text.shape[1]])
 
     @property
     def layout(self) -> distributed.Layout:
@@ -194,14 +199,14 @@ class Encodings:
         """The local images ask for the candidates' texts."""
         blocks = [self.gathered.text, self.queue.keys.text]
         relations = image_to_text(self.keys, self.candidates, self.layout.own)
-        return Direction(self.image, self.keys.image, blocks, relations, self.temperature)
+        return Direction(self.image, self.keys.image, blocks, relations, self.temperature, self.queue.precision.product)
 
     @cached_property
     def t2i(self) -> "Direction":
         """The local texts ask for the candidates' images."""
         blocks = [self.gathered.image, self.queue.keys.image]
         relations = text_to_image(self.keys, self.candidates, self.layout.own)
-        return Direction(self.text, self.keys.text, blocks, relations, self.temperature)
+        return Direction(self.text, self.keys.text, blocks, relations, self.temperature, self.queue.precision.product)
 
     @property
     def longest_text(self) -> int:
@@ -215,17 +220,27 @@ class Encodings:
         return self.layout.gather(pad(words, [0, self.longest_text - words.shape[1]], value=-1))
 
     @cached_property
+    def gathered_image(self) -> Tensor:
+        """(N, D) f of the global batch, with gradient from and to every rank."""
+        return self.layout.gather_with_grad(self.image)
+
+    @cached_property
+    def gathered_text(self) -> Tensor:
+        """(N, D) e of the global batch, with gradient from and to every rank."""
+        return self.layout.gather_with_grad(self.text)
+
+    @cached_property
     def batch_i2t(self) -> "Direction":
         """The local images ask for the global batch's texts as the query encoder has them: both sides get a gradient,
         also from and to other ranks."""
-        texts, relations = self.layout.gather_with_grad(self.text), self.i2t.relations.before(self.layout.rows)
-        return Direction(self.image, self.keys.image, [texts], relations, self.temperature)
+        relations = self.i2t.relations.before(self.layout.rows)
+        return Direction(self.image, self.keys.image, [self.gathered_text], relations, self.temperature)
 
     @cached_property
     def batch_t2i(self) -> "Direction":
         """The local texts ask for the global batch's images, as `batch_i2t`."""
-        images, relations = self.layout.gather_with_grad(self.image), self.t2i.relations.before(self.layout.rows)
-        return Direction(self.text, self.keys.text, [images], relations, self.temperature)
+        relations = self.t2i.relations.before(self.layout.rows)
+        return Direction(self.text, self.keys.text, [self.gathered_image], relations, self.temperature)
 
     @cached_property
     def gathered_tokens(self) -> "Tokens":
@@ -252,10 +267,20 @@ class Direction:
     """B queries of one modality against candidates of the other: N of the global batch, then K of the queue."""
 
     def __init__(
-        self, query: Tensor, key: Tensor, blocks: list[Tensor], relations: Relations, temperature: Temperature
+        self,
+        query: Tensor,
+        key: Tensor,
+        blocks: list[Tensor],
+        relations: Relations,
+        temperature: Temperature,
+        product: Callable[[Tensor, Tensor], Tensor] = plain,
     ):
         self.query, self.key, self.blocks = query, key, blocks
-        self.relations, self.temperature = relations, temperature
+        self.relations, self.temperature, self.product = relations, temperature, product
+
+    def rows(self, loss: RowLoss, valid: Tensor) -> Tensor:
+        """(B,) losses over the candidates, of which `valid` count."""
+        return loss.whole(self, valid)
 
     @cached_property
     def similarity(self) -> Tensor:
@@ -277,7 +302,7 @@ class Direction:
         """Block by block, so that no step copies the queue; in float32 also under autocast, whose bfloat16 puts
         neighbouring negatives at one value."""
         with torch.autocast(vectors.device.type, enabled=False):
-            return torch.cat([vectors.float() @ block.T for block in self.blocks], dim=1)
+            return torch.cat([self.product(vectors, block) for block in self.blocks], dim=1)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from xmodal import refresh
 from xmodal.batch import Batch
+from xmodal.distributed import Gatherer
 from xmodal.encoders import ImageEncoderSettings, TextEncoderSettings
 from xmodal.encoders.transformer import Transformer
 from xmodal.encoders.vit import ViT
@@ -26,12 +27,17 @@ from xmodal.momentum import KeyEncoder, MomentumSettings
 from xmodal.pooling import MEAN, PoolingSettings
 from xmodal.queue import Keys, QueueSettings
 from xmodal.settings import Settings
+from xmodal.shards import ShardedEncodings
 from xmodal.sizes import Sizes
 from xmodal.tasks import Tasks
 from xmodal.tasks.distil import Distilling
 from xmodal.temperature import TemperatureSettings
 from xmodal.wordpiece import WordPiece
 
+ENCODINGS = {False: Encodings, True: ShardedEncodings}
+"""By `queue.sharded`."""
+SHARDED = ("itc", "itm", "lm", "cons", "distil", "uto", "triplet", "ccr", "ccs", "entropy")
+"""Tasks that ask stored keys for nothing, or for what can be merged from shares (`xmodal.rows`)."""
 HOSTED = ("triplet", "ccr", "ccs", "entropy")
 """Tasks that see images and texts through the matcher alone."""
 
@@ -107,6 +113,19 @@ class ModelSettings(Settings):
         return self
 
     @model_validator(mode="after")
+    def _shares_can_be_merged(self) -> "ModelSettings":
+        """Of a sharded queue no worker sees all keys."""
+        tasks = self.tasks.present
+        whole = [f"tasks.{name}" for name in tasks if name not in SHARDED]
+        whole += ["tasks.itc.distillation"] * bool("itc" in tasks and tasks["itc"].distillation)
+        if self.queue.sharded and whole:
+            raise ValueError(
+                f"{whole[0]} needs all stored keys in one place, and queue.sharded is True; with it go itc without "
+                f"distillation, {', '.join(SHARDED[1:])}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _a_guide_is_taken_off_first(self) -> "ModelSettings":
         """A guide that no enhancer takes off would be a region, a region taken for a guide would be lost."""
         first, given = self.image_enhance[:1], getattr(self.image, "guide_width", 0)
@@ -143,6 +162,7 @@ class CrossModalModel(nn.Module):
         self.tasks = settings.tasks.build(sizes)
         self.host = settings.matcher.build(sizes, self.tasks) if settings.matcher else no_host
         self.queue = settings.queue.build(settings.embed_dim, attributes)
+        self.encodings_type, self.gatherer = ENCODINGS[settings.queue.sharded], Gatherer()
         self.fresh_keys: list[Keys] = []
         self.told = {name: task for name, task in self.tasks.items() if hasattr(task, "figures")}
         self.figures: dict[str, Tensor] = {}
@@ -155,7 +175,7 @@ class CrossModalModel(nn.Module):
         In training the batch's keys are kept for `after_step`; several forwards may come before one (accumulation).
         What tasks tell of the batch beside their loss lies in `figures` until the next, shares of global means too.
         """
-        encodings = Encodings(batch, self.query, self.key.encoder, self.queue, self.temperature, self.host)
+        encodings = self.encodings(batch)
         unused = 0.0 * (encodings.image.sum() + encodings.text.sum() + self.temperature.value)
         losses = {name: task(encodings) + unused for name, task in self.tasks.items()}
         if self.training and torch.is_grad_enabled():
@@ -164,6 +184,11 @@ class CrossModalModel(nn.Module):
             said = ((name, task.figures(encodings)) for name, task in self.told.items())  # pyright: ignore
             self.figures = {f"{name}/{one}": value for name, found in said for one, value in found.items()}
         return losses
+
+    def encodings(self, batch: Batch) -> Encodings:
+        """What the tasks may ask of a batch."""
+        shared = (self.query, self.key.encoder, self.queue, self.temperature)
+        return self.encodings_type(batch, *shared, self.host, self.gatherer)
 
     def after_step(self, step: int) -> None:
         """After optimizer step `step` (0-based): key encoders follow, stored keys may be refreshed, then the queue
@@ -191,8 +216,10 @@ class CrossModalModel(nn.Module):
         }
 
     def replicated(self) -> dict[str, Tensor]:
-        """What every rank keeps for itself and must hold alike: the queue, and the weights of the key encoders."""
-        queue = {f"queue.{name}": column for name, column in self.queue.state().items()}
+        """What every rank keeps for itself and must hold alike: the queue, and the weights of the key encoders. Of a
+        sharded queue that is how many rows it has and the steps that wrote them: a row that one rank alone holds can be
+        compared with nothing."""
+        queue = {f"queue.{name}": column for name, column in self.queue.alike().items()}
         averages = ((place, one.encoder.named_parameters()) for place, one in self.key_encoders.items())
         return queue | {f"{place}.{name}": weight for place, own in averages for name, weight in own}
 

@@ -7,23 +7,23 @@ from torch import Tensor
 from xmodal.relations import Relations
 
 Policy = Callable[[Relations, Tensor], tuple[Tensor, Tensor]]
-"""(relations, valid (N,)) -> (allowed (B, N) bool, targets (B, N) with rows that sum to 1)."""
+"""(relations, valid (N,)) -> (allowed (B, N), positive (B, N)) bool; positives are allowed, the own key is one."""
 
 
 def mask(relations: Relations, valid: Tensor) -> tuple[Tensor, Tensor]:
     """The own key against the unrelated ones."""
-    return relations.own | (relations.unrelated & valid), relations.own.float()
+    return relations.own | (relations.unrelated & valid), relations.own
 
 
 def soft(relations: Relations, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """All positives share the target; ignored candidates leave the denominator."""
+    """Own key and positives against the unrelated ones; ignored candidates leave the denominator."""
     positive = relations.own | (relations.positive & valid)
-    return positive | (relations.unrelated & valid), positive / positive.sum(1, keepdim=True)
+    return positive | (relations.unrelated & valid), positive
 
 
 def none(relations: Relations, valid: Tensor) -> tuple[Tensor, Tensor]:
     """The own key against every other."""
-    return relations.own | valid[None], relations.own.float()
+    return relations.own | valid[None], relations.own
 
 
 POLICIES: dict[str, Policy] = {"mask": mask, "soft": soft, "none": none}

@@ -4,17 +4,23 @@ Two queues in lock-step (row i of every column is one image-text pair), as in AL
 3.2) and MoCo (He et al., CVPR 2020, section 3.1), with three differences: it starts empty and its rows carry a
 `valid` flag, because K random vectors act as K real negatives from the first step on; any K and any number of new rows
 fit, so a change of the number of workers is no special case; and it is no buffer of a module, because every rank
-pushes the same gathered rows and so holds the same queue without DistributedDataParallel copying it.
+pushes the same gathered rows and so holds the same queue without DistributedDataParallel copying it. Or each rank
+keeps its share of these rows: `ShardedQueue`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from xmodal import distributed, products
 from xmodal.settings import Settings
+
+CHUNK = 8192
+"""Rows of a sharded queue that are put together at a time: what bounds memory."""
 
 
 class Refresh(Settings):
@@ -33,15 +39,26 @@ class QueueSettings(Settings):
     """Keys kept of each modality (K, `queue_size`); 0 = in-batch candidates only."""
     refresh: Refresh | None = None
     """Refresh of stored keys as the key encoder moves; without it they stay as they were written."""
+    sharded: bool = False
+    """Whether each worker keeps K / S of the rows instead of all: for a queue that does not fit or costs too much.
+    Losses are the same; queries travel to the rows (see docs/method.md)."""
+    keys: Literal["fp32", "bf16"] = "fp32"
+    """How keys travel and are stored. bf16 takes half the bytes and rounds each number of a key to 8 significant bits;
+    cosines, still computed in float32, are then off by 8e-5 on average (D = 256) and by 0.002 at most."""
 
     @model_validator(mode="after")
-    def _something_to_refresh(self) -> "QueueSettings":
+    def _fits(self) -> "QueueSettings":
         if self.refresh is not None and self.size == 0:
             raise ValueError("refresh moves stored keys, and size 0 stores none")
+        if self.sharded and self.size == 0:
+            raise ValueError("sharded shares out stored keys, and size 0 stores none")
+        if self.refresh is not None and self.keys == "bf16":
+            raise ValueError("refresh may move keys by less than keys bf16 can tell apart; take fp32")
         return self
 
     def build(self, embed_dim: int, attributes: int) -> "FeatureQueue":
-        return FeatureQueue(self.size, embed_dim, attributes)
+        queue = ShardedQueue if self.sharded else FeatureQueue
+        return queue(self.size, embed_dim, attributes, PRECISIONS[self.keys])
 
 
 @dataclass(frozen=True)
@@ -71,6 +88,9 @@ class Facts:
         """The rows that an index, a mask or a slice selects."""
         return type(self)(**{name: column[rows] for name, column in self.columns().items()})
 
+    def to(self, device: torch.device | str) -> Self:
+        return type(self)(**{name: column.to(device) for name, column in self.columns().items()})
+
 
 @dataclass(frozen=True)
 class Keys(Facts):
@@ -87,21 +107,40 @@ class Keys(Facts):
         return Facts(**{f.name: torch.cat([getattr(self, f.name), getattr(other, f.name)]) for f in fields(Facts)})
 
 
+@dataclass(frozen=True)
+class Precision:
+    """How key vectors are stored and compared."""
+
+    dtype: torch.dtype
+    product: Callable[[Tensor, Tensor], Tensor]
+    """(M, D) vectors, (C, D) stored keys -> (M, C) float32."""
+
+
+FLOAT32 = Precision(torch.float32, products.plain)
+PRECISIONS = {"fp32": FLOAT32, "bf16": Precision(torch.bfloat16, products.widened)}
+
+
 class FeatureQueue:
     """Ring of K rows. Row number n ever pushed lies in slot n mod K; `total` counts them all, `filled` those
-    that are still there."""
+    that are still there.
 
-    def __init__(self, size: int, embed_dim: int, attributes: int):
-        self.size, self.total, self.filled = size, 0, 0
+    `keys` are the rows held here, those of slots rank, rank + of, rank + 2 of ...: all of them, where the queue is
+    whole. `step_written` (K,) is always of all slots."""
+
+    rank, of = 0, 1
+
+    def __init__(self, size: int, embed_dim: int, attributes: int, precision: Precision = FLOAT32):
+        self.size, self.total, self.filled, self.precision = size, 0, 0, precision
+        held = len(range(self.rank, size, self.of))
         self.keys = Keys(
-            image=torch.zeros(size, embed_dim),
-            text=torch.zeros(size, embed_dim),
-            sample_id=torch.full((size,), -1),
-            caption_id=torch.full((size,), -1),
-            sequence_id=torch.full((size,), -1),
-            image_codes=torch.full((size, attributes), -1, dtype=torch.int32),
-            text_codes=torch.full((size, attributes), -1, dtype=torch.int32),
-            valid=torch.zeros(size, dtype=torch.bool),
+            image=torch.zeros(held, embed_dim, dtype=precision.dtype),
+            text=torch.zeros(held, embed_dim, dtype=precision.dtype),
+            sample_id=torch.full((held,), -1),
+            caption_id=torch.full((held,), -1),
+            sequence_id=torch.full((held,), -1),
+            image_codes=torch.full((held, attributes), -1, dtype=torch.int32),
+            text_codes=torch.full((held, attributes), -1, dtype=torch.int32),
+            valid=torch.zeros(held, dtype=torch.bool),
         )
         self.step_written = torch.full((size,), -1)
 
@@ -111,8 +150,16 @@ class FeatureQueue:
 
     @property
     def valid(self) -> Tensor:
-        """(K,) bool, True where a key has been written."""
+        """(K,) bool of the rows held here, True where a key has been written."""
         return self.keys.valid
+
+    def before(self, step: int) -> Tensor:
+        """(K,) bool of the rows held here, True where a key was written before `step`."""
+        return self.valid & (self.step_written[self.rank :: self.of] < step)
+
+    def stored(self, keys: Keys) -> Keys:
+        """The keys as they are stored, and travel."""
+        return replace(keys, image=keys.image.to(self.precision.dtype), text=keys.text.to(self.precision.dtype))
 
     def push(self, keys: Keys, step: int) -> None:
         """Appends the valid rows of `keys` in their order, the oldest rows leave; of more than K the last K stay."""
@@ -120,20 +167,36 @@ class FeatureQueue:
         self.total += len(new)
         self.filled = min(self.filled + len(new), self.size)
         kept = new.take(slice(max(0, len(new) - self.size), None))
-        slots = self._slots(len(kept))
+        self._write(kept, self._slots(len(kept)), step)
+
+    def _write(self, rows: Keys, slots: Tensor, steps: Tensor | int) -> None:
+        here = (slots % self.of == self.rank).nonzero()[:, 0]
+        places = slots[here] // self.of
         for name, column in self.keys.columns().items():
-            column[slots] = getattr(kept, name).detach().to(column)
-        self.step_written[slots] = step
+            column[places] = getattr(rows, name).detach()[here].to(column)
+        self.step_written[slots] = steps
 
     def _slots(self, count: int) -> Tensor:
         """Slots of the newest `count` rows, oldest of them first."""
         newest = torch.arange(self.total - count, self.total, device=self.step_written.device)
         return newest % max(1, self.size)
 
+    @property
+    def slots(self) -> Tensor:
+        """Slots of the filled rows, oldest first."""
+        return self._slots(self.filled)
+
+    def rows(self, slots: Tensor) -> Keys:
+        """The rows in these slots, as float32; of a sharded queue every rank asks for the same at once."""
+        found = self._taken(slots)
+        return replace(found, image=found.image.float(), text=found.text.float())
+
+    def _taken(self, slots: Tensor) -> Keys:
+        return self.keys.take(slots)
+
     def ordered(self) -> tuple[Keys, Tensor]:
-        """The filled rows and the steps that wrote them, oldest first."""
-        slots = self._slots(len(self))
-        return self.keys.take(slots), self.step_written[slots]
+        """The filled rows, as `rows` gives them, and the steps that wrote them, oldest first."""
+        return self.rows(self.slots), self.step_written[self.slots]
 
     def age(self, step: int) -> int:
         """Steps before `step` in which the oldest row was written; 0 for an empty queue."""
@@ -144,13 +207,10 @@ class FeatureQueue:
         """Changes K in place; the newest min(K, filled) rows stay, in order."""
         rows, steps = self.ordered()
         kept = slice(max(0, len(rows) - size), None)
-        fresh = FeatureQueue(size, self.keys.image.shape[1], self.keys.image_codes.shape[1])
+        fresh = type(self)(size, self.keys.image.shape[1], self.keys.image_codes.shape[1], self.precision)
         fresh.to(self.step_written.device)
         fresh.total, fresh.filled = self.total, len(steps[kept])
-        slots = fresh._slots(fresh.filled)
-        for name, column in fresh.keys.columns().items():
-            column[slots] = getattr(rows, name)[kept]
-        fresh.step_written[slots] = steps[kept]
+        fresh._write(rows.take(kept), fresh.slots, steps[kept])
         self.__dict__.update(fresh.__dict__)
 
     def clear(self) -> None:
@@ -160,20 +220,56 @@ class FeatureQueue:
         self.total = self.filled = 0
 
     def to(self, device: torch.device | str) -> None:
-        self.keys = replace(self.keys, **{name: column.to(device) for name, column in self.keys.columns().items()})
+        self.keys = self.keys.to(device)
         self.step_written = self.step_written.to(device)
 
     def state(self) -> dict[str, Tensor]:
         """Every column, `step_written` and `total`: with `load`, the whole queue bit by bit."""
-        return self.keys.columns() | {"step_written": self.step_written, "total": torch.tensor(self.total)}
+        return self.keys.columns() | self._counts()
+
+    def alike(self) -> dict[str, Tensor]:
+        """What of the state lies on every rank: of a whole queue all."""
+        return self.state()
+
+    def _counts(self) -> dict[str, Tensor]:
+        return {"step_written": self.step_written, "total": torch.tensor(self.total)}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Takes over a `state()`. Raises ValueError naming the column where K, D or A differ."""
-        columns = self.keys.columns() | {"step_written": self.step_written}
-        for name, column in columns.items():
-            if state[name].shape != column.shape:
-                held, asked = tuple(state[name].shape), tuple(column.shape)
+        """Takes over the rows held here of a `state()`. Raises ValueError naming the column where K, D or A differ."""
+        columns = self.keys.columns()
+        for name, column in (columns | {"step_written": self.step_written}).items():
+            held, asked = tuple(state[name].shape), (self.size, *column.shape[1:])
+            if held != asked:
                 raise ValueError(f"queue column {name} has shape {held}, this model's queue has {asked}")
         for name, column in columns.items():
-            column.copy_(state[name])
-        self.total, self.filled = int(state["total"]), int(self.valid.sum())
+            column.copy_(state[name][self.rank :: self.of])
+        self.step_written.copy_(state["step_written"])
+        self.total, self.filled = int(state["total"]), int(state["valid"].sum())
+
+
+class ShardedQueue(FeatureQueue):
+    """A queue of which rank r of S holds the rows of slots r, r + S, r + 2 S ...; any K and any S fit.
+
+    Every rank still pushes the same gathered rows, and keeps its own. `rows`, `ordered`, `resize` and `state` are
+    collectives. A checkpoint holds the whole queue, so that it can be loaded at any S, and by a queue that is whole.
+    """
+
+    def __init__(self, size: int, embed_dim: int, attributes: int, precision: Precision = FLOAT32):
+        self.rank, self.of = distributed.rank(), distributed.world_size()
+        super().__init__(size, embed_dim, attributes, precision)
+
+    def _taken(self, slots: Tensor) -> Keys:
+        here = slots % self.of == self.rank
+        return Keys(**distributed.from_holders(self.keys.take(slots[here] // self.of).columns(), here))
+
+    def state(self) -> dict[str, Tensor]:
+        """That of the whole queue, on the CPU, on the first rank; the others help and get no rows."""
+        kept = slice(None) if self.rank == 0 else slice(0)
+        slots = torch.arange(self.size, device=self.step_written.device)
+        parts = [self._taken(part).take(kept).to("cpu") for part in slots.split(CHUNK)]
+        names = self.keys.columns()
+        return {name: torch.cat([getattr(part, name) for part in parts]) for name in names} | self._counts()
+
+    def alike(self) -> dict[str, Tensor]:
+        """How many rows there are, and the steps that wrote them."""
+        return self._counts()

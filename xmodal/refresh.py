@@ -91,7 +91,7 @@ class QueueRefresh(nn.Module):
     def _move(
         self, queue: FeatureQueue, old_image: Tensor, old_text: Tensor, image: Tensor, text: Tensor, begin: int
     ) -> None:
-        due = (queue.valid & (queue.step_written < begin))[:, None]
+        due = queue.before(begin)[:, None]
         for keys, old, new in ((queue.keys.image, old_image, image), (queue.keys.text, old_text, text)):
             keys.copy_(torch.where(due, refreshed(keys, old, new, self.settings.temperature), keys))
         self.snapshot.drift.copy_(1 - (old_image * image).sum(1).mean())

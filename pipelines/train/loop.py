@@ -150,7 +150,7 @@ class Worker:
         distributed.check_alike(self.model.replicated())
         metrics = self.validation.measure(self.model, self.device) | queue_health(self.model, batch)
         self.history.append({"step": self.step, **metrics})
-        generators = distributed.gather_objects(checkpoint.rng_state())
+        generators, queue = distributed.gather_objects(checkpoint.rng_state()), self.model.queue.state()
         report = {"step": self.step, "score": metrics["val/score"], **metrics}
         with tempfile.TemporaryDirectory(prefix="xmodal-save-") as directory:
             saved = None
@@ -159,6 +159,7 @@ class Worker:
                 checkpoint.save(
                     directory,
                     model=self.model,
+                    queue=queue,
                     optimizer=self.descent.optimizer,
                     state=self._state(),
                     recipe_yaml=dump_yaml(self.recipe),
@@ -219,6 +220,8 @@ def work(config: dict[str, Job]) -> None:
             wait = time.monotonic() - asked
             batch = batch.to(worker.device)
             worker.log(worker.train(batch), wait)
+            if worker.step % worker.recipe.train.check_alike_every == 0:
+                distributed.check_alike(worker.model.replicated())
             if worker.step % every == 0 or worker.step == job.plan.total_steps:
                 worker.checkpoint(batch)
             asked = time.monotonic()

@@ -27,12 +27,10 @@ def queue_health(model: CrossModalModel, batch: Batch) -> dict[str, float]:
 
     What the queue cannot tell (it is empty, or all of one step) is left out. Nothing of the model changes.
     """
-    rows, steps = model.queue.ordered()
-    some = torch.linspace(0, len(steps) - 1, min(MOST, len(steps)), device=steps.device).round().long()
-    leaks = {
-        f"queue/leak_{side}": version_leak(getattr(rows, side)[some].cpu(), steps[some].cpu())
-        for side in ("image", "text")
-    }
+    every = model.queue.slots
+    some = every[torch.linspace(0, len(every) - 1, min(MOST, len(every)), device=every.device).round().long()]
+    rows, steps = model.queue.rows(some), model.queue.step_written[some].cpu()
+    leaks = {f"queue/leak_{side}": version_leak(getattr(rows, side).cpu(), steps) for side in ("image", "text")}
     found = {"queue/drift": _drift_of_a_step(model, batch), **leaks}
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
@@ -54,8 +52,9 @@ def _drift_of_a_step(model: CrossModalModel, batch: Batch) -> float:
 def _stored(model: CrossModalModel, batch: Batch) -> tuple[Tensor, Tensor]:
     """(B, D) stored image key of each local row, and whether it has one."""
     queue = model.queue
-    same = (batch.sample_id[:, None] == queue.keys.sample_id[None]) & (queue.step_written == batch.step)[None]
+    rows = queue.rows((queue.step_written == batch.step).nonzero()[:, 0])
+    same = batch.sample_id[:, None] == rows.sample_id[None]
     here = same.any(1) & batch.valid
-    if queue.size == 0:
-        return queue.keys.image.new_zeros(len(batch), queue.keys.image.shape[1]), here
-    return queue.keys.image[same.int().argmax(1)], here
+    if len(rows) == 0:
+        return rows.image.new_zeros(len(batch), rows.image.shape[1]), here
+    return rows.image[same.int().argmax(1)], here

@@ -69,6 +69,9 @@ class TrainSettings(Settings):
     """Random changes of the words that the text encoder reads; it must not be frozen. Captions to be generated stay."""
     checkpoint_every: int | None = Field(default=None, ge=1)
     """Optimizer steps between checkpoints, each with a validation; without it one an epoch."""
+    check_alike_every: int = Field(default=100, ge=1)
+    """Optimizer steps between comparisons of what every worker must hold alike (queue, key encoder), which are made at
+    each checkpoint too; a difference ends the attempt before it spreads."""
     validation_rows: int = Field(default=2000, ge=1)
     """Validation images used during training, at most; `evaluate` reads all."""
     init_from: str | None = None

@@ -145,6 +145,7 @@ def untrained_run(recipe: Recipe, name: str = "untrained-0000-0") -> Run:
         checkpoint.save(
             folder,
             model=model,
+            queue=model.queue.state(),
             optimizer=torch.optim.AdamW(model.parameters()),
             state=state,
             recipe_yaml=dump_yaml(recipe),

@@ -1,6 +1,7 @@
 """Drift and leak as training logs them: right, the same on every worker, and without a trace."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,8 +14,8 @@ from xmodal import distributed
 from xmodal.model import CrossModalModel
 
 
-def trained(steps: int = 4, rows: list[int] | None = None, size: int = 20) -> tuple[CrossModalModel, Any]:
-    built = tiny.model(queue={"size": size}, momentum={"coefficient": 0.5})
+def trained(steps: int = 4, rows: list[int] | None = None, size: int = 20, **queue: Any) -> tuple[CrossModalModel, Any]:
+    built = tiny.model(queue={"size": size, **queue}, momentum={"coefficient": 0.5})
     optimizer = torch.optim.SGD(built.parameters(), 0.5)
     for step in range(steps):
         given = tiny.rows_of(tiny.batch(6, step=step), torch.tensor(rows or range(6)))
@@ -58,13 +59,23 @@ def test_what_cannot_be_told_is_left_out() -> None:
     assert queue_health(*trained()).keys() == {"queue/drift", "queue/leak_image", "queue/leak_text"}
 
 
-def health(split: list[list[int]]) -> dict[str, float]:
-    return queue_health(*trained(rows=split[distributed.rank()]))
+def health(split: list[list[int]], **queue: Any) -> dict[str, float]:
+    return queue_health(*trained(rows=split[distributed.rank()], **queue))
 
 
-def test_workers_change_nothing(world: World) -> None:
+def health_of_shares(split: list[list[int]]) -> dict[str, float]:
+    return health(split, sharded=True)
+
+
+@pytest.mark.parametrize("measured", [health, health_of_shares])
+def test_workers_change_nothing(world: World, measured: Callable[..., dict[str, float]]) -> None:
     alone = health([list(range(6))])
     for split in ([[0, 2, 4], [1, 3, 5]], [[5, 0, 1, 2], [3], [4]]):
-        ranks = world.run(len(split), health, split)
+        ranks = world.run(len(split), measured, split)
         assert all(found == ranks[0] for found in ranks)
         assert all(math.isclose(ranks[0][name], value, rel_tol=1e-2) for name, value in alone.items())
+
+
+def test_keys_stored_as_bfloat16_are_measured_too() -> None:
+    alone, halved = health([list(range(6))]), health([list(range(6))], keys="bf16")
+    assert halved["queue/drift"] == pytest.approx(alone["queue/drift"], rel=1e-2) and halved.keys() == alone.keys()

@@ -197,6 +197,39 @@ def test_a_damaged_checkpoint_is_passed_over_and_another_number_of_workers_goes_
     assert queue_ids(run) == queue_ids(undisturbed)
 
 
+def test_a_sharded_queue_trains_alike_and_goes_on_at_another_number_of_workers(
+    dataset: Store, ray_cluster: str, undisturbed: Run, tmp_path: Path
+) -> None:
+    """Compared at every step; its checkpoints are those of a whole queue."""
+    store = fresh_root(dataset, "sharded")
+
+    def trained(workers: int) -> Run:
+        recipe = write_recipe(
+            tmp_path / "sharded.yaml",
+            f"{dataset.url}/archive",
+            store.url,
+            model={"queue": {"sharded": True}},
+            train=LONG | {"check_alike_every": 1},
+            compute={"workers": workers},
+        )
+        ended = xmodal("train", recipe)
+        assert ended.code == 0, ended.err
+        return Run(store, trained_run(ended))
+
+    run, curves = trained(workers=2), ("train/itc", "train/itm", "train/lm", "train/grad_norm", "queue/age")
+    assert queue_ids(run) == queue_ids(undisturbed)
+    for curve in curves:
+        ours, theirs = (history(one.store, last(one), curve)[:6] for one in (run, undisturbed))
+        assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-5), curve
+    flip(store, f"{last(run)}/queue.safetensors")
+    run.delete("result.json")
+    again = trained(workers=1)
+    assert again.name == run.name and queue_ids(again) == queue_ids(undisturbed)
+    for curve in curves:
+        ours, theirs = (history(one.store, last(one), curve) for one in (again, undisturbed))
+        assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-3), curve
+
+
 def queue_ids(run: Run) -> Any:
     return safetensors.torch.load(run.store.read(f"{last(run)}/queue.safetensors"))["sample_id"].tolist()
 

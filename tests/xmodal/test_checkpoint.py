@@ -49,6 +49,7 @@ class Run:
         checkpoint.save(
             folder,
             model=self.model,
+            queue=self.model.queue.state(),
             optimizer=self.optimizer,
             state={"step": self.step, "history": [{"loss": 0.1}]},
             recipe_yaml="name: tïny\n",
@@ -304,6 +305,7 @@ def test_frozen_encoders_stay_outside_and_are_recognised(tmp_path: Path) -> None
         checkpoint.save(
             tmp_path,
             model=model,
+            queue=model.queue.state(),
             optimizer=torch.optim.AdamW(model.parameters()),
             state={},
             recipe_yaml="",

@@ -29,7 +29,7 @@ def columns(slots: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
 
 def gathered(shares: list[list[int]]) -> tuple[dict[str, Tensor], Tensor, int, list[int], Tensor]:
     slot, rows = columns(shares[distributed.rank()])
-    found = distributed.gather_columns(slot, rows, [7 - distributed.rank()])
+    found = distributed.Gatherer()(slot, rows, [7 - distributed.rank()])
     tokens = found.layout.gather(slot[:, None, None].float().expand(-1, 2, 2))
     return found.columns, found.layout.own, found.layout.rows, found.longest, tokens
 
@@ -45,6 +45,25 @@ def test_every_rank_sees_the_global_batch_in_its_order(world: World, name: str) 
         assert tokens[:, 1, 1].tolist() == [0, 1, 2, 3, 4, 5]
 
 
+def changing(lengths: list[list[int]]) -> list[tuple[int, list[int]]]:
+    """By how much the longest share grew in each step, and the rows that came of it, where ranks hold so many."""
+    gatherer, found = distributed.Gatherer(), []
+    for held in lengths:
+        slot, rows = columns(list(range(sum(held[: distributed.rank()]), sum(held[: distributed.rank() + 1]))))
+        room = gatherer.room
+        slots = gatherer(slot, rows, []).columns["id"]
+        found.append((gatherer.room - room, ((slots + 3) // 2**40).tolist()))
+    return found
+
+
+def test_rows_come_right_however_shares_change(world: World) -> None:
+    """A share that grew is sent again; one that shrank, or is empty, is padded."""
+    lengths = [[2, 3], [3, 3], [0, 1], [5, 0], [2, 2], [0, 0], [1, 6]]
+    for told in world.run(2, changing, lengths):
+        assert [rows for _, rows in told] == [list(range(sum(held))) for held in lengths]
+        assert [grown for grown, _ in told] == [3, 0, 0, 2, 0, 0, 1]
+
+
 def loss(weight: Tensor, mine: list[int], rows: Tensor, others: Tensor) -> Tensor:
     """Rows of this rank against all rows, both functions of the weight; odd rows count."""
     vectors = torch.tanh(rows @ weight)
@@ -56,7 +75,7 @@ def gradient(shares: list[list[int]]) -> tuple[Tensor, Tensor]:
     mine = shares[distributed.rank()]
     slot, rows = columns(mine)
     weight = torch.eye(3).requires_grad_()
-    layout = distributed.gather_columns(slot, rows, []).layout
+    layout = distributed.Gatherer()(slot, rows, []).layout
     value = loss(weight, mine, rows["vector"], layout.gather_with_grad(torch.tanh(rows["vector"] @ weight)))
     value.backward()
     assert weight.grad is not None

@@ -13,14 +13,22 @@ from torch.nn.functional import normalize, relu
 
 from tests.xmodal import tiny
 from tests.xmodal.test_contrastive import filled
+from xmodal.encodings import Direction
 from xmodal.policies import POLICIES
 from xmodal.relations import Relations
 from xmodal.settings import SettingsError
-from xmodal.tasks.contrastive import unicon
+from xmodal.tasks.contrastive import UniCon
 from xmodal.tasks.unified import UTO, SoftHinge, Unified
 
 MU, GAMMA = 90.0, 0.5
 POLICY_NAMES = ["mask", "soft", "none"]
+
+
+class Given(Direction):
+    """A direction of given similarities, which are its logits too."""
+
+    def __init__(self, similarity: Tensor, relations: Relations):
+        self.similarity, self.logits, self.relations = similarity, similarity, relations
 
 
 def phi(scores: list[float]) -> float:
@@ -90,10 +98,10 @@ def test_unmasked_it_is_the_released_loss_in_double_precision() -> None:
     own = Relations(torch.eye(16, dtype=torch.bool), *torch.zeros(2, 16, 16, dtype=torch.bool))
     wide = Relations(torch.eye(16, 32, dtype=torch.bool), *torch.zeros(2, 16, 32, dtype=torch.bool))
     sides = {
-        "batch_i2t": SimpleNamespace(similarity=f @ e.T, relations=own),
-        "batch_t2i": SimpleNamespace(similarity=e @ f.T, relations=own),
-        "i2t": SimpleNamespace(similarity=f @ torch.cat([em, texts]).T, relations=wide),
-        "t2i": SimpleNamespace(similarity=e @ torch.cat([fm, images]).T, relations=wide),
+        "batch_i2t": Given(f @ e.T, own),
+        "batch_t2i": Given(e @ f.T, own),
+        "i2t": Given(f @ torch.cat([em, texts]).T, wide),
+        "t2i": Given(e @ torch.cat([fm, images]).T, wide),
     }
     everyone = torch.ones(32, dtype=torch.bool)
     seen: Any = SimpleNamespace(
@@ -150,7 +158,7 @@ def test_a_dead_positive_has_no_gradient_and_a_living_one_pulls_by_1_over_1_plus
     own = torch.tensor([[True, False], [True, False]])
     relations = Relations(own, torch.zeros_like(own), torch.zeros_like(own))
     part = UTO(queue_weight=0, batch_weight=1).build(tiny.sizes()).parts[0]
-    part.asked = lambda _: ([SimpleNamespace(similarity=similarity, relations=relations)], own[0])  # pyright: ignore
+    part.asked = lambda _: ([Given(similarity, relations)], own[0])  # pyright: ignore
     part(None).sum().backward()  # pyright: ignore[reportArgumentType]
     assert similarity.grad is not None
     assert similarity.grad[:, 0].tolist() == pytest.approx([0.0, -0.5 / 1.25])
@@ -184,11 +192,12 @@ def test_unicon_is_its_plain_form_and_with_one_positive_the_cross_entropy(scale:
     ignored = (torch.rand(6, 9, generator=generator) < 0.2) & ~positives
     negatives = ~positives & ~ignored
     plain = torch.log(1 + (negatives * logits.exp()).sum(1) * (positives * (-logits).exp()).sum(1))
-    assert torch.allclose(unicon(logits, positives, negatives), plain, rtol=1e-12, atol=1e-12)
-    alone = torch.zeros_like(positives)
-    alone[:, 0] = True
-    expected = -logits.log_softmax(1)[:, 0]
-    assert torch.allclose(unicon(logits, alone, ~alone), expected, rtol=1e-10, atol=1e-10)
+    own, none, everyone = *torch.zeros(2, 6, 9, dtype=torch.bool), torch.ones(9, dtype=torch.bool)
+    own[:, 0] = True
+    found = UniCon().whole(Given(logits, Relations(own, positives & ~own, ignored)), everyone)
+    assert torch.allclose(found, plain, rtol=1e-12, atol=1e-12)
+    alone = UniCon().whole(Given(logits, Relations(own, none, none)), everyone)
+    assert torch.allclose(alone, -logits.log_softmax(1)[:, 0], rtol=1e-10, atol=1e-10)
 
 
 def test_unicon_takes_positives_from_the_relations_and_no_distillation() -> None:
@@ -196,11 +205,11 @@ def test_unicon_takes_positives_from_the_relations_and_no_distillation() -> None
     given = tiny.batch(5, sequence_id=torch.tensor([1, 1, 2, -1, 3]))
     seen, total = tiny.encodings(built, given), 0.0
     for direction in (seen.i2t, seen.t2i):
-        allowed, targets = POLICIES["soft"](direction.relations, seen.candidates.valid)
+        allowed, positive = POLICIES["soft"](direction.relations, seen.candidates.valid)
         for i in range(5):
             row = direction.logits[i].tolist()
-            away = sum(math.exp(s) for s, ok, y in zip(row, allowed[i], targets[i], strict=True) if ok and not y)
-            total += math.log(1 + away * sum(math.exp(-s) for s, y in zip(row, targets[i], strict=True) if y)) / 10
+            away = sum(math.exp(s) for s, ok, y in zip(row, allowed[i], positive[i], strict=True) if ok and not y)
+            total += math.log(1 + away * sum(math.exp(-s) for s, y in zip(row, positive[i], strict=True) if y)) / 10
     assert built(given)["itc"].item() == pytest.approx(total, rel=1e-5)
     with pytest.raises(SettingsError, match="unicon has no targets"):
         tiny.settings(tasks={"itc": {"fn_policy": "unicon", "distillation": {}}})

@@ -161,12 +161,13 @@ def part(split: list[list[int]], settings: dict[str, Any], folder: str, begin: i
         torch.stack(list(losses.values())).sum().backward()
         optimizer.step()
         built.after_step(step)
-    rng = distributed.gather_objects([checkpoint.rng_state()])
+    rng, queue = distributed.gather_objects([checkpoint.rng_state()]), built.queue.state()
     if distributed.rank() == 0:
         texts = {"recipe_yaml": "", "attributes_json": "{}", "wordpiece": tiny.wordpiece()}
         states = [state for one in rng for state in one]
-        checkpoint.save(folder, model=built, optimizer=optimizer, state={"step": end}, rng=states, **texts)  # pyright: ignore
-    queue = {f"queue/{name}": column for name, column in built.queue.state().items()}
+        held = {"model": built, "queue": queue, "optimizer": optimizer}
+        checkpoint.save(folder, **held, state={"step": end}, rng=states, **texts)  # pyright: ignore
+    queue = {f"queue/{name}": column for name, column in queue.items()}
     return {name: one.detach().clone() for name, one in (built.state_dict() | queue).items()}
 
 

@@ -96,4 +96,4 @@ def step(built: CrossModalModel, optimizer: torch.optim.Optimizer, given: Batch)
 
 
 def encodings(built: CrossModalModel, given: Batch) -> Encodings:
-    return Encodings(given, built.query, built.key.encoder, built.queue, built.temperature, built.host)
+    return built.encodings(given)

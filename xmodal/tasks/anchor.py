@@ -58,4 +58,4 @@ class Anchoring(nn.Module):
         same = (stated[:, None] == keys.image_codes[:, self.attribute][None]) & keys.valid[None]
         same = same & (stated >= 0)[:, None]
         with torch.autocast(keys.image.device.type, enabled=False):
-            return normalize(same.to(keys.image.dtype) @ keys.image, dim=1), same.sum(1) >= self.n_min
+            return normalize(same.float() @ keys.image.float(), dim=1), same.sum(1) >= self.n_min

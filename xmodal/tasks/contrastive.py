@@ -17,6 +17,7 @@ from xmodal.distributed import share_of_mean
 from xmodal.encodings import Direction, Encodings
 from xmodal.momentum import Distillation
 from xmodal.policies import POLICIES, Policy, soft
+from xmodal.rows import logsumexp, shared
 from xmodal.settings import Settings
 from xmodal.sizes import Sizes
 
@@ -44,14 +45,15 @@ class ITC(Settings):
     def build(self, sizes: Sizes) -> "Contrastive":
         if self.fn_policy == "unicon":
             return Contrastive(UniCon(), self.i2t_weight)
-        soften = DistilledTargets(self.distillation) if self.distillation else HardTargets()
-        return Contrastive(CrossEntropy(POLICIES[self.fn_policy], soften), self.i2t_weight)
+        policy = POLICIES[self.fn_policy]
+        loss = Distilled(policy, self.distillation) if self.distillation else CrossEntropy(policy)
+        return Contrastive(loss, self.i2t_weight)
 
 
 class Contrastive(nn.Module):
     """The task; it has no parameters beyond the temperature."""
 
-    def __init__(self, row_losses: "CrossEntropy | UniCon", i2t_weight: float):
+    def __init__(self, row_losses: "CrossEntropy | Distilled | UniCon", i2t_weight: float):
         super().__init__()
         self.row_losses, self.i2t_weight = row_losses, i2t_weight
 
@@ -63,43 +65,62 @@ class Contrastive(nn.Module):
 
 
 class CrossEntropy:
-    """(B,) cross entropy of targets that the relations give and a distillation may soften."""
+    """(B,) cross entropy of the targets that the relations give. In shares: the logsumexp of all allowed logits less
+    the mean logit of the positives."""
 
-    def __init__(self, policy: Policy, soften: "HardTargets | DistilledTargets"):
-        self.policy, self.soften = policy, soften
+    def __init__(self, policy: Policy):
+        self.policy = policy
 
     def __call__(self, encodings: Encodings, direction: Direction) -> Tensor:
-        allowed, targets = self.policy(direction.relations, encodings.candidates.valid)
-        targets = self.soften(targets, allowed, direction, encodings.samples_seen)
-        return cross_entropy(direction.logits, targets, allowed)
+        return direction.rows(self, encodings.candidates.valid)
+
+    def whole(self, direction: Direction, valid: Tensor) -> Tensor:
+        allowed, positive = self.policy(direction.relations, valid)
+        return cross_entropy(direction.logits, shared(positive), allowed)
+
+    def partials(self, direction: Direction, valid: Tensor) -> Tensor:
+        allowed, positive = self.policy(direction.relations, valid)
+        pulled = direction.logits.masked_fill(~positive, 0).sum(1)
+        return torch.stack([logsumexp(direction.logits, allowed), pulled, positive.sum(1)], dim=1)
+
+    def merged(self, partials: Tensor) -> Tensor:
+        total, pulled, count = partials.unbind(2)
+        return total.logsumexp(1) - pulled.sum(1) / count.sum(1)
+
+
+class Distilled:
+    """(B,) cross entropy of y <- alpha softmax(key logits) + (1 - alpha) y, over the same allowed candidates, all of
+    which must be at hand."""
+
+    def __init__(self, policy: Policy, settings: Distillation):
+        self.policy, self.settings = policy, settings
+
+    def __call__(self, encodings: Encodings, direction: Direction) -> Tensor:
+        allowed, positive = self.policy(direction.relations, encodings.candidates.valid)
+        alpha = self.settings.share(encodings.samples_seen)
+        told = masked_log_softmax(direction.key_logits, allowed).exp()
+        return cross_entropy(direction.logits, alpha * told + (1 - alpha) * shared(positive), allowed)
 
 
 class UniCon:
     """(B,) log(1 + sum_{n in N} exp(s_n) sum_{p in P} exp(-s_p)), s the logits (Dai et al., arXiv 2103.10773): with one
-    positive it is the cross entropy. Ignored candidates are in neither sum."""
+    positive it is the cross entropy. Ignored candidates are in neither sum. It is the softplus of two logsumexps, which
+    no logit makes overflow."""
 
     def __call__(self, encodings: Encodings, direction: Direction) -> Tensor:
-        allowed, targets = soft(direction.relations, encodings.candidates.valid)
-        return unicon(direction.logits, targets > 0, allowed & (targets == 0))
+        return direction.rows(self, encodings.candidates.valid)
 
+    def whole(self, direction: Direction, valid: Tensor) -> Tensor:
+        return self.merged(self.partials(direction, valid)[:, None])
 
-class HardTargets:
-    """Targets as the relations give them."""
+    def partials(self, direction: Direction, valid: Tensor) -> Tensor:
+        allowed, positive = soft(direction.relations, valid)
+        against = logsumexp(direction.logits, allowed & ~positive)
+        return torch.stack([against, logsumexp(-direction.logits, positive)], dim=1)
 
-    def __call__(self, targets: Tensor, allowed: Tensor, direction: Direction, samples: int) -> Tensor:
-        return targets
-
-
-class DistilledTargets:
-    """y <- alpha softmax(key logits) + (1 - alpha) y, over the same allowed candidates."""
-
-    def __init__(self, settings: Distillation):
-        self.settings = settings
-
-    @torch.no_grad()
-    def __call__(self, targets: Tensor, allowed: Tensor, direction: Direction, samples: int) -> Tensor:
-        alpha = self.settings.share(samples)
-        return alpha * masked_log_softmax(direction.key_logits, allowed).exp() + (1 - alpha) * targets
+    def merged(self, partials: Tensor) -> Tensor:
+        apart = partials.logsumexp(1).sum(1)
+        return torch.logaddexp(apart, torch.zeros_like(apart))  # torch's softplus is cut off at 20
 
 
 def masked_log_softmax(logits: Tensor, allowed: Tensor) -> Tensor:
@@ -110,14 +131,3 @@ def masked_log_softmax(logits: Tensor, allowed: Tensor) -> Tensor:
 def cross_entropy(logits: Tensor, targets: Tensor, allowed: Tensor) -> Tensor:
     """(B,) cross entropy over the allowed columns; targets are 0 elsewhere."""
     return -(targets * masked_log_softmax(logits, allowed).masked_fill(~allowed, 0)).sum(1)
-
-
-NOWHERE = -1e30
-"""Logit of what a sum leaves out: finite, so that a row without negatives has gradient 0 and not NaN."""
-
-
-def unicon(logits: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
-    """(B,) `UniCon` as softplus of two logsumexps, which no logit makes overflow; (B, N) logits and masks."""
-    against = logits.masked_fill(~negatives, NOWHERE).logsumexp(1)
-    apart = against + (-logits).masked_fill(~positives, NOWHERE).logsumexp(1)
-    return torch.logaddexp(apart, torch.zeros_like(apart))  # torch's softplus is cut off at 20

@@ -24,6 +24,7 @@ from torch.nn.functional import relu
 from xmodal.distributed import share_of_mean
 from xmodal.encodings import Direction, Encodings
 from xmodal.policies import POLICIES, Policy
+from xmodal.rows import logsumexp, shared
 from xmodal.settings import Settings
 from xmodal.sizes import Sizes
 
@@ -109,12 +110,22 @@ class Part:
 
     def __call__(self, encodings: Encodings) -> Tensor:
         directions, valid = self.asked(encodings)
-        return self.weight * torch.stack([self._rows(one, valid) for one in directions]).sum(0)
+        return self.weight * torch.stack([one.rows(self, valid) for one in directions]).sum(0)
 
-    def _rows(self, direction: Direction, valid: Tensor) -> Tensor:
-        allowed, targets = self.policy(direction.relations, valid)
-        pulled = (targets * relu(direction.similarity).log1p()).sum(1)
-        return self.measure(direction.similarity, allowed & (targets == 0)) - self.positive * pulled
+    def whole(self, direction: Direction, valid: Tensor) -> Tensor:
+        allowed, positive = self.policy(direction.relations, valid)
+        pulled = (shared(positive) * relu(direction.similarity).log1p()).sum(1)
+        return self.measure(direction.similarity, allowed & ~positive) - self.positive * pulled
+
+    def partials(self, direction: Direction, valid: Tensor) -> Tensor:
+        allowed, positive = self.policy(direction.relations, valid)
+        pulled = relu(direction.similarity).log1p().masked_fill(~positive, 0).sum(1)
+        pushed = logsumexp(self.measure.excess(direction.similarity), allowed & ~positive)
+        return torch.stack([pushed, pulled, positive.sum(1)], dim=1)
+
+    def merged(self, partials: Tensor) -> Tensor:
+        pushed, pulled, count = partials.unbind(2)
+        return self.measure.over(pushed) - self.positive * pulled.sum(1) / count.sum(1)
 
 
 class SoftHinge:
@@ -124,5 +135,12 @@ class SoftHinge:
         self.mu, self.gamma = mu, gamma
 
     def __call__(self, similarity: Tensor, selected: Tensor) -> Tensor:
-        excess = (self.mu * (similarity - self.gamma)).masked_fill(~selected, float("-inf"))
+        return self.over(self.excess(similarity).masked_fill(~selected, float("-inf")))
+
+    def excess(self, similarity: Tensor) -> Tensor:
+        """mu (s - gamma)."""
+        return self.mu * (similarity - self.gamma)
+
+    def over(self, excess: Tensor) -> Tensor:
+        """(B, N) -> (B,) phi of all of them, or of the logsumexps of shares of them."""
         return torch.cat([excess.new_zeros(len(excess), 1), excess], dim=1).logsumexp(1) / self.mu
