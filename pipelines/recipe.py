@@ -9,8 +9,9 @@ import os
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from infra.storage import Store, open_store
 from pipelines.evaluate.settings import EvaluationSettings
@@ -32,8 +33,12 @@ class ComputeSettings(Settings):
     """S3 region of `root`."""
     ray_address: str | None = None
     """Ray cluster to join; without it a local one is started for the verb and stopped after it."""
-    workers: int = Field(default=2, ge=1)
-    """Training processes (S)."""
+    workers: int | tuple[int, int] = 2
+    """Training processes (S); or the least and the most of them, such as [1, 4]: as many as the cluster has room for, from
+    restart to restart. Every number that is possible must divide train.lanes."""
+    resize_interval: float = Field(default=60, gt=0)
+    """Seconds between looks whether the cluster has room for more workers. Taking them restarts the run from its last
+    checkpoint, so no shorter than train.checkpoint_every takes."""
     cpus_per_worker: float = Field(default=1, gt=0)
     """Logical CPUs that each training worker holds."""
     gpu: bool = False
@@ -43,12 +48,31 @@ class ComputeSettings(Settings):
     first_batch_timeout: float = Field(default=180, gt=0)
     """Seconds a worker waits for its first batch before the run stops and says what is missing."""
     start_timeout: float = Field(default=120, gt=0)
-    """Seconds in which all training workers must have started: about 1.5 times the slowest cold start on a fixed
-    cluster, a node's start time on an autoscaled one."""
+    """Seconds in which all training workers must have started. On a fixed cluster about 1.5 times the slowest cold start
+    (60 to 120); on an autoscaled one what a node takes to come (600 to 900). After the loss of a node a run with a range
+    of workers waits it out before it takes fewer."""
+    health_timeout: float = Field(default=600, gt=0)
+    """Seconds without an answer after which a worker counts as dead. A killed one is noticed at once; this is for one that
+    hangs. On a fixed cluster 120 will do; the default bears the pauses of an autoscaled one, whose nodes still load."""
     max_failures: int = Field(default=3, ge=-1)
     """Worker deaths a run survives by itself; -1 = any number."""
     checkpoints_kept: int = Field(default=2, ge=2)
     """Checkpoints kept in a run, the best ones and the last; two is the least that survives a damaged one."""
+
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _one_number_or_a_range(cls, value: Any) -> Any:
+        numbers = value if isinstance(value, list | tuple) else [value]
+        whole = all(type(number) is int and number >= 1 for number in numbers)
+        if len(numbers) not in (1, 2) or not whole or list(numbers) != sorted(numbers):
+            raise ValueError("give a whole number from 1 on, or the least and the most such as [1, 4]")
+        return value
+
+    @property
+    def world_sizes(self) -> range:
+        """Every number of workers that a run may have."""
+        least, most = self.workers if isinstance(self.workers, tuple) else (self.workers, self.workers)
+        return range(least, most + 1)
 
     def store(self) -> Store:
         """The store at `root`."""

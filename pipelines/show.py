@@ -6,6 +6,7 @@ from pipelines.dataset import Dataset
 from pipelines.errors import NotFound
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.taxa import species_keys
+from pipelines.train.plan import written
 from xmodal.settings import dump_yaml
 
 
@@ -27,7 +28,8 @@ def _dataset(recipe: Recipe) -> list[str]:
         ]
     rows = dataset.counts.get("train", 0)
     batches = -(-rows // recipe.train.global_batch)
-    steps = f"{recipe.train.epochs} epochs of {batches} batches on {recipe.compute.workers} workers"
+    workers = written(recipe.compute.world_sizes)
+    steps = f"{recipe.train.epochs} epochs of {batches} batches on {workers} workers"
     return [
         *told(recipe, recipe.train.epochs * batches, rows, _share(recipe, dataset)),
         f"dataset {dataset.name} version {dataset.version}, digest {dataset.digest[:16]}, images {dataset.counts}",

@@ -113,6 +113,7 @@ def _trainer(recipe: Recipe, plan: TrainingPlan, run: Run, job: Job) -> TorchTra
     readers = compute.data_workers
     scaling = ScalingConfig(
         num_workers=compute.workers,
+        elastic_resize_monitor_interval_s=compute.resize_interval,
         use_gpu=compute.gpu,
         resources_per_worker={"CPU": compute.cpus_per_worker} | ({"GPU": 1} if compute.gpu else {}),
     )
