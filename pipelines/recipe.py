@@ -34,11 +34,11 @@ class ComputeSettings(Settings):
     ray_address: str | None = None
     """Ray cluster to join; without it a local one is started for the verb and stopped after it."""
     workers: int | tuple[int, int] = 2
-    """Training processes (S); or the least and the most of them, such as [1, 4]: as many as the cluster has room for, from
-    restart to restart. Every number that is possible must divide train.lanes."""
+    """Training processes (S), or the least and the most of them, such as [1, 4]: as many as the cluster has room for at
+    each start of the group. Every number from least to most must divide train.lanes."""
     resize_interval: float = Field(default=60, gt=0)
-    """Seconds between looks whether the cluster has room for more workers. Taking them restarts the run from its last
-    checkpoint, so no shorter than train.checkpoint_every takes."""
+    """Seconds between looks whether the cluster has room for other than the present number of workers. Taking them
+    restarts the group from its last checkpoint."""
     cpus_per_worker: float = Field(default=1, gt=0)
     """Logical CPUs that each training worker holds."""
     gpu: bool = False
@@ -48,12 +48,15 @@ class ComputeSettings(Settings):
     first_batch_timeout: float = Field(default=180, gt=0)
     """Seconds a worker waits for its first batch before the run stops and says what is missing."""
     start_timeout: float = Field(default=120, gt=0)
-    """Seconds in which all training workers must have started. On a fixed cluster about 1.5 times the slowest cold start
-    (60 to 120); on an autoscaled one what a node takes to come (600 to 900). After the loss of a node a run with a range
-    of workers waits it out before it takes fewer."""
+    """Seconds in which all training workers must have started. Fixed cluster: some 1.5 times the slowest cold start, 60
+    to 120. Autoscaled: the time a node takes to come, 600 to 900. After a node is lost, a run with a range of workers
+    waits it out before it goes on with fewer."""
     health_timeout: float = Field(default=600, gt=0)
-    """Seconds without an answer after which a worker counts as dead. A killed one is noticed at once; this is for one that
-    hangs. On a fixed cluster 120 will do; the default bears the pauses of an autoscaled one, whose nodes still load."""
+    """Seconds without an answer after which a worker counts as lost; one that was killed is noticed at once. Fixed
+    cluster: 120. Autoscaled: the default, longer than a new node's pauses while it loads images and data."""
+    store_patience: float = Field(default=300, gt=0)
+    """Seconds for which a call that the store does not answer is repeated, and for which a checkpoint also waits where
+    the store refuses it or this machine's disk has no room. Then the run ends; earlier checkpoints stay."""
     max_failures: int = Field(default=3, ge=-1)
     """Worker deaths a run survives by itself; -1 = any number."""
     checkpoints_kept: int = Field(default=2, ge=2)
@@ -77,7 +80,7 @@ class ComputeSettings(Settings):
     def store(self) -> Store:
         """The store at `root`."""
         root = self.root or os.environ.get("XMODAL_ROOT") or ".xmodal/root"
-        return open_store(root, endpoint=self.endpoint, region=self.region)
+        return open_store(root, endpoint=self.endpoint, region=self.region, patience=self.store_patience)
 
 
 class TrackingSettings(Settings):

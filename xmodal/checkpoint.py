@@ -53,7 +53,8 @@ def save(
     attributes_json: str,
     rng: list[dict[str, Any]],
 ) -> None:
-    """Writes a checkpoint into `directory`. `state` is JSON data; `rng` is each rank's `rng_state()`, in rank order."""
+    """Writes a checkpoint into `directory`. `state` is JSON data; `rng` is each rank's `rng_state()`, in rank order.
+    Raises OSError."""
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     for name in WEIGHTS + MOMENTUM[:1]:

@@ -5,7 +5,6 @@ s3fs also reads the keys that obstore does not take: botocore sends every key as
 import io
 import itertools
 import re
-import urllib.parse
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -189,11 +188,6 @@ class S3Store(Store):
             **self._repeated("", self.connection.credentials),
         )
         return system, f"{self.connection.bucket}/{self.prefix}".rstrip("/")
-
-    def ray_url(self, prefix: str = "") -> str:
-        address = {"region": self.connection.region} | self._address()
-        path = f"{self.url}/{prefix.strip('/')}".rstrip("/")
-        return f"{path}?{urllib.parse.urlencode(address)}"
 
     def _address(self) -> dict[str, str]:
         """The endpoint as pyarrow wants it."""

@@ -1,6 +1,5 @@
 """What a training run will read and in which order: fixed by the recipe and the dataset version before it starts."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,8 +91,8 @@ def check_shares(lanes: int, world_sizes: range) -> None:
         if lanes % size:
             fit = ", ".join(str(number) for number in range(1, lanes + 1) if lanes % number == 0)
             raise SettingsError(
-                f"compute.workers: {size} workers cannot share {lanes} lanes evenly, and {written(world_sizes)} are asked "
-                f"for; of train.lanes {lanes} these numbers can: {fit}"
+                f"compute.workers: {size} workers cannot share {lanes} lanes evenly, and {written(world_sizes)} are "
+                f"asked for; of train.lanes {lanes} these numbers can: {fit}"
             )
 
 

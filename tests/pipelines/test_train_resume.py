@@ -219,7 +219,7 @@ def test_a_group_restarted_behind_its_last_step_ends_well(undisturbed: Run, data
         job = flow.Job(recipe.model_dump(mode="json"), plan, undisturbed, NoCurves(), progress)
         before = undisturbed.saved()
         flow._finish(flow._trainer(recipe, plan, undisturbed, job))
-    assert undisturbed.saved() == before and undisturbed.read("stopped.json") is None
+        assert undisturbed.saved() == before and ray.get(progress.stopped.remote()) is None
 
 
 def test_a_checkpoint_of_another_run_is_not_gone_on_from(undisturbed: Run, dataset: Store, tmp_path: Path) -> None:
