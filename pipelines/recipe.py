@@ -121,9 +121,29 @@ class Recipe(Settings):
         resolved dataset version, that digest stands for the data: two recipes that lead to the same rows are one."""
         return fingerprint({"data": dataset_digest or self.data, "model": self.model, "train": self.train})
 
+    def restated(self) -> "Recipe":
+        """The recipe as it trains: rate and coefficient of momentum at its global batch B', where `train.stated_batch`
+        says that they are meant for a batch B; itself where it says nothing.
+
+        rate' = rate B' / B (Goyal et al., 2017); m' = m^(B' / B), which follows as far in as many samples.
+        """
+        stated, optimizer, momentum = self.train.stated_batch, self.train.optimizer, self.model.momentum
+        if stated is None:
+            return self
+        share = self.train.global_batch / stated
+        rate = optimizer.model_copy(update={"learning_rate": optimizer.learning_rate * share})
+        slower = momentum.model_copy(update={"coefficient": momentum.coefficient**share})
+        train = self.train.model_copy(update={"optimizer": rate, "stated_batch": None})
+        return self.model_copy(update={"train": train, "model": self.model.model_copy(update={"momentum": slower})})
+
 
 def load_recipe(arguments: Iterable[str]) -> Recipe:
-    """A recipe from files, names of recipes that come with xmodal, and overrides, from left to right."""
+    """A recipe from files, names of recipes that come with xmodal, and overrides, from left to right; restated."""
+    return stated_recipe(arguments).restated()
+
+
+def stated_recipe(arguments: Iterable[str]) -> Recipe:
+    """The same, as it is written."""
     return load(Recipe, [_located(argument) for argument in arguments])
 
 

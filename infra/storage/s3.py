@@ -4,6 +4,7 @@ s3fs also reads the keys that obstore does not take: botocore sends every key as
 
 import io
 import itertools
+import math
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -184,6 +185,7 @@ class S3Store(Store):
             region=self.connection.region,
             connect_timeout=CONNECT_SECONDS,
             request_timeout=READ_SECONDS,
+            retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=_attempts(self.connection.patience)),
             **self._address(),
             **self._repeated("", self.connection.credentials),
         )
@@ -207,6 +209,11 @@ class S3Store(Store):
 
     def _repeated(self, key: str, function: Any, *arguments: Any, **options: Any) -> Any:
         return self.connection.repeated(self._url(key), function, *arguments, **options)
+
+
+def _attempts(patience: float) -> int:
+    """How often pyarrow is to ask: its pauses begin at 25 ms and double, so they add up to some `patience` seconds."""
+    return max(1, round(math.log2(patience / 0.025)))
 
 
 def _name(entry: Entry) -> str:
