@@ -185,7 +185,7 @@ class S3Store(Store):
             region=self.connection.region,
             connect_timeout=CONNECT_SECONDS,
             request_timeout=READ_SECONDS,
-            retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=_attempts(self.connection.patience)),
+            retry_strategy=pafs.AwsDefaultS3RetryStrategy(max_attempts=_attempts(self.connection.patience)),
             **self._address(),
             **self._repeated("", self.connection.credentials),
         )
@@ -212,7 +212,8 @@ class S3Store(Store):
 
 
 def _attempts(patience: float) -> int:
-    """How often pyarrow is to ask: its pauses begin at 25 ms and double, so they add up to some `patience` seconds."""
+    """How often pyarrow is to ask: its pauses begin at 25 ms and double, so they add up to some `patience` seconds. Its
+    standard strategy has a quota of retries, which a few reads at once use up."""
     return max(1, round(math.log2(patience / 0.025)))
 
 

@@ -15,6 +15,7 @@ from ray.train import (
     WorkerGroupError,
 )
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
 from infra.storage import StorageError, Store
 from infra.storage.files import StoreFiles
@@ -107,8 +108,17 @@ def _finish(trainer: TorchTrainer) -> None:
 def _causes(error: WorkerGroupError | ControllerError) -> list[Exception]:
     """What was raised in the workers or in the controller, without what Ray wraps it in."""
     if isinstance(error, ControllerError):
-        return [error.controller_failure]
+        cause = error.controller_failure
+        return [_too_late(cause) if isinstance(cause, WorkerGroupStartupTimeoutError) else cause]
     return [getattr(one, "_base_exc", one) for one in error.worker_failures.values()]
+
+
+def _too_late(error: WorkerGroupStartupTimeoutError) -> Failed:
+    """Ray's own words name none of our settings."""
+    return Failed(
+        f"{error.num_workers} training workers did not start within compute.start_timeout: the cluster has no room for "
+        "them, or its nodes take longer to come; run the same command again to go on from the last checkpoint"
+    )
 
 
 def _trainer(recipe: Recipe, plan: TrainingPlan, run: Run, job: Job) -> TorchTrainer:
