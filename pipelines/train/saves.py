@@ -69,10 +69,12 @@ class Saves:
         try:
             yield
         except StorageError as error:
-            kept = "what was saved before stays, and the same command goes on from there"
-            reason = f"{error}; no checkpoint could be saved for {self.patience:.0f} s; {kept}"
-            ray.get(self.board.stop.remote(f"run {self.run.name} stopped: {reason}"))
-            raise
+            reason = (
+                f"run {self.run.name} stopped: {error}; no checkpoint could be saved for {self.patience:.0f} s; what "
+                "was saved before stays, and the same command goes on from there"
+            )
+            ray.get(self.board.stop.remote(reason))
+            raise type(error)(reason) from None
 
 
 def _written(save: Callable[[Path], None]) -> Path:
