@@ -1,5 +1,6 @@
 """Checkpoints, and a store or a disk that fails them: waited for, then told; what was saved before is gone on from."""
 
+import json
 import os
 import resource
 import threading
@@ -25,30 +26,34 @@ pytestmark = [pytest.mark.ray, pytest.mark.services, pytest.mark.slow, pytest.ma
 
 STEPS = 12
 TRAIN: dict[str, Any] = {"epochs": 6, "checkpoint_every": 3}
-ALL = ["Admin", "Read", "Write", "List", "Tagging"]
 
 
 class Server(SeaweedServer):
-    """One whose keys for training may lose rights; those it is started with keep theirs."""
+    """One whose keys for training may be refused what its own may do."""
 
     def __init__(self, directory: Path, keys: dict[str, str]) -> None:
         super().__init__(directory, [BUCKET])
-        self.keys, self.may = keys, ALL
+        self.keys = keys
 
     def identities(self) -> list[dict[str, Any]]:
         credentials = [{"accessKey": self.keys["AWS_ACCESS_KEY_ID"], "secretKey": self.keys["AWS_SECRET_ACCESS_KEY"]}]
-        return [*super().identities(), {"name": "trainer", "credentials": credentials, "actions": self.may}]
+        actions = [f"{action}:{BUCKET}" for action in ("Read", "Write", "List")]
+        return [*super().identities(), {"name": "trainer", "credentials": credentials, "actions": actions}]
 
-    def restart_with(self, rights: list[str]) -> None:
-        self.may = rights
-        self.crash()
-        self._write_identities()
-        self.restart()
+    def refuse(self, prefix: str) -> None:
+        """Nobody writes below `prefix` of the bucket any more."""
+        resource = f"arn:aws:s3:::{BUCKET}/{prefix}/*"
+        denied = {"Effect": "Deny", "Principal": "*", "Action": ["s3:PutObject"], "Resource": [resource]}
+        policy = {"Version": "2012-10-17", "Statement": [denied]}
+        self._client().put_bucket_policy(Bucket=BUCKET, Policy=json.dumps(policy))
+
+    def allow(self) -> None:
+        self._client().delete_bucket_policy(Bucket=BUCKET)
 
 
 @pytest.fixture(scope="module")
 def server(s3, ray_cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of our own, to be killed; its keys are those that the Ray cluster has."""
+    """A server of our own; its keys for training are those that the Ray cluster has."""
     keys = s3.environment()
     with Server(tmp_path_factory.mktemp("server"), keys) as server, pytest.MonkeyPatch.context() as patch:
         for name, value in (keys | {"AWS_ENDPOINT_URL": server.endpoint}).items():
@@ -72,8 +77,7 @@ def recipe(root: Store, tmp_path: Path) -> Path:
 
 @contextmanager
 def at_steps(root: Store, *events: tuple[int, Callable[[], None]]) -> Iterator[list[float]]:
-    """Each action once the run has a checkpoint of its step or later; yields the times at which they were over. What an
-    action starts lives as long as its thread (infra.process.Child): as long as the block."""
+    """Each action once the run has a checkpoint of its step or later; yields the times at which they were over."""
     ended, done = threading.Event(), []
 
     def watch() -> None:
@@ -83,7 +87,6 @@ def at_steps(root: Store, *events: tuple[int, Callable[[], None]]) -> Iterator[l
             if not ended.is_set():
                 act()
                 done.append(time.monotonic())
-        ended.wait()
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -133,7 +136,8 @@ def test_a_store_that_loses_what_is_sent_and_a_disk_that_is_full_are_waited_for(
 def test_a_store_that_refuses_ends_the_run_in_one_line_and_what_was_saved_is_gone_on_from(
     server: Server, root: Store, recipe: Path
 ) -> None:
-    with at_steps(root, (3, lambda: server.restart_with(["Read", "List"]))) as done:
+    prefix = root.url.removeprefix(f"s3://{BUCKET}/")
+    with at_steps(root, (3, lambda: server.refuse(f"{prefix}/runs"))) as done:
         ended = xmodal("train", recipe, "compute.store_patience=5", "compute.max_failures=3")
     assert ended.code == 1 and done, ended.err
     assert "checkpoint-0000" in ended.line and f"{server.endpoint} refuses (AccessDenied)" in ended.line
@@ -141,13 +145,12 @@ def test_a_store_that_refuses_ends_the_run_in_one_line_and_what_was_saved_is_gon
     run = the_run(root)
     kept = resumable(run)
     assert kept is not None and 3 <= kept.step < STEPS
-    server.restart_with(ALL)
+    server.allow()
     torn = f"{run.prefix}/checkpoint-0000000001"
     root.put(f"{torn}/model.safetensors", b"torn")
     root.put(f"{run.prefix}/notes.txt", b"the user's")
     client = Session().create_client("s3", endpoint_url=server.endpoint, region_name=REGION)
-    key = f"{root.url.removeprefix(f's3://{BUCKET}/')}/{torn}/key.safetensors"
-    client.create_multipart_upload(Bucket=BUCKET, Key=key)
+    client.create_multipart_upload(Bucket=BUCKET, Key=f"{prefix}/{torn}/key.safetensors")
     assert len(list(root.leftovers(run.prefix))) == 1
     again = xmodal("train", recipe)
     assert again.code == 0 and run.saved()[0].step == STEPS, again.err
