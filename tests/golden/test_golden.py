@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from infra.storage import open_store
+from pipelines.dataset import Dataset
+from pipelines.errors import NotFound
 from tests.golden import make
 from tests.pipelines.road import xmodal
 from xmodal import checkpoint
@@ -52,6 +54,9 @@ def test_a_checkpoint_of_a_later_format_is_refused_in_one_line(release: Path) ->
 def test_a_dataset_version_of_a_later_format_is_refused_in_one_line(release: Path) -> None:
     path = release / "datasets" / "tiny" / "versions" / "00000001.json"
     path.write_text(path.read_text().replace("xmodal-dataset-1", "xmodal-dataset-2"))
+    told = "version 1 is of format xmodal-dataset-2, this release reads xmodal-dataset-1"
     ended = xmodal("check", "tiny", "--root", release)
-    assert ended.code == 10
-    assert "version 1 is of format xmodal-dataset-2, this release reads xmodal-dataset-1" in ended.line
+    assert ended.code == 1 and told in ended.line
+    for version in (None, 1):
+        with pytest.raises(NotFound, match=told):
+            Dataset.open(open_store(str(release)), "tiny", version)
