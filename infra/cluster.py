@@ -69,7 +69,7 @@ def local_ray(
     held = math.ceil(workers * cpus_per_worker)
     with ExitStack() as stack:
         if not ray.is_initialized():
-            stack.enter_context(_variables(_authentication() | _ALONE | dict(environment or {})))
+            stack.enter_context(variables(_authentication() | _ALONE | dict(environment or {})))
             files = stack.enter_context(_short_path(Path(directory)))
             stack.callback(ray.shutdown)
             cpus = max(os.cpu_count() or 1, held + SPARE_CPUS)
@@ -100,7 +100,7 @@ def connect(
     nodes have their own AWS_* variables: `environment` may hold no secret. Raises Unreachable, ClusterTooSmall.
     """
     runtime = _SETTINGS | dict(environment or {})
-    with _variables(runtime), ExitStack() as stack:
+    with variables(runtime), ExitStack() as stack:
         _check_answer(address)
         stack.callback(ray.shutdown)
         try:
@@ -174,7 +174,7 @@ def _check_size(held: int, gpus: int) -> None:
 
 
 @contextmanager
-def _variables(values: Mapping[str, str]) -> Iterator[None]:
+def variables(values: Mapping[str, str]) -> Iterator[None]:
     """Environment variables for the block and what it starts; those already set by the user stay, and are restored."""
     before = dict(os.environ)
     os.environ.update(dict(values) | before)

@@ -88,14 +88,18 @@ class SeaweedServer:
             "AWS_REGION": REGION,
         }
 
-    def _write_identities(self) -> None:
+    def identities(self) -> list[dict[str, Any]]:
+        """Who may do what."""
         actions = ["Admin", "Read", "Write", "List", "Tagging"]
         keys = [{"accessKey": self.access_key, "secretKey": self.secret_key}]
         identities = [{"name": "xmodal", "credentials": keys, "actions": actions}]
         if self.public:
             open_to_all = [f"{action}:{bucket}" for bucket in self.public for action in ("Read", "List")]
             identities.append({"name": "anonymous", "credentials": [], "actions": open_to_all})
-        document = {"identities": identities}
+        return identities
+
+    def _write_identities(self) -> None:
+        document = {"identities": self.identities()}
         path = self.directory / "s3.json"
         path.unlink(missing_ok=True)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

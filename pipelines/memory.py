@@ -27,8 +27,9 @@ ROWS = (2, 4, 8)
 
 
 def worker_memory(recipe: Recipe, dataset: Dataset) -> dict[str, int]:
-    """Bytes of each part. Raises SettingsError where an encoder cannot be loaded."""
-    workers, train = recipe.compute.workers, recipe.train
+    """Bytes of each part, where the fewest workers share the batch. Raises SettingsError where an encoder cannot be
+    loaded."""
+    workers, train = recipe.compute.world_sizes[0], recipe.train
     rows = train.global_batch // workers // train.accumulate
     with torch.random.fork_rng(devices=[]):
         model = build_model(recipe, dataset)
@@ -48,7 +49,7 @@ def standing(model: CrossModalModel, workers: int) -> dict[str, int]:
         "gradients being added up": gradients if workers > 1 else 0,
         "optimizer": 2 * gradients,
         "key encoders": _bytes(keys),
-        "queue": _bytes(model.queue.state().values()),
+        "queue": _bytes(model.queue.state().values()) // (workers if model.settings.queue.sharded else 1),
     }
 
 

@@ -9,8 +9,9 @@ import os
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from infra.storage import Store, open_store
 from pipelines.evaluate.settings import EvaluationSettings
@@ -32,8 +33,12 @@ class ComputeSettings(Settings):
     """S3 region of `root`."""
     ray_address: str | None = None
     """Ray cluster to join; without it a local one is started for the verb and stopped after it."""
-    workers: int = Field(default=2, ge=1)
-    """Training processes (S)."""
+    workers: int | tuple[int, int] = 2
+    """Training processes (S), or the least and the most of them, such as [1, 4]: as many as the cluster has room for at
+    each start of the group. Every number from least to most must divide train.lanes."""
+    resize_interval: float = Field(default=60, gt=0)
+    """Seconds between looks whether the cluster has room for other than the present number of workers. Taking them
+    restarts the group from its last checkpoint."""
     cpus_per_worker: float = Field(default=1, gt=0)
     """Logical CPUs that each training worker holds."""
     gpu: bool = False
@@ -46,17 +51,39 @@ class ComputeSettings(Settings):
     first_batch_timeout: float = Field(default=180, gt=0)
     """Seconds a worker waits for its first batch before the run stops and says what is missing."""
     start_timeout: float = Field(default=120, gt=0)
-    """Seconds in which all training workers must have started: about 1.5 times the slowest cold start on a fixed
-    cluster, a node's start time on an autoscaled one."""
+    """Seconds in which all training workers must have started. Fixed cluster: some 1.5 times the slowest cold start, 60
+    to 120. Autoscaled: the time a node takes to come, 600 to 900. After a node is lost, a run with a range of workers
+    waits it out before it goes on with fewer."""
+    health_timeout: float = Field(default=600, gt=0)
+    """Seconds without an answer after which a worker counts as lost; one that was killed is noticed at once. Fixed
+    cluster: 120. Autoscaled: the default, longer than a new node's pauses while it loads images and data."""
+    store_patience: float = Field(default=300, gt=0)
+    """Seconds for which a call that the store does not answer is repeated, and for which a checkpoint also waits where
+    the store refuses it or this machine's disk has no room. Then the run ends; earlier checkpoints stay."""
     max_failures: int = Field(default=3, ge=-1)
     """Worker deaths a run survives by itself; -1 = any number."""
     checkpoints_kept: int = Field(default=2, ge=2)
     """Checkpoints kept in a run, the best ones and the last; two is the least that survives a damaged one."""
 
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _one_number_or_a_range(cls, value: Any) -> Any:
+        numbers = value if isinstance(value, list | tuple) else [value]
+        whole = all(type(number) is int and number >= 1 for number in numbers)
+        if len(numbers) not in (1, 2) or not whole or list(numbers) != sorted(numbers):
+            raise ValueError("give a whole number from 1 on, or the least and the most such as [1, 4]")
+        return value
+
+    @property
+    def world_sizes(self) -> range:
+        """Every number of workers that a run may have."""
+        least, most = self.workers if isinstance(self.workers, tuple) else (self.workers, self.workers)
+        return range(least, most + 1)
+
     def store(self) -> Store:
         """The store at `root`."""
         root = self.root or os.environ.get("XMODAL_ROOT") or ".xmodal/root"
-        return open_store(root, endpoint=self.endpoint, region=self.region)
+        return open_store(root, endpoint=self.endpoint, region=self.region, patience=self.store_patience)
 
 
 class TrackingSettings(Settings):
@@ -97,9 +124,29 @@ class Recipe(Settings):
         resolved dataset version, that digest stands for the data: two recipes that lead to the same rows are one."""
         return fingerprint({"data": dataset_digest or self.data, "model": self.model, "train": self.train})
 
+    def restated(self) -> "Recipe":
+        """The recipe as it trains: rate and coefficient of momentum at its global batch B', where `train.stated_batch`
+        says that they are meant for a batch B; itself where it says nothing.
+
+        rate' = rate B' / B (Goyal et al., 2017); m' = m^(B' / B), which follows as far in as many samples.
+        """
+        stated, optimizer, momentum = self.train.stated_batch, self.train.optimizer, self.model.momentum
+        if stated is None:
+            return self
+        share = self.train.global_batch / stated
+        rate = optimizer.model_copy(update={"learning_rate": optimizer.learning_rate * share})
+        slower = momentum.model_copy(update={"coefficient": momentum.coefficient**share})
+        train = self.train.model_copy(update={"optimizer": rate, "stated_batch": None})
+        return self.model_copy(update={"train": train, "model": self.model.model_copy(update={"momentum": slower})})
+
 
 def load_recipe(arguments: Iterable[str]) -> Recipe:
-    """A recipe from files, names of recipes that come with xmodal, and overrides, from left to right."""
+    """A recipe from files, names of recipes that come with xmodal, and overrides, from left to right; restated."""
+    return stated_recipe(arguments).restated()
+
+
+def stated_recipe(arguments: Iterable[str]) -> Recipe:
+    """The same, as it is written."""
     return load(Recipe, [_located(argument) for argument in arguments])
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from infra.cluster import connect, local_ray
+from infra.cluster import connect, local_ray, variables
 from infra.tracking import DatasetVersion, NullTracker, Tracker
 from pipelines.code import git_commit
 from pipelines.recipe import ComputeSettings, Recipe
@@ -27,15 +27,16 @@ def cluster(compute: ComputeSettings) -> Iterator[None]:
     """
     addresses = {"AWS_ENDPOINT_URL": compute.endpoint, "AWS_REGION": compute.region}
     os.environ.update({name: value for name, value in addresses.items() if value})
-    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", str(compute.start_timeout))
-    gpus = compute.workers if compute.gpu else 0
-    options: dict[str, Any] = {"cpus_per_worker": compute.cpus_per_worker, "gpus": gpus}
+    timeouts = {
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(compute.start_timeout),
+        "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": str(compute.health_timeout),
+    }
+    least, most = compute.world_sizes[0], compute.world_sizes[-1]
+    options: dict[str, Any] = {"cpus_per_worker": compute.cpus_per_worker, "gpus": least if compute.gpu else 0}
     joined = (
-        connect(compute.ray_address, compute.workers, **options)
-        if compute.ray_address
-        else local_ray(compute.workers, RAY_HOME, **options)
+        connect(compute.ray_address, least, **options) if compute.ray_address else local_ray(most, RAY_HOME, **options)
     )
-    with joined:
+    with variables(timeouts), joined:
         yield
 
 

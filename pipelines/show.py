@@ -5,16 +5,30 @@ from pipelines.advice import simpson, told
 from pipelines.dataset import Dataset
 from pipelines.errors import NotFound
 from pipelines.memory import table, worker_memory
-from pipelines.recipe import Recipe, load_recipe
+from pipelines.recipe import Recipe, stated_recipe
 from pipelines.taxa import species_keys
+from pipelines.train.plan import written
 from xmodal.settings import SettingsError, dump_yaml
 
 
 def show(arguments: tuple[str, ...], whole: bool = False) -> str:
     """What `show` prints: a YAML document whose comments say what the settings come to."""
-    recipe = load_recipe(arguments)
-    notes = [f"fingerprint {recipe.fingerprint()}", *_dataset(recipe)]
+    stated = stated_recipe(arguments)
+    recipe = stated.restated()
+    notes = [f"fingerprint {recipe.fingerprint()}", *_restated(stated, recipe), *_dataset(recipe)]
     return "\n".join([*(f"# {note}" for note in notes), dump_yaml(recipe, whole).rstrip()])
+
+
+def _restated(stated: Recipe, recipe: Recipe) -> list[str]:
+    """What became of a rate and a coefficient that were meant for another batch."""
+    if recipe is stated:
+        return []
+    rates = [one.train.optimizer.learning_rate for one in (stated, recipe)]
+    coefficients = [one.model.momentum.coefficient for one in (stated, recipe)]
+    return [
+        f"stated for batches of {stated.train.stated_batch}, of {recipe.train.global_batch} now: learning rate "
+        "{:.4g} becomes {:.4g}, momentum coefficient {:.6g} becomes {:.6g}".format(*rates, *coefficients)
+    ]
 
 
 def _dataset(recipe: Recipe) -> list[str]:
@@ -28,7 +42,8 @@ def _dataset(recipe: Recipe) -> list[str]:
         ]
     rows = dataset.counts.get("train", 0)
     batches = -(-rows // recipe.train.global_batch)
-    steps = f"{recipe.train.epochs} epochs of {batches} batches on {recipe.compute.workers} workers"
+    workers = written(recipe.compute.world_sizes)
+    steps = f"{recipe.train.epochs} epochs of {batches} batches on {workers} workers"
     return [
         *told(recipe, recipe.train.epochs * batches, rows, _share(recipe, dataset)),
         f"dataset {dataset.name} version {dataset.version}, digest {dataset.digest[:16]}, images {dataset.counts}",

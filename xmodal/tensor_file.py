@@ -16,12 +16,16 @@ class Unreadable(ValueError):
 
 
 def write(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Writes the tensors by name; a name whose tensor another name already holds is kept as that name's alias."""
+    """Writes the tensors by name; a name whose tensor another name already holds is kept as that name's alias. Raises
+    OSError."""
     first: dict[Any, str] = {}
     holder = {name: first.setdefault(_place(name, tensor), name) for name, tensor in tensors.items()}
     aliases = {name: held for name, held in holder.items() if held != name}
     stored = {name: _alone(tensor.detach()) for name, tensor in tensors.items() if name not in aliases}
-    save_file(stored, path, metadata={"aliases": json.dumps(aliases)})
+    try:
+        save_file(stored, path, metadata={"aliases": json.dumps(aliases)})
+    except SafetensorError as error:  # tensors are as they must be, so it is the disk
+        raise OSError(f"{path}: {error}") from None
 
 
 def _place(name: str, tensor: Tensor) -> Any:

@@ -132,17 +132,17 @@ class Store(ABC):
     def delete(self, keys: Iterable[str]) -> None:
         """Deletes objects; a key that does not exist is no error."""
 
+    def delete_folder(self, prefix: str) -> None:
+        """Deletes all that lies in the folder `prefix` and below; one that does not exist is no error."""
+        self.delete([entry.key for entry in self.list(prefix)])
+
     @abstractmethod
     def child(self, prefix: str) -> Self:
         """The store of a folder."""
 
     @abstractmethod
     def filesystem(self) -> tuple[pafs.FileSystem, str]:
-        """pyarrow's file system and the path of this store in it, for Parquet and Ray."""
-
-    @abstractmethod
-    def ray_url(self, prefix: str = "") -> str:
-        """Address of a folder that Ray and pyarrow resolve by themselves, with AWS_* from the node's environment."""
+        """pyarrow's file system and the path of this store in it, for Parquet."""
 
     @abstractmethod
     def leftovers(self, prefix: str = "") -> Iterator[Entry]:

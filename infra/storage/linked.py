@@ -61,6 +61,9 @@ class Linked(Store):
     def delete(self, keys: Iterable[str]) -> None:
         self.store.delete(keys)
 
+    def delete_folder(self, prefix: str) -> None:
+        self.store.delete_folder(prefix)
+
     def leftovers(self, prefix: str = "") -> Iterator[Entry]:
         return self.store.leftovers(prefix)
 
@@ -72,6 +75,3 @@ class Linked(Store):
 
     def filesystem(self) -> tuple[pafs.FileSystem, str]:
         return self.store.filesystem()
-
-    def ray_url(self, prefix: str = "") -> str:
-        return self.store.ray_url(prefix)

@@ -5,6 +5,7 @@ import fcntl
 import io
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -93,6 +94,11 @@ class LocalStore(Store):
             with self._errors(key):
                 Path(self._path(key)).unlink(missing_ok=True)
 
+    def delete_folder(self, prefix: str) -> None:
+        """The folder itself goes too."""
+        with self._errors(prefix), suppress(FileNotFoundError):
+            shutil.rmtree(self._path(prefix.strip("/")))
+
     def leftovers(self, prefix: str = "") -> Iterator[Entry]:
         for folder, _, names in os.walk(self._path(prefix.strip("/"))):
             left = [
@@ -110,9 +116,6 @@ class LocalStore(Store):
 
     def filesystem(self) -> tuple[pafs.FileSystem, str]:
         return pafs.LocalFileSystem(), self.root
-
-    def ray_url(self, prefix: str = "") -> str:
-        return f"{self.root}/{prefix.strip('/')}".rstrip("/")
 
     def _path(self, key: str) -> str:
         """Keys stay below the root."""

@@ -4,8 +4,8 @@ s3fs also reads the keys that obstore does not take: botocore sends every key as
 
 import io
 import itertools
+import math
 import re
-import urllib.parse
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -185,15 +185,11 @@ class S3Store(Store):
             region=self.connection.region,
             connect_timeout=CONNECT_SECONDS,
             request_timeout=READ_SECONDS,
+            retry_strategy=pafs.AwsDefaultS3RetryStrategy(max_attempts=_attempts(self.connection.patience)),
             **self._address(),
             **self._repeated("", self.connection.credentials),
         )
         return system, f"{self.connection.bucket}/{self.prefix}".rstrip("/")
-
-    def ray_url(self, prefix: str = "") -> str:
-        address = {"region": self.connection.region} | self._address()
-        path = f"{self.url}/{prefix.strip('/')}".rstrip("/")
-        return f"{path}?{urllib.parse.urlencode(address)}"
 
     def _address(self) -> dict[str, str]:
         """The endpoint as pyarrow wants it."""
@@ -213,6 +209,12 @@ class S3Store(Store):
 
     def _repeated(self, key: str, function: Any, *arguments: Any, **options: Any) -> Any:
         return self.connection.repeated(self._url(key), function, *arguments, **options)
+
+
+def _attempts(patience: float) -> int:
+    """How often pyarrow is to ask: its pauses begin at 25 ms and double, so they add up to some `patience` seconds. Its
+    standard strategy has a quota of retries, which a few reads at once use up."""
+    return max(1, round(math.log2(patience / 0.025)))
 
 
 def _name(entry: Entry) -> str:

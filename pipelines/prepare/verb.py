@@ -29,7 +29,7 @@ def prepare(arguments: tuple[str, ...], dry_run: bool = False) -> str:
 
 def made(recipe: Recipe) -> list[str]:
     """Runs the flow in the recipe's cluster, which starts only where there is work."""
-    most = max(recipe.compute.workers, recipe.compute.data_workers)  # nothing trains meanwhile
+    most = max(recipe.compute.world_sizes[-1], recipe.compute.data_workers)  # nothing trains meanwhile
     with RayWorkers(most, lambda: cluster(recipe.compute)) as workers:
         model = recipe.model
         dataset = flow.prepare(recipe.data, recipe.compute.store(), model.image, model.text, workers=workers)

@@ -58,27 +58,34 @@ def read(dataset: Store, version: int) -> Document:
     if document.get("format") == RETIRED:
         raise NotFound(f"{dataset.url}: version {version} was retired: {document['why']}; use the newest version")
     if document.get("format") != FORMAT:
-        raise NotFound(f"{dataset.url}: version {version} is of another format than this xmodal knows ({FORMAT})")
+        raise NotFound(_other_format(dataset, version, document))
     return document
 
 
 def latest(dataset: Store) -> Document | None:
-    """The newest version that is not retired."""
+    """The newest version that is not retired. Raises NotFound where it is of a format that is not known."""
     for version in reversed(numbers(dataset)):
         document = json.loads(dataset.read(path(version)))
         if document.get("format") == FORMAT:
             return document
+        if document.get("format") != RETIRED:
+            raise NotFound(_other_format(dataset, version, document))
     return None
+
+
+def _other_format(dataset: Store, version: int, document: Document) -> str:
+    found = document.get("format")
+    return f"{dataset.url}: version {version} is of format {found}, this release reads {FORMAT}; take a newer xmodal"
 
 
 def live(dataset: Store) -> list[Document]:
     """All versions that are not retired, rising. Raises Failed for one of a format that is not known: what it names
     cannot be told."""
-    documents = [json.loads(dataset.read(path(version))) for version in numbers(dataset)]
-    for document in documents:
+    documents = {version: json.loads(dataset.read(path(version))) for version in numbers(dataset)}
+    for version, document in documents.items():
         if document.get("format") not in (FORMAT, RETIRED):
-            raise Failed(f"{dataset.url}: a version of another format than this xmodal knows: {document.get('format')}")
-    return [document for document in documents if document["format"] == FORMAT]
+            raise Failed(_other_format(dataset, version, document))
+    return [document for document in documents.values() if document["format"] == FORMAT]
 
 
 def entries(document: Document) -> list[Document]:

@@ -1,6 +1,6 @@
-"""Where the first worker of a run writes how far it is, and the driver's display reads it.
+"""Where the workers of a run write how far it is, or why it has to stop, and the driver reads it.
 
-It is a process of its own, so this module imports little.
+It is a process of its own, so this module imports little, and stands on the driver's node: other nodes may go.
 """
 
 import threading
@@ -9,16 +9,18 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipelines.progress import Progress
 
 
 @ray.remote(num_cpus=0)
 class ProgressBoard:
-    """The latest state of a run, written by its first worker and read by the driver's display."""
+    """The latest state of a run, written by its workers, read by the driver's display and at every start of a group."""
 
     def __init__(self) -> None:
         self.state: tuple[int, dict[str, str]] = (0, {})
+        self.reason: str | None = None
 
     def update(self, done: int, facts: dict[str, str]) -> None:
         self.state = (done, facts)
@@ -26,11 +28,19 @@ class ProgressBoard:
     def read(self) -> tuple[int, dict[str, str]]:
         return self.state
 
+    def stop(self, reason: str) -> None:
+        """No group is to start again; the first reason is told."""
+        self.reason = self.reason or reason
+
+    def stopped(self) -> str | None:
+        return self.reason
+
 
 @contextmanager
 def shown_progress(samples: int) -> Iterator[Any]:
     """A board for the workers of a run of so many samples, displayed until the block ends."""
-    board = ProgressBoard.remote()
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    board = ProgressBoard.options(scheduling_strategy=here).remote()
     ended = threading.Event()
     with Progress("train", samples, "samples") as progress:
         watcher = threading.Thread(target=_watch, args=(board, progress, ended), daemon=True)

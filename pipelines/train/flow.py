@@ -4,6 +4,7 @@ import signal
 from typing import Any
 
 import ray
+from pyarrow.fs import PyFileSystem
 from ray.train import (
     CheckpointConfig,
     ControllerError,
@@ -14,8 +15,10 @@ from ray.train import (
     WorkerGroupError,
 )
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
 from infra.storage import StorageError, Store
+from infra.storage.files import StoreFiles
 from pipelines.dataset import Dataset
 from pipelines.errors import DataRefused, Failed, NotFound
 from pipelines.recipe import Recipe, load_recipe
@@ -25,7 +28,8 @@ from pipelines.train.blocks import lane_dataset
 from pipelines.train.board import shown_progress
 from pipelines.train.loop import Job, work
 from pipelines.train.plan import TrainingPlan, build_model, warm_start
-from pipelines.train.runs import Run, StartStep, resumable
+from pipelines.train.runs import Run, resumable, sweep
+from pipelines.train.start import StartStep
 from xmodal.checkpoint import Damaged
 from xmodal.settings import SettingsError
 
@@ -69,14 +73,14 @@ def choose_run(store: Store, recipe: Recipe, digest: str, again: bool) -> Run:
 def fit(recipe: Recipe, plan: TrainingPlan, run: Run) -> dict[str, Any]:
     """Runs the workers until the plan is done; returns the run's result document."""
     saved = resumable(run)  # says now where no checkpoint of the run is good any more
-    run.delete("stopped.json")
+    sweep(run)
     with tracked(recipe, run, plan) as tracking, shown_progress(plan.total_samples) as progress:
         job = Job(recipe.model_dump(mode="json"), plan, run, tracking.worker(), progress)
         if saved is None or saved.step < plan.total_steps:
             _finish(_trainer(recipe, plan, run, job))
-        stopped = run.read("stopped.json")
-        if stopped is not None:
-            raise Failed(f"run {run.name} stopped at step {stopped['step']}: {stopped['reason']}")
+        if (reason := ray.get(progress.stopped.remote())) is not None:
+            raise Failed(reason)
+        sweep(run)
         best = run.best()[0]
         result = {"run": run.name, "checkpoint": best.directory, "step": best.step, "metrics": best.metrics}
         record_model(tracking, recipe, run, best)
@@ -104,8 +108,17 @@ def _finish(trainer: TorchTrainer) -> None:
 def _causes(error: WorkerGroupError | ControllerError) -> list[Exception]:
     """What was raised in the workers or in the controller, without what Ray wraps it in."""
     if isinstance(error, ControllerError):
-        return [error.controller_failure]
+        cause = error.controller_failure
+        return [_too_late(cause) if isinstance(cause, WorkerGroupStartupTimeoutError) else cause]
     return [getattr(one, "_base_exc", one) for one in error.worker_failures.values()]
+
+
+def _too_late(error: WorkerGroupStartupTimeoutError) -> Failed:
+    """Ray's own words name none of our settings."""
+    return Failed(
+        f"{error.num_workers} training workers did not start within compute.start_timeout: the cluster has no room for "
+        "them, or its nodes take longer to come; run the same command again to go on from the last checkpoint"
+    )
 
 
 def _trainer(recipe: Recipe, plan: TrainingPlan, run: Run, job: Job) -> TorchTrainer:
@@ -113,6 +126,7 @@ def _trainer(recipe: Recipe, plan: TrainingPlan, run: Run, job: Job) -> TorchTra
     readers = compute.data_workers
     scaling = ScalingConfig(
         num_workers=compute.workers,
+        elastic_resize_monitor_interval_s=compute.resize_interval,
         use_gpu=compute.gpu,
         resources_per_worker={"CPU": compute.cpus_per_worker} | ({"GPU": 1} if compute.gpu else {}),
     )
@@ -125,13 +139,14 @@ def _trainer(recipe: Recipe, plan: TrainingPlan, run: Run, job: Job) -> TorchTra
         torch_config=TorchConfig(backend="nccl" if compute.gpu else "gloo", timeout_s=600),
         run_config=RunConfig(
             name=run.name,
-            storage_path=run.store.ray_url("runs"),
+            storage_path="runs",
+            storage_filesystem=PyFileSystem(StoreFiles(run.store, compute.store_patience)),
             failure_config=FailureConfig(
                 max_failures=compute.max_failures, controller_failure_limit=compute.max_failures
             ),
             checkpoint_config=keep,
         ),
-        datasets={"train": lane_dataset(plan.lanes(), plan.epochs, StartStep(run), readers)},
+        datasets={"train": lane_dataset(plan.lanes(), plan.epochs, StartStep(run, job.progress), readers)},
         dataset_config=DataConfig(execution_options=options),
     )
 

@@ -2,18 +2,19 @@
 
 import itertools
 import json
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import ray.train
 import ray.train.torch
 import torch
+from ray.train import CheckpointUploadMode
 from torch import Tensor
 
 from infra.curves import Curves, NoCurves
@@ -23,7 +24,8 @@ from pipelines.train.descent import Descent, check_finite
 from pipelines.train.lanes import batches
 from pipelines.train.plan import TrainingPlan, build_model, warm_start
 from pipelines.train.queue_health import queue_health
-from pipelines.train.runs import Run, newest
+from pipelines.train.runs import CHECKPOINT, Run, newest
+from pipelines.train.saves import Saves
 from pipelines.train.validate import Validation
 from xmodal import checkpoint, distributed
 from xmodal.batch import Batch
@@ -44,7 +46,7 @@ class Job:
     run: Run
     curves: Curves | NoCurves
     progress: Any
-    """Ray actor that the driver's display reads."""
+    """The run's ProgressBoard."""
 
 
 class Worker:
@@ -64,6 +66,7 @@ class Worker:
         by_host, rows = isinstance(self.model.host, Matcher), self.recipe.train.validation_rows
         self.validation = Validation(dataset, job.plan.reader, rows, by_host)
         self.step, self.history = 0, []
+        self.saves = Saves(job.run, self.recipe.compute.store_patience, job.progress)
         self.taken = {saved.directory for saved in job.run.saved()}
         self._restore()
         options = {"forward_sync_buffers": False}
@@ -145,35 +148,42 @@ class Worker:
             self.history.append({"step": self.step, **metrics})
 
     def checkpoint(self, batch: Batch) -> None:
-        """Validates, saves and reports after the step of `batch`; every worker takes part, rank 0 writes. What the
-        workers must hold alike is compared first: one of them speaks for all in the checkpoint."""
+        """Validates, saves and reports after the step of `batch`; every worker takes part, rank 0 writes, and sends
+        while training goes on. What the workers must hold alike is compared first: one of them speaks for all."""
         distributed.check_alike(self.model.replicated())
         metrics = self.validation.measure(self.model, self.device) | queue_health(self.model, batch)
         self.history.append({"step": self.step, **metrics})
         generators, queue = distributed.gather_objects(checkpoint.rng_state()), self.model.queue.state()
         report = {"step": self.step, "score": metrics["val/score"], **metrics}
-        with tempfile.TemporaryDirectory(prefix="xmodal-save-") as directory:
-            saved = None
-            if self.rank == 0:
-                self.job.curves.log(self.step, metrics)
-                checkpoint.save(
-                    directory,
-                    model=self.model,
-                    queue=queue,
-                    optimizer=self.descent.optimizer,
-                    state=self._state(),
-                    recipe_yaml=dump_yaml(self.recipe),
-                    wordpiece=self.wordpiece,
-                    attributes_json=self.attributes,
-                    rng=generators,
-                )
-                saved = ray.train.Checkpoint.from_directory(directory)
-            ray.train.report(report, checkpoint=saved, checkpoint_dir_name=self._directory())
+        saved = None
+        if self.rank == 0:
+            self.job.curves.log(self.step, metrics)
+            saved = self.saves.write(partial(self._save, generators, queue))
+        ray.train.report(
+            report,
+            checkpoint=saved,
+            checkpoint_dir_name=self._directory(),
+            checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
+            checkpoint_upload_fn=self.saves.send,
+        )
+
+    def _save(self, generators: list[dict[str, Any]], queue: dict[str, Tensor], directory: Path) -> None:
+        checkpoint.save(
+            directory,
+            model=self.model,
+            queue=queue,
+            optimizer=self.descent.optimizer,
+            state=self._state(),
+            recipe_yaml=dump_yaml(self.recipe),
+            wordpiece=self.wordpiece,
+            attributes_json=self.attributes,
+            rng=generators,
+        )
 
     def _directory(self) -> str:
         """A name that no earlier checkpoint of the run has: one that was passed over as damaged keeps its own, and Ray
         deletes by name."""
-        name = f"checkpoint-{self.step:010d}"
+        name = f"{CHECKPOINT}{self.step:010d}"
         again = (f"{name}-{number}" for number in itertools.count(1))
         return next(one for one in itertools.chain([name], again) if one not in self.taken)
 
@@ -229,6 +239,6 @@ def work(config: dict[str, Job]) -> None:
             raise RuntimeError(f"the data ended at step {worker.step} of {job.plan.total_steps}")
     except (NonFinite, Failed) as error:
         if worker.rank == 0:
-            job.run.write("stopped.json", {"reason": str(error), "step": worker.step})
+            ray.get(job.progress.stop.remote(f"run {job.run.name} stopped at step {worker.step}: {error}"))
     finally:
         job.curves.detach()

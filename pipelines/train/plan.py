@@ -50,11 +50,7 @@ class TrainingPlan:
         if len(rows) == 0:
             raise DataRefused(f"dataset {dataset.name} version {dataset.version}: no image in the train split")
         refuse_leaks(dataset)
-        if settings.lanes % recipe.compute.workers:
-            raise SettingsError(
-                f"compute.workers: {recipe.compute.workers} workers cannot share {settings.lanes} lanes evenly; "
-                f"use a divisor of train.lanes"
-            )
+        check_shares(settings.lanes, recipe.compute.world_sizes)
         order = LaneOrder(
             rows, settings.seed, settings.global_batch, settings.lanes, settings.window, settings.class_power
         )
@@ -87,6 +83,22 @@ class TrainingPlan:
         taxa = species_facts(self.open().records(["facts"], split="train")["facts"].to_pylist())
         names = {"dataset": self.dataset, "dataset_version": self.version, "dataset_digest": self.digest}
         return names | {"code": self.code, "taxa": taxa}
+
+
+def check_shares(lanes: int, world_sizes: range) -> None:
+    """Raises SettingsError where a number of workers that may come about does not divide the lanes."""
+    for size in world_sizes:
+        if lanes % size:
+            fit = ", ".join(str(number) for number in range(1, lanes + 1) if lanes % number == 0)
+            raise SettingsError(
+                f"compute.workers: {size} workers cannot share {lanes} lanes evenly, and {written(world_sizes)} are "
+                f"asked for; of train.lanes {lanes} these numbers can: {fit}"
+            )
+
+
+def written(world_sizes: range) -> str:
+    """`4`, or `1 to 4`."""
+    return " to ".join(str(number) for number in sorted({world_sizes[0], world_sizes[-1]}))
 
 
 def sample_reader(recipe: Recipe, dataset: Dataset) -> SampleReader:

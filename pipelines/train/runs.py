@@ -8,17 +8,19 @@ snapshot names it and its manifest verifies; a directory alone may be a torn upl
 import json
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infra.storage import Denied, Store, open_store
 from infra.storage import NotFound as MissingObject
-from infra.storage import Store, open_store
 from pipelines.errors import Failed, NotFound
 from xmodal import checkpoint
 
 SNAPSHOT = "checkpoint_manager_snapshot.json"
+CHECKPOINT = "checkpoint-"
+"""Start of the names of a run's checkpoint directories."""
 
 
 @dataclass(frozen=True)
@@ -112,15 +114,17 @@ def resumable(run: Run) -> Saved | None:
         return found and found[0]
 
 
-@dataclass(frozen=True)
-class StartStep:
-    """The optimizer step that a (re)started worker group begins at: that of the newest checkpoint that verifies."""
-
-    run: Run
-
-    def __call__(self) -> int:
-        saved = resumable(self.run)
-        return saved.step if saved else 0
+def sweep(run: Run) -> None:
+    """Deletes what killed uploads left: checkpoint directories that the snapshot does not name, and unfinished objects.
+    Not while the run saves. Where the store refuses, they stay: they only take room."""
+    named = {saved.directory for saved in run.saved()}
+    keys = (entry.key.removeprefix(f"{run.prefix}/") for entry in run.store.list(run.prefix))
+    folders = {key.split("/")[0] for key in keys if key.startswith(CHECKPOINT) and "/" in key}
+    with suppress(Denied):
+        for folder in sorted(folders - named):
+            run.store.delete_folder(f"{run.prefix}/{folder}")
+        for leftover in list(run.store.leftovers(run.prefix)):
+            run.store.clear(leftover)
 
 
 @contextmanager

@@ -48,6 +48,9 @@ class TrainSettings(Settings):
     """Passes over the training images; each pass draws one caption an image."""
     global_batch: int = Field(default=128, ge=1)
     """Samples of one optimizer step over all workers (B times S)."""
+    stated_batch: int | None = Field(default=None, ge=1)
+    """Global batch B that learning_rate and model.momentum.coefficient are meant for, where it is not global_batch B':
+    the rate is taken times B' / B, the coefficient to the power of it. Nothing else changes them."""
     lanes: int = Field(default=4, ge=1)
     """Parallel streams the epoch is cut into (see pipelines.train.order); every number of workers must divide it."""
     window: int = Field(default=16, ge=1)

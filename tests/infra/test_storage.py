@@ -12,6 +12,7 @@ import pytest
 
 from infra.storage import AlreadyExists, Conflict, NotFound, Store, open_store
 from infra.storage.contract import HIDDEN, PROBE
+from infra.storage.files import StoreFiles
 
 
 @pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.services)])
@@ -148,14 +149,33 @@ def test_pickled_store_works_and_holds_no_key(store, monkeypatch):
     assert os.environ.get("AWS_SECRET_ACCESS_KEY", "no secret").encode() not in data
 
 
-def test_filesystem_and_ray_url_lead_to_the_same_files(store):
+def test_filesystem_leads_to_the_same_files(store):
     system, path = store.filesystem()
     table = pa.table({"x": [1, 2, 3]})
     store.put("other", b"")  # pyarrow itself does not make the directory
     pq.write_table(table, f"{path}/part.parquet", filesystem=system)
     assert store.read("part.parquet")[:4] == b"PAR1"
-    other, folder = pafs.FileSystem.from_uri(store.ray_url())
-    assert pq.read_table(f"{folder}/part.parquet", filesystem=other).equals(table)
+    assert pq.read_table(f"{path}/part.parquet", filesystem=system).equals(table)
+
+
+def test_a_store_is_a_file_system_for_ray(store):
+    files = pickle.loads(pickle.dumps(pafs.PyFileSystem(StoreFiles(store, 1.0))))
+    assert files == pafs.PyFileSystem(StoreFiles(store, 1.0)) != pafs.PyFileSystem(StoreFiles(store.child("a"), 1.0))
+    kinds = [pafs.FileType.NotFound, pafs.FileType.Directory, pafs.FileType.File]
+    paths = ["runs/absent", "runs/a", "runs/a/file"]
+    with files.open_output_stream("runs/a/file") as file:
+        file.write(b"12")
+        assert store.head("runs/a/file") is None, "in one step, at the end"
+        file.write(b"3")
+    store.put("runs/ab/file", b"other")
+    assert [files.get_file_info(path).type for path in paths] == kinds
+    with files.open_input_stream("runs/a/file") as file:
+        assert file.read() == store.read("runs/a/file") == b"123"
+    files.delete_dir("runs/a")
+    files.delete_dir("runs/absent")
+    assert [entry.key for entry in store.list()] == ["runs/ab/file"]
+    with pytest.raises(NotFound):
+        files.open_input_stream("runs/a/file")
 
 
 def test_directory_markers_are_not_listed(store):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -22,10 +23,13 @@ from pipelines.demo.survey import DETECTOR_KEY, IMAGES
 from pipelines.prepare import flow, items
 from pipelines.prepare.workers import InProcess
 from pipelines.recipe import Recipe
+from pipelines.train.descent import Descent
+from pipelines.train.lanes import batches
 from pipelines.train.plan import TrainingPlan, build_model
 from pipelines.train.runs import SNAPSHOT, Run
 from tests.pipelines.surveys import write_survey
 from xmodal import checkpoint
+from xmodal.model import CrossModalModel
 from xmodal.settings import dump_yaml, merge, parse
 
 TENSORS = ("model.safetensors", "key.safetensors", "queue.safetensors", "optimizer.safetensors")
@@ -132,6 +136,21 @@ def copy(source: Store, target: Store) -> None:
     """Everything `source` holds, locks apart."""
     for key in contents(source):
         target.put(key, source.read(key))
+
+
+def stepped(recipe: Recipe, plan: TrainingPlan, steps: int) -> tuple[CrossModalModel, Descent, list[float]]:
+    """The first steps of a run, in this process alone: model, optimizer, and the loss of each step."""
+    torch.manual_seed(recipe.train.seed)
+    torch.set_num_threads(1)
+    model = build_model(recipe, plan.open())
+    plan.initialise(model)
+    descent, reader, losses = Descent(model, recipe.train, plan.total_samples), plan.lanes().open(), []
+    blocks = (reader.block(item) for item in plan.order.plan(recipe.train.epochs, 1, 0))
+    for batch in islice(batches(blocks, plan.order, plan.reader, 0, 1), steps):
+        found = descent.gradients(model, batch)
+        losses.append(sum(weight * float(found[name]) for name, weight in model.weights.items()))
+        descent.step(batch.step)
+    return model, descent, losses
 
 
 def untrained_run(recipe: Recipe, name: str = "untrained-0000-0") -> Run:

@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.recipe import load_recipe
+from pipelines.recipe import Recipe, load_recipe
+from pipelines.show import show
+from pipelines.train.plan import check_shares
 from tests.xmodal import tiny
 from xmodal.model import CrossModalModel
-from xmodal.settings import SettingsError
+from xmodal.settings import SettingsError, parse
 
 SURVEYS = ("demo", "camera-traps", "flickr8k", "cifar10")
 CODES = torch.arange(4, dtype=torch.int32)[:, None].expand(-1, 6).contiguous()
@@ -44,3 +46,45 @@ def test_recap_over_the_demo_trains() -> None:
         "key", "refresh.snapshot", "tasks.lm.labels.key"
     }  # fmt: skip
     assert all(gate != 0 for gate in built.query.enhancer_metrics().values())
+
+
+def test_workers_are_a_number_or_the_least_and_the_most() -> None:
+    assert load_recipe(["demo"]).compute.world_sizes == range(2, 3)
+    for text, sizes in {"1": range(1, 2), "[1, 4]": range(1, 5), "[3, 3]": range(3, 4)}.items():
+        recipe = load_recipe(["demo", f"compute.workers={text}"])
+        assert recipe.compute.world_sizes == sizes and load_recipe(["demo"]).fingerprint() == recipe.fingerprint()
+        assert parse(Recipe, recipe.model_dump(mode="json")) == recipe, "as Ray's workers get it"
+    for text in ("0", "[0, 2]", "[4, 1]", "[1, 2, 3]", "[]", "two", "true", "1.5"):
+        with pytest.raises(SettingsError, match=r"^compute\.workers: give a whole number from 1 on, or .*\[1, 4\].*$"):
+            load_recipe(["demo", f"compute.workers={text}"])
+
+
+def test_every_number_of_workers_that_is_possible_divides_the_lanes() -> None:
+    check_shares(12, range(1, 5))
+    check_shares(4, range(4, 5))
+    for sizes, told in ((range(1, 5), "3 workers .* 4 lanes evenly, and 1 to 4 are"), (range(3, 4), "and 3 are asked")):
+        with pytest.raises(SettingsError, match=rf"compute\.workers: .*{told}.* of train\.lanes 4 .*: 1, 2, 4$"):
+            check_shares(4, sizes)
+
+
+def test_rate_and_momentum_are_restated_where_the_recipe_says_for_which_batch_they_are(tmp_path: Path) -> None:
+    """And by nothing else: not by the workers. Who writes the restated values has the same recipe."""
+    plain = [
+        "demo",
+        f"compute.root={tmp_path}",
+        "train.optimizer.learning_rate=1e-3",
+        "model.momentum.coefficient=0.99",
+    ]
+    batch = load_recipe(plain).train.global_batch
+    double = load_recipe([*plain, f"train.stated_batch={batch}", f"train.global_batch={2 * batch}"])
+    assert double.train.optimizer.learning_rate == pytest.approx(2e-3)
+    assert double.model.momentum.coefficient == pytest.approx(0.99**2) and double.restated() is double
+    written = [f"train.optimizer.learning_rate={2e-3}", f"model.momentum.coefficient={0.99**2}"]
+    assert load_recipe([*plain, *written, f"train.global_batch={2 * batch}"]).fingerprint() == double.fingerprint()
+    for same in (["compute.workers=[1, 4]"], [f"train.stated_batch={batch}"], ["compute.workers=1"]):
+        assert load_recipe([*plain, *same]).fingerprint() == load_recipe(plain).fingerprint()
+        assert load_recipe([*plain, *same]).train == load_recipe(plain).train
+    shown = show((*plain, f"train.stated_batch={batch // 2}"))
+    assert f"# stated for batches of {batch // 2}, of {batch} now: learning rate 0.001 becomes 0.002, " in shown
+    assert "momentum coefficient 0.99 becomes 0.9801\n" in shown and "learning_rate: 0.002" in shown
+    assert "stated" not in show(tuple(plain))

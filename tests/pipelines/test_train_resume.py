@@ -252,7 +252,7 @@ def test_a_group_restarted_behind_its_last_step_ends_well(undisturbed: Run, data
         job = flow.Job(recipe.model_dump(mode="json"), plan, undisturbed, NoCurves(), progress)
         before = undisturbed.saved()
         flow._finish(flow._trainer(recipe, plan, undisturbed, job))
-    assert undisturbed.saved() == before and undisturbed.read("stopped.json") is None
+        assert undisturbed.saved() == before and ray.get(progress.stopped.remote()) is None
 
 
 def test_a_checkpoint_of_another_run_is_not_gone_on_from(undisturbed: Run, dataset: Store, tmp_path: Path) -> None:
@@ -323,6 +323,26 @@ def test_a_first_batch_that_does_not_come_is_said_in_one_line(dataset: Store, ra
     finally:
         ray.cancel(other, force=True)
     assert ended.code == 1 and "no first batch within 8 s" in ended.line and "0 are free" in ended.line
+
+
+def test_workers_that_do_not_start_are_said_in_one_line(
+    dataset: Store, ray_cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something else holds the CPUs that they would need."""
+
+    @ray.remote(num_cpus=int(ray.cluster_resources()["CPU"]) - 1)
+    def something_else() -> None:
+        time.sleep(DEADLINE)
+
+    monkeypatch.delenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", raising=False)
+    recipe = recipe_of(tmp_path / "recipe.yaml", dataset, fresh_root(dataset, "late"), 2, LONG)
+    other = something_else.remote()
+    try:
+        ended = xmodal("train", recipe, "compute.start_timeout=5", "compute.max_failures=0")
+    finally:
+        ray.cancel(other, force=True)
+    assert ended.code == 1 and "2 training workers did not start within compute.start_timeout" in ended.line
+    assert "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S" not in os.environ
 
 
 def test_what_a_worker_would_refuse_is_refused_before_any_starts(dataset: Store, tmp_path: Path) -> None:

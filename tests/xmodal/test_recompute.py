@@ -62,7 +62,9 @@ def test_a_checkpoint_opens_with_and_without(tmp_path: Path) -> None:
     tiny.step(built, optimizer, tiny.batch(6))
     texts: dict[str, Any] = {"recipe_yaml": "", "attributes_json": "{}", "wordpiece": tiny.wordpiece()}
     rng = [checkpoint.rng_state()]
-    checkpoint.save(tmp_path, model=built, optimizer=optimizer, state={"step": 1}, rng=rng, **texts)
+    checkpoint.save(
+        tmp_path, model=built, queue=built.queue.state(), optimizer=optimizer, state={"step": 1}, rng=rng, **texts
+    )
     plain = tiny.model(seed=1, **MODELS["all tasks"])
     checkpoint.restore(tmp_path, model=plain, optimizer=torch.optim.AdamW(plain.parameters()))
     for one, other in zip(plain.parameters(), built.parameters(), strict=True):

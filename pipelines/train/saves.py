@@ -1,0 +1,87 @@
+"""Checkpoints on their way from the first worker to the store: written to its disk while training waits, then sent
+while training goes on.
+
+At most one is under way, so a machine holds one at a time and a store that is slower than training sets the pace. The
+manifest goes last: a directory without it is torn, and what Ray's snapshot does not name is no checkpoint at all.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import ray
+import ray.train
+
+from infra.storage import Denied, StorageError
+from infra.storage.patience import repeated
+from pipelines.train.runs import Run
+from xmodal import checkpoint
+
+
+class Saves:
+    """The checkpoints of one worker. What can be neither written nor sent for `patience` seconds ends the run: `board`
+    is told, since the others know nothing of it, and the error is raised."""
+
+    def __init__(self, run: Run, patience: float, board: Any):
+        self.run, self.patience, self.board = run, patience, board
+        self.idle = Event()
+        self.idle.set()
+
+    def write(self, save: Callable[[Path], None]) -> ray.train.Checkpoint:
+        """A checkpoint that `save` writes into a new directory of this machine, once the one before has arrived. Raises
+        Denied."""
+        self.idle.wait()
+        with self._telling():
+            directory = repeated(self.patience, lambda: _written(save), StorageError)
+        self.idle.clear()
+        return ray.train.Checkpoint.from_directory(str(directory))
+
+    def send(self, local: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
+        """Ray's `checkpoint_upload_fn`, called in a thread of its own: into the run's directory `name`; the local one
+        goes. Raises StorageError."""
+        try:
+            with self._telling():
+                for path in sorted(Path(local.path).iterdir(), key=lambda path: path.name == checkpoint.MANIFEST):
+                    self._put(f"{self.run.prefix}/{name}/{path.name}", path.read_bytes())
+        finally:
+            shutil.rmtree(local.path, ignore_errors=True)
+            self.idle.set()
+        storage: Any = ray.train.get_context().get_storage()
+        return ray.train.Checkpoint(storage.build_checkpoint_path_from_name(name), storage.storage_filesystem)
+
+    def _put(self, key: str, data: bytes) -> None:
+        """Writes, and looks whether it is there."""
+
+        def attempt() -> None:
+            etag = self.run.store.put(key, data)
+            found = self.run.store.head(key)
+            if found is None or (found.size, found.etag) != (len(data), etag):
+                raise Denied(f"{self.run.store.url}/{key}: is not there as it was written")
+
+        repeated(self.patience, attempt, StorageError)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except StorageError as error:
+            reason = (
+                f"run {self.run.name} stopped: {error}; no checkpoint could be saved for {self.patience:.0f} s; what "
+                "was saved before stays, and the same command goes on from there"
+            )
+            ray.get(self.board.stop.remote(reason))
+            raise type(error)(reason) from None
+
+
+def _written(save: Callable[[Path], None]) -> Path:
+    directory = Path(tempfile.mkdtemp(prefix="xmodal-save-"))
+    try:
+        save(directory)
+    except OSError as error:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise Denied(f"{directory}: a checkpoint cannot be written here ({error.strerror or error})") from None
+    return directory
