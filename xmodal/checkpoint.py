@@ -54,8 +54,8 @@ def save(
     attributes_json: str,
     rng: list[dict[str, Any]],
 ) -> None:
-    """Writes a checkpoint into `directory`. `queue` is the `state()` of the model's queue, which is asked of all ranks at
-    once; `state` is JSON data; `rng` is each rank's `rng_state()`, in rank order. Raises OSError."""
+    """Writes a checkpoint into `directory`. `queue` is the `state()` of the model's queue, which is asked of all ranks
+    at once; `state` is JSON data; `rng` is each rank's `rng_state()`, in rank order. Raises OSError."""
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     for name in WEIGHTS + MOMENTUM[:1]:
