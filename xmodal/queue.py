@@ -251,7 +251,8 @@ class ShardedQueue(FeatureQueue):
     """A queue of which rank r of S holds the rows of slots r, r + S, r + 2 S ...; any K and any S fit.
 
     Every rank still pushes the same gathered rows, and keeps its own. `rows`, `ordered`, `resize` and `state` are
-    collectives. A checkpoint holds the whole queue, so that it can be loaded at any S, and by a queue that is whole.
+    collectives. A checkpoint holds the whole queue, so that it can be loaded at any S, and by a queue that is whole. It
+    belongs to the group in which it was made.
     """
 
     def __init__(self, size: int, embed_dim: int, attributes: int, precision: Precision = FLOAT32):
