@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -29,9 +30,9 @@ from tests.pipelines.road import history, prepared, stepped, write_recipe
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 MODEL = {"queue": {"size": 4096}}
-"""Holds every sample of the run, in the order in which it was seen."""
-TRAIN: dict[str, Any] = {"epochs": 80, "checkpoint_every": 1}
-"""160 steps of some second each: a checkpoint behind every one."""
+"""Holds every sample of 170 epochs, in the order in which they were seen."""
+TRAIN: dict[str, Any] = {"epochs": 400, "checkpoint_every": 1}
+"""More than anybody waits for: the run is interrupted when it has shown what it does."""
 COMPUTE = {"workers": [1, 2], "cpus_per_worker": 2, "resize_interval": 5, "start_timeout": 60, "health_timeout": 60}
 """A node of three CPUs holds one worker and the reader, one of two a worker."""
 DEADLINE = 300.0
@@ -135,31 +136,32 @@ def test_a_run_goes_on_with_fewer_workers_when_a_node_dies_and_with_more_when_on
         )
     try:
         wait_for(lambda: newest(store)[0] >= 4 and newest(store)[1] == 2, driver, told)
-        node.signal(9)
+        node.signal(signal.SIGKILL)
         died = newest(store)[0]
         shrunk = wait_for(lambda: newest(store)[1] == 1, driver, told)
         cluster.node("second")
         alone = newest(store)[0]
         grown = wait_for(lambda: newest(store)[1] == 2, driver, told)
         again = newest(store)[0]
-        code = driver.wait(DEADLINE)
+        wait_for(lambda: newest(store)[0] >= again + 5, driver, told)
+        driver.send_signal(signal.SIGINT)
+        assert driver.wait(DEADLINE) == 130, told.read_text()
     finally:
         driver.kill()
         driver.wait()
-    assert code == 0, told.read_text()
     with capsys.disabled():
         print(f"\nstep {died}: node killed; step {alone}: 1 worker, {shrunk:.0f} s; step {again}: 2, {grown:.0f} s")
-    assert 4 <= died < alone < again <= 160
+    assert 4 <= died < alone < again
     recipe = load_recipe([str(path)])
     plan = TrainingPlan.of(recipe, Dataset.open(store, "tiny"))
-    model, _, losses = stepped(recipe, plan, plan.total_steps)
     (name,) = run_names(store)
     run = Run(store, name)
-    last = f"{run.prefix}/{run.saved()[0].directory}"
+    end = run.saved()[0]
+    model, _, losses = stepped(recipe, plan, end.step)
+    last = f"{run.prefix}/{end.directory}"
     seen = safetensors.torch.load(store.read(f"{last}/queue.safetensors"))["sample_id"].tolist()
     assert seen == model.queue.state()["sample_id"].tolist()
     images = len(plan.order.rows)
-    epochs = [seen[start : start + images] for start in range(0, 80 * images, images)]
+    epochs = [seen[start : start + images] for start in range(0, end.step // plan.order.batches * images, images)]
     assert all(len(set(one)) == images for one in epochs), "each sample once an epoch"
-    assert history(store, last, "train/loss")[:40] == pytest.approx(losses[:40], rel=1e-3)
-    assert history(store, last, "train/loss") == pytest.approx(losses, rel=0.05, abs=0.05)
+    assert history(store, last, "train/loss") == pytest.approx(losses, rel=1e-3)
