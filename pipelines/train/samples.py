@@ -261,10 +261,10 @@ class SampleReader:
         longest = int((caption != 0).sum(1).max())
         length = int(text_length.max())
         text = self.texts.tensor(_view(rows["text"], self.texts.dtype, self.texts.shape))
-        ids = {
+        ids: dict[str, Any] = {
             name: torch.from_numpy(rows[name].to_numpy().copy()) for name in ("sample_id", "caption_id", "sequence_id")
         }
-        codes = {
+        codes: dict[str, Any] = {
             name: torch.from_numpy(_view(rows[name], np.dtype(np.int32), (self.attributes,)))
             for name in ("image_codes", "text_codes")
         }

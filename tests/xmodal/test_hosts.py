@@ -186,7 +186,7 @@ def test_recomputed_weights_give_the_layers_context() -> None:
     hook = cross.register_forward_hook(lambda module, inputs, output: caught.update(inputs=inputs, output=output))
     fusion(seen.text_tokens, given.text_mask, seen.image_tokens)
     hook.remove()
-    x, context, bias = caught["inputs"]
+    x, context, bias, _ = caught["inputs"]
     weights = cross.weights(x, context, bias)
     value = cross._split(cross.key_value(context).chunk(2, dim=-1)[1])
     assert torch.allclose(cross.out((weights @ value).transpose(1, 2).flatten(2)), caught["output"], atol=1e-6)
