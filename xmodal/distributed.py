@@ -210,8 +210,8 @@ class _Gather(torch.autograd.Function):
 def _words(column: Tensor) -> Tensor:
     """(B, ...) -> (B, words) int32, the same bits; rows of an odd number of bytes end in zeros."""
     octets = column.reshape(len(column), column.shape[1:].numel()).contiguous().view(torch.uint8)
-    spare = -octets.shape[1] % 4
-    return (pad(octets, [0, spare]) if spare else octets).view(torch.int32)
+    padded = pad(octets, [0, -octets.shape[1] % 4])
+    return padded.flatten().view(torch.int32).reshape(len(padded), padded.shape[1] // 4)  # rows may be of no bytes
 
 
 def _unpacked(words: Tensor, like: dict[str, Tensor]) -> dict[str, Tensor]:

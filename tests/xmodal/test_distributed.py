@@ -24,6 +24,7 @@ def columns(slots: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
         "id": slot * 2**40 - 3,
         "codes": (slot[:, None] - torch.arange(2)).to(torch.int32),
         "valid": slot % 2 == 0,
+        "nothing": torch.zeros(len(slot), 0, dtype=torch.int32),
     }
 
 
@@ -104,7 +105,8 @@ def test_objects_come_in_rank_order(world: World) -> None:
 
 def alike(odd: dict[str, float]) -> str:
     """What the comparison says where the last rank's values differ by what `odd` says."""
-    held = tiny.model().replicated()
+    none = tiny.model(queue={"size": 0}).queue.state()
+    held = tiny.model().replicated() | {f"no {name}": column for name, column in none.items()}
     for name, value in odd.items():
         if distributed.rank() == distributed.world_size() - 1:
             held[name].reshape(-1)[0] += value
