@@ -200,7 +200,7 @@ class FeatureQueue:
 
     def age(self, step: int) -> int:
         """Steps before `step` in which the oldest row was written; 0 for an empty queue."""
-        oldest = self.step_written[self._slots(self.filled)[:1]]
+        oldest = self.step_written[self.slots[:1]]
         return step - int(oldest) if len(oldest) else 0
 
     def resize(self, size: int) -> None:

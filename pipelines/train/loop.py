@@ -230,10 +230,10 @@ def work(config: dict[str, Job]) -> None:
             wait = time.monotonic() - asked
             batch = batch.to(worker.device)
             worker.log(worker.train(batch), wait)
-            if worker.step % worker.recipe.train.check_alike_every == 0:
-                distributed.check_alike(worker.model.replicated())
             if worker.step % every == 0 or worker.step == job.plan.total_steps:
                 worker.checkpoint(batch)
+            elif worker.step % worker.recipe.train.check_alike_every == 0:  # a checkpoint compares by itself
+                distributed.check_alike(worker.model.replicated())
             asked = time.monotonic()
         if worker.step != job.plan.total_steps:
             raise RuntimeError(f"the data ended at step {worker.step} of {job.plan.total_steps}")

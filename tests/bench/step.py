@@ -150,7 +150,7 @@ def shares(stepper: Stepper, device: str) -> dict[str, float]:
     query, key, tasks = model.query, model.key.encoder, model.tasks
     image, text = query.image(batch.image).detach(), query.text(batch.text, batch.text_mask).detach()
     thrice, owner = torch.cat([text] * 3), torch.arange(len(image), device=image.device).repeat(3)
-    masks, keys = torch.cat([batch.text_mask] * 3), model.fresh_keys
+    masks = torch.cat([batch.text_mask] * 3)
     learn: dict[str, Callable[[], Tensor]] = {
         "image encoder": lambda: query.image(batch.image),
         "text encoder": lambda: query.text(batch.text, batch.text_mask),
@@ -174,7 +174,6 @@ def shares(stepper: Stepper, device: str) -> dict[str, float]:
 
     runs = {f"{name}, forward and backward": lambda part=part: both(part) for name, part in learn.items()}
     runs |= {name: lambda part=part: alone(part) for name, part in follow.items()}
-    assert not keys
     return {name: min(_seconds(device, run) for _ in range(3)) for name, run in runs.items()}
 
 

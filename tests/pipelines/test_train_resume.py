@@ -309,19 +309,26 @@ def test_a_run_that_blows_up_ends_in_one_line_and_leaves_the_runs_beside_it(
     assert files.items() <= contents(store).items()
 
 
-def test_a_first_batch_that_does_not_come_is_said_in_one_line(dataset: Store, ray_cluster: str, tmp_path: Path) -> None:
-    """Something else holds the CPUs that reading would need."""
+@contextmanager
+def something_else(free: int) -> Iterator[None]:
+    """A task that holds all CPUs of the cluster but `free`."""
 
-    @ray.remote(num_cpus=int(ray.cluster_resources()["CPU"]) - 2)
-    def something_else() -> None:
+    @ray.remote(num_cpus=int(ray.cluster_resources()["CPU"]) - free)
+    def holding() -> None:
         time.sleep(DEADLINE)
 
-    recipe = recipe_of(tmp_path / "recipe.yaml", dataset, fresh_root(dataset, "nothing"), 2, LONG)
-    other = something_else.remote()
+    other = holding.remote()
     try:
-        ended = xmodal("train", recipe, "compute.first_batch_timeout=8", "compute.max_failures=0")
+        yield
     finally:
         ray.cancel(other, force=True)
+
+
+def test_a_first_batch_that_does_not_come_is_said_in_one_line(dataset: Store, ray_cluster: str, tmp_path: Path) -> None:
+    """Something else holds the CPUs that reading would need."""
+    recipe = recipe_of(tmp_path / "recipe.yaml", dataset, fresh_root(dataset, "nothing"), 2, LONG)
+    with something_else(2):
+        ended = xmodal("train", recipe, "compute.first_batch_timeout=8", "compute.max_failures=0")
     assert ended.code == 1 and "no first batch within 8 s" in ended.line and "0 are free" in ended.line
 
 
@@ -329,18 +336,10 @@ def test_workers_that_do_not_start_are_said_in_one_line(
     dataset: Store, ray_cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Something else holds the CPUs that they would need."""
-
-    @ray.remote(num_cpus=int(ray.cluster_resources()["CPU"]) - 1)
-    def something_else() -> None:
-        time.sleep(DEADLINE)
-
     monkeypatch.delenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", raising=False)
     recipe = recipe_of(tmp_path / "recipe.yaml", dataset, fresh_root(dataset, "late"), 2, LONG)
-    other = something_else.remote()
-    try:
+    with something_else(1):
         ended = xmodal("train", recipe, "compute.start_timeout=5", "compute.max_failures=0")
-    finally:
-        ray.cancel(other, force=True)
     assert ended.code == 1 and "2 training workers did not start within compute.start_timeout" in ended.line
     assert "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S" not in os.environ
 
