@@ -19,7 +19,7 @@ fit, and not in the model.
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -185,7 +185,7 @@ class Fit:
         return messages * self.latency + sent / self.bandwidth
 
 
-def fitted(points: list[tuple[float, float, float]]) -> Fit:
+def fitted(points: Sequence[tuple[float, float, float]]) -> Fit:
     """By least squares of relative errors, of (messages, bytes sent, seconds); no term below zero."""
     measured = np.array(points)
     terms, seconds = measured[:, :2] / measured[:, 2:], np.ones(len(measured))
