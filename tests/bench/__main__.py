@@ -1,11 +1,11 @@
-"""`python -m tests.bench [step|loader|prepare|decode|matchers|retrieval_speed ...]`: comparisons, and the machine."""
+"""`python -m tests.bench [NAME ...]`: comparisons, and the machine."""
 
 import importlib
 import sys
 
 from tests.bench.frame import show
 
-NAMES = ("step", "loader", "prepare", "decode", "matchers", "retrieval_speed")
+NAMES = ("step", "gather", "loader", "prepare", "decode", "matchers", "retrieval_speed")
 
 
 def main(names: list[str]) -> int:

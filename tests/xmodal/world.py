@@ -19,8 +19,8 @@ class World:
     The function is defined at the top of a module under tests, takes the arguments and is called inside the group.
     """
 
-    def __init__(self) -> None:
-        self.pool = ProcessPoolExecutor(LARGEST, get_context("spawn"), initializer=_alone)
+    def __init__(self, largest: int = LARGEST) -> None:
+        self.pool = ProcessPoolExecutor(largest, get_context("spawn"), initializer=_alone)
 
     def run(self, size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
         with tempfile.TemporaryDirectory(prefix="xmodal-gloo-") as folder:
