@@ -126,10 +126,21 @@ def _still(recipe: Recipe, steps: int | None) -> Told:
 
 
 def _size(recipe: Recipe, rows: int | None) -> Told:
-    size = recipe.model.queue.size
-    if rows is None or size <= rows:
-        return "", ""
-    return "", f"model.queue.size {size}: the train split has {rows} images, so a key's own image is stored beside it"
+    return "", "" if rows is None else unfilled(recipe, rows)
+
+
+def unfilled(recipe: Recipe, rows: int) -> str:
+    """The warning of a queue that is longer than the run of `rows` images an epoch, which then never fills it, or than
+    an epoch; empty where it is neither."""
+    size, seen = recipe.model.queue.size, recipe.train.epochs * rows
+    if size > seen:
+        return (
+            f"model.queue.size {size}: the run sees {seen} images in all, so the queue never fills and candidates are "
+            f"fewer than it says; take at most {rows}, the train split"
+        )
+    if size > rows:
+        return f"model.queue.size {size}: the train split has {rows} images, so a key's own image is stored beside it"
+    return ""
 
 
 def _negatives(recipe: Recipe, rows: int | None, share: float | None) -> list[Told]:

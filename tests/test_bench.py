@@ -16,15 +16,17 @@ import torch
 
 from infra.storage import open_store
 from pipelines.dataset import Dataset
-from tests.bench import cca, matchers, memory, plain, released, retrieval_speed, step
+from tests.bench import cca, matchers, memory, plain, released, retrieval_speed, scaling, step
 from tests.bench import decode as bench_decode
-from tests.bench.frame import Comparison, Measured, Side, Timing, compare, measured
+from tests.bench.feeding import ColdBench, PageRows, RawBench
+from tests.bench.frame import Comparison, Measured, Side, Timing, compare, measured, table
 from tests.bench.loader import LoaderBench, drained
 from tests.bench.photographs import Camera
 from tests.bench.pictures import drawing, marked
 from tests.bench.prepare import PrepareBench, rows
 from tests.bench.processes import Meter
 from tests.pipelines.surveys import IN_PROCESS
+from tests.xmodal.world import World
 from xmodal.decoding import decode
 from xmodal.transforms import PixelSettings, decode_pixels, prepare_image
 
@@ -43,6 +45,9 @@ def test_ratios_are_of_pairs_and_printed_with_their_spread() -> None:
     lines = comparison.lines()
     assert "2000.00 ms CPU (1000.00 ms in this process), 3000.00 ms wall per row; 0.5 a CPU second" in lines[1]
     assert lines[3].endswith("2.00  (1.00 to 3.00)") and lines[4].endswith("3.00  (1.00 to 4.00)") and len(lines) == 5
+    head, rule, row = table([comparison])
+    assert head.count("|") == rule.count("|") == row.count("|")
+    assert row.startswith("| title | 2.00  (1.00 to 3.00) | 2.00  (1.00 to 3.00) | 3.00  (1.00 to 4.00) | 2000.00 ms |")
 
 
 def test_a_start_is_taken_off_and_told() -> None:
@@ -139,6 +144,20 @@ def test_ray_data_hands_over_what_the_reader_made(tmp_path: Path, ray_cluster: s
     assert digests([row for batch in one for row in batch.image.numpy()]) == digests(
         [row for batch in two for row in batch.image.numpy()]
     )
+
+
+@pytest.mark.ray
+def test_every_way_of_feeding_hands_over_the_same_pixels(tmp_path: Path, ray_cluster: str) -> None:
+    """Raw rows: ours, with and without Ray, pyarrow, a DataLoader and Ray's tensor column; JPEG rows: the decoder."""
+    jpeg = ColdBench(tmp_path, 100, 32, 2)
+    raw = RawBench(jpeg, tmp_path, 2, 3)
+    wanted = digests([row for buffer in raw.filled() for row in buffer])
+    for stream in (raw.direct(), raw.ray(0)):
+        assert digests([row for batch in stream for row in batch.image[batch.valid].numpy()]) == wanted
+    assert digests([row.numpy() for row in PageRows([page for page in raw.pages if len(page.train)], 2)]) == wanted
+    rows = sum(wanted.values()) / 64
+    assert raw.plain().run() == raw.loader().run() == rows and raw.tensors().run() == 3 * rows / 2
+    assert jpeg.decoding().run() == rows / 2 and drained(jpeg.direct()) == rows
 
 
 def digests(images: list[np.ndarray]) -> Counter[bytes]:
@@ -248,6 +267,47 @@ def test_cross_attention_of_the_speed_comparison_is_scan_pair_by_pair() -> None:
             context = (share / share.sum()) @ regions
             cosines.append(said[word] @ context / np.linalg.norm(said[word]) / np.linalg.norm(context))
         assert abs(found[image, caption].item() - np.mean(cosines)) < 1e-5
+
+
+def test_the_step_model_adds_up_its_terms() -> None:
+    """By hand: 16 GPUs in two machines, messages of a second within and ten between, a byte a second between."""
+    net = scaling.Network("n", 8, ring=(5, 1, 10), tree=(2, 1, 10), inside=100.0, between=1.0)
+    few = scaling.Step(compute=10, backward=0.5, rows=1, keys=3, parameters=8, small=2, jitter=0.1)
+    alone, many = scaling.step_time(1, net, few), scaling.step_time(16, net, few)
+    assert alone.whole == 10 and alone.efficiency == 1
+    assert many.slowest == pytest.approx(10 * 0.1 * np.sqrt(2 * np.log(16)))
+    assert many.gather == 5 + (14 * 1 + 1 * 10) + 15 * (1 + 1) * 3 / 1
+    assert many.small == 2 * (2 + 2 * (7 * 1 + 1 * 10))
+    assert many.reduced == 5 + 2 * 24 + 2 * 15 / 16 * 4 * 8 / 1 - 0.5 * 10
+    assert many.whole == pytest.approx(10 + many.slowest + many.gather + many.small + many.reduced)
+    hidden = scaling.step_time(8, net, scaling.Step(compute=1000, parameters=8))
+    assert hidden.reduced == 0 and hidden.gather == pytest.approx(5 + 7 * 1 + 7 * 257 * 2220 / 100)
+    lines = list(scaling.modelled(scaling.Step()))
+    assert len(lines) == 2 + len(scaling.NETWORKS) * len(scaling.GPUS)
+    assert {line.count("|") for line in lines} == {len(scaling.HEAD) + 1}
+
+
+@pytest.mark.parametrize(("latency", "bandwidth"), [(2e-4, 5e8), (0.0, 5e8), (2e-4, 1e15)])
+def test_the_fit_finds_latency_and_bandwidth(latency: float, bandwidth: float) -> None:
+    points = [(n, n * size, n * latency + n * size / bandwidth) for n in (1, 3) for size in (1e5, 5e5, 2e6)]
+    found = scaling.fitted(points)
+    assert found.latency == pytest.approx(latency, abs=1e-9) and found.bandwidth == pytest.approx(bandwidth, rel=1e-3)
+
+
+def test_terms_and_whole_steps_are_measured_in_real_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"WORKERS": (1, 2), "ROWS": (2, 3), "STEPS": 2, "BLOCKS": 1, "COMPUTE": 0.001}.items():
+        monkeypatch.setattr(scaling, name, value)
+    world = World(2)
+    try:
+        lines = list(scaling.measured(world))
+    finally:
+        world.close()
+    assert [line[:8] for line in lines if line.startswith("| 2 | ")] == ["| 2 | 2 ", "| 2 | 3 ", "| 2 | 3 "]
+    assert sum("(fitted)" in line for line in lines) == 2
+    columns = scaling.Exchanges(3).columns | {"slot": scaling.Exchanges(3).slot}
+    row = sum(-(-one[0].numel() * one.element_size() // 4) * 4 for one in columns.values())
+    assert scaling.handed(2, 3) == 4 * row, "a packed row as xmodal.traffic counts it, and one that tells of the rows"
+    assert scaling.handed(2, 3) == 4 * scaling.Step().keys
 
 
 def drawn_pairs(rng: np.random.Generator, images: int, strength: tuple[float, ...]) -> cca.Pairs:

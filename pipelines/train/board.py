@@ -1,4 +1,4 @@
-"""Where the workers of a run write how far it is, or why it has to stop, and the driver reads it.
+"""Where the workers of a run write how far it is, what is amiss, or why it has to stop, and the driver reads it.
 
 It is a process of its own, so this module imports little, and stands on the driver's node: other nodes may go.
 """
@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pipelines.progress import Progress
+from pipelines.progress import Progress, warn
 
 
 @ray.remote(num_cpus=0)
@@ -21,12 +21,22 @@ class ProgressBoard:
     def __init__(self) -> None:
         self.state: tuple[int, dict[str, str]] = (0, {})
         self.reason: str | None = None
+        self.news: list[str] = []
 
     def update(self, done: int, facts: dict[str, str]) -> None:
         self.state = (done, facts)
 
     def read(self) -> tuple[int, dict[str, str]]:
         return self.state
+
+    def tell(self, text: str) -> None:
+        """What the user should look at; the run goes on."""
+        self.news.append(text)
+
+    def told(self) -> list[str]:
+        """What has been told since this was last asked."""
+        news, self.news = self.news, []
+        return news
 
     def stop(self, reason: str) -> None:
         """No group is to start again; the first reason is told."""
@@ -59,6 +69,8 @@ def _watch(board: Any, progress: Progress, ended: threading.Event) -> None:
 
 
 def _show(board: Any, progress: Progress) -> None:
-    done, facts = ray.get(board.read.remote())
+    (done, facts), news = ray.get([board.read.remote(), board.told.remote()])
+    for text in news:
+        warn(text)
     if done:
         progress.update(done, **facts)

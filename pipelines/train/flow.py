@@ -19,14 +19,17 @@ from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
 from infra.storage import StorageError, Store
 from infra.storage.files import StoreFiles
+from pipelines.advice import unfilled
 from pipelines.dataset import Dataset
 from pipelines.errors import DataRefused, Failed, NotFound
+from pipelines.progress import warn
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.served import record_model
 from pipelines.session import cluster, tracked
 from pipelines.train.blocks import lane_dataset
 from pipelines.train.board import shown_progress
 from pipelines.train.loop import Job, work
+from pipelines.train.out_of_memory import killed, memory_told
 from pipelines.train.plan import TrainingPlan, build_model, warm_start
 from pipelines.train.runs import Run, resumable, sweep
 from pipelines.train.start import StartStep
@@ -50,8 +53,11 @@ def train(arguments: tuple[str, ...], again: bool = False) -> str:
     run = choose_run(store, recipe, plan.digest, again)
     result = run.read("result.json")
     if result is None:
+        if line := unfilled(recipe, len(plan.order.rows)):
+            warn(line)
         if not run.saved():  # what a fresh run cannot begin with is said before Ray starts; a resumed one needs neither
-            warm_start(build_model(recipe, dataset), recipe, store)
+            with memory_told():
+                warm_start(build_model(recipe, dataset), recipe, store)
         with cluster(recipe.compute):
             result = fit(recipe, plan, run)
     return _told(run, result)
@@ -110,7 +116,7 @@ def _causes(error: WorkerGroupError | ControllerError) -> list[Exception]:
     if isinstance(error, ControllerError):
         cause = error.controller_failure
         return [_too_late(cause) if isinstance(cause, WorkerGroupStartupTimeoutError) else cause]
-    return [getattr(one, "_base_exc", one) for one in error.worker_failures.values()]
+    return [killed(getattr(one, "_base_exc", one)) for one in error.worker_failures.values()]
 
 
 def _too_late(error: WorkerGroupStartupTimeoutError) -> Failed:

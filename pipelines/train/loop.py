@@ -20,10 +20,12 @@ from torch import Tensor
 from infra.curves import Curves, NoCurves
 from pipelines.errors import Failed, NonFinite
 from pipelines.recipe import Recipe
+from pipelines.train.abreast import Abreast, check_drawn_alike
 from pipelines.train.descent import Descent, check_finite
 from pipelines.train.feed import on_device
 from pipelines.train.gradients import GradientWatch
 from pipelines.train.lanes import batches
+from pipelines.train.out_of_memory import OutOfMemory, memory_told
 from pipelines.train.plan import TrainingPlan, build_model, warm_start
 from pipelines.train.queue_health import queue_health
 from pipelines.train.readings import Reading
@@ -79,6 +81,7 @@ class Worker:
         self.model = build_model(self.recipe, dataset).to(self.device)
         if self.recipe.compute.gradient_checkpointing:
             recompute(self.model)
+        check_drawn_alike(self.model)
         self.descent = Descent(self.model, self.recipe.train, job.plan.total_samples)
         by_host, rows = isinstance(self.model.host, Matcher), self.recipe.train.validation_rows
         self.validation = Validation(dataset, job.plan.reader, rows, by_host)
@@ -89,6 +92,8 @@ class Worker:
         options = {"forward_sync_buffers": False}
         self.parallel = ray.train.torch.prepare_model(self.model, parallel_strategy_kwargs=options)
         self.gradients, self.untold = GradientWatch(), None
+        self.abreast = Abreast(self.model, self.job.progress.tell.remote)
+        self.abreast.compare()
         self.waited, self.begun, self.last_log = 0.0, time.monotonic(), time.monotonic()
 
     def _restore(self) -> None:
@@ -155,6 +160,7 @@ class Worker:
         now, position = time.monotonic(), done.number + 1
         seconds, self.last_log = now - self.last_log, now
         self.waited += done.wait
+        self.abreast.step(done.wait, seconds)
         batch = self.recipe.train.global_batch
         loss = sum((weight * values[name] for name, weight in self.model.weights.items()), 0.0)
         told = {"loss": loss, **values, "learning_rate": self.descent.rate(done.number)}
@@ -174,11 +180,19 @@ class Worker:
         if position % every == 0:
             self.history.append({"step": position, **metrics})
 
+    def compare(self) -> None:
+        """The workers with one another: what they must hold alike, and whether they keep abreast."""
+        self.tell()
+        distributed.check_alike(self.model.replicated())
+        if found := self.abreast.compare():
+            self.history.append({"step": self.step, **found})
+            if self.rank == 0:
+                self.job.curves.log(self.step, found)
+
     def checkpoint(self, batch: Batch) -> None:
         """Validates, saves and reports after the step of `batch`; every worker takes part, rank 0 writes, and sends
         while training goes on. What the workers must hold alike is compared first: one of them speaks for all."""
-        self.tell()
-        distributed.check_alike(self.model.replicated())
+        self.compare()
         metrics = self.validation.measure(self.model, self.device) | queue_health(self.model, batch)
         self.history.append({"step": self.step, **metrics})
         generators, queue = distributed.gather_objects(checkpoint.rng_state()), self.model.queue.state()
@@ -243,11 +257,22 @@ def _no_batch(seconds: float) -> str:
 
 
 def work(config: dict[str, Job]) -> None:
-    """What Ray Train runs in each worker: step until the plan is done.
+    """What Ray Train runs in each worker. One whose memory does not suffice tells the driver itself: the others, in
+    the middle of a step, know nothing of it. Raises OutOfMemory."""
+    job = config["job"]
+    try:
+        with memory_told():
+            train_on(job)
+    except OutOfMemory as error:
+        ray.get(job.progress.stop.remote(f"run {job.run.name} stopped: {error}"))
+        raise
+
+
+def train_on(job: Job) -> None:
+    """Steps until the plan is done.
 
     A non-finite loss and a first batch that does not come end the run for good: a restart would only repeat them.
     """
-    job = config["job"]
     torch.set_num_threads(max(1, int(job.recipe["compute"]["cpus_per_worker"])))
     worker = Worker(job)
     every = worker.recipe.train.checkpoint_every or job.plan.order.batches
@@ -259,7 +284,7 @@ def work(config: dict[str, Job]) -> None:
             if worker.step % every == 0 or worker.step == job.plan.total_steps:
                 worker.checkpoint(batch)
             elif worker.step % worker.recipe.train.check_alike_every == 0:  # a checkpoint compares by itself
-                distributed.check_alike(worker.model.replicated())
+                worker.compare()
             asked = time.monotonic()
         if worker.step != job.plan.total_steps:
             raise RuntimeError(f"the data ended at step {worker.step} of {job.plan.total_steps}")

@@ -5,6 +5,7 @@ process and all below it; wall seconds are printed beside them. A side that has 
 names its start, which is measured by itself and taken off.
 """
 
+import math
 import os
 import platform
 import statistics
@@ -99,9 +100,15 @@ class Comparison:
             ),
         ]
 
+    def row(self) -> str:
+        """The same as a line of `table`."""
+        ratios = [_spread(self.ratios(measure)) for measure in ("cpu", "own", "wall")]
+        spent = [_median([run.beyond_start("cpu") for run in side]) for side in zip(*self.pairs, strict=True)]
+        return "| " + " | ".join([self.title, *ratios, *spent]) + " |"
+
     def ratios(self, measure: str, of: Callable[[Measured, str], float] = Measured.beyond_start) -> list[float]:
         """Ours / reference, pair by pair."""
-        return [of(ours, measure) / of(reference, measure) for ours, reference in self.pairs]
+        return [of(ours, measure) / (of(reference, measure) or math.nan) for ours, reference in self.pairs]
 
 
 def compare(title: str, unit: str, ours: Side, reference: Side, repeats: int = 5) -> Comparison:
@@ -152,10 +159,19 @@ def _digits(value: float) -> str:
 
 
 def show(comparisons: Iterable[Comparison]) -> None:
-    """Prints the machine, and each comparison once it is made."""
+    """Prints the machine, each comparison once it is made, and all of them as a table in Markdown."""
     print(machine())
+    made = []
     for comparison in comparisons:
         print("\n".join(comparison.lines()), flush=True)
+        made.append(comparison)
+    print("\n".join(table(made)))
+
+
+def table(comparisons: Iterable[Comparison]) -> list[str]:
+    """Ratios ours / reference of CPU everywhere, of CPU in the process that measures, and of the clock; CPU a unit."""
+    head = "|  | ratio, CPU | ratio, CPU of this process | ratio, wall | ours, CPU | reference, CPU |"
+    return [head, "|---" * 6 + "|", *(comparison.row() for comparison in comparisons)]
 
 
 def machine() -> str:

@@ -18,7 +18,7 @@ from infra.storage import open_store
 from pipelines.dataset import Dataset
 from pipelines.prepare import flow
 from pipelines.train.blocks import lane_dataset
-from pipelines.train.lanes import LaneSource, ReadLane, batches, training_rows
+from pipelines.train.lanes import LaneSource, batches, training_rows
 from pipelines.train.order import LaneOrder
 from pipelines.train.samples import PixelImages, SampleReader, TokenTexts
 from tests.bench.frame import Comparison, Side, compare
@@ -74,7 +74,7 @@ class LoaderBench:
         yield from batches(blocks, self.source.order, self.source.reader, 0, 1)
 
     def direct(self) -> Iterator[Batch]:
-        lane = ReadLane(self.source)
+        lane = self.source.open()
         items = self.source.order.plan(self.epochs, self.source.chunk(self.epochs), 0)
         yield from batches((lane.block(item) for item in items), self.source.order, self.source.reader, 0, 1)
 

@@ -54,9 +54,10 @@ class Ended:
 
     @property
     def line(self) -> str:
-        """The one line that a user's mistake ends in; progress may stand before it."""
+        """The one line that a user's mistake ends in; progress and warnings may stand before it."""
         *before, last = self.err.splitlines()
-        assert last.startswith("xmodal: ") and not [line for line in before if "/" not in line], self.err
+        others = [line for line in before if "/" not in line and not line.startswith("warning: ")]
+        assert last.startswith("xmodal: ") and not others, self.err
         return last
 
 

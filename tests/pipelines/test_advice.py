@@ -118,6 +118,8 @@ def test_the_parity_recipes_of_captioned_sets_get_their_line(name: str) -> None:
             "every 9: keys are at most 32 steps old, and rows of the current window",
         ),
         ([], {"rows": 800}, "model.queue.size 1024: the train split has 800 images"),
+        (["train.epochs=2"], {"rows": 511}, "the run sees 1022 images in all, so the queue never fills"),
+        (["train.epochs=2"], {"rows": 512}, "model.queue.size 1024: the train split has 512 images"),
         (["model.tasks.itc.fn_policy=none"], {"share": 0.04}, "42.2 related candidates a query count as negatives"),
     ],
 )

@@ -177,6 +177,9 @@ def test_one_worker_makes_the_losses_of_two(train: Callable[..., Run], undisturb
         ours, theirs = (history(run.store, last(run), curve)[:6] for run in (one, undisturbed))
         assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-5), curve
     assert history(one.store, last(one), "queue/fill") == history(undisturbed.store, last(undisturbed), "queue/fill")
+    assert history(one.store, last(one), "time/slowest_worker") == [1.0]
+    assert all(ratio >= 1 for ratio in history(undisturbed.store, last(undisturbed), "time/slowest_worker"))
+    assert all(0 <= share <= 1 for share in history(one.store, last(one), "time/data_wait"))
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_another_number_of_workers_goes_on_alike(

@@ -1,5 +1,7 @@
 """The same global batches give the same losses, gradients and queue on one, two and three workers."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ SPLITS = {
     "three": [[0, 3], [1, 4], [2, 5]],
     "uneven": [[4, 0, 1, 5], [2], [3]],
     "an empty rank": [[0, 1, 2, 3, 4, 5], []],
+    "a share of padding": [[0, 1, 2, 3], [4, 5]],
 }
 MODELS = {
     "mask": {"tasks": tiny.ALL_TASKS},
@@ -103,9 +106,27 @@ def global_batch(step: int, side: int = 16) -> Batch:
     return tiny.batch(ROWS, step=step, side=side, image_codes=codes, text_codes=codes, sequence_id=events, valid=valid)
 
 
-def run(split: list[list[int]], settings: dict[str, Any], rate: float = 0.05) -> list[dict[str, Tensor]]:
+def padding(step: int, side: int = 16) -> Batch:
+    """The second batch has no row that counts."""
+    whole = global_batch(step, side)
+    return replace(whole, valid=whole.valid & (step != 1))
+
+
+def alike(step: int, side: int = 16) -> Batch:
+    """Every row says and shows what every other does, so that there is no negative."""
+    whole = global_batch(step, side)
+    codes = torch.ones_like(whole.image_codes)
+    return replace(whole, image_codes=codes, text_codes=codes, caption_id=torch.zeros_like(whole.caption_id))
+
+
+def run(
+    split: list[list[int]],
+    settings: dict[str, Any],
+    rate: float = 0.05,
+    batch: Callable[[int, int], Batch] = global_batch,
+) -> list[dict[str, Tensor]]:
     """Losses, gradients, statistics of norms and queue after every step, as this rank sees them. `rate`: learning
-    rate."""
+    rate; `batch` makes a step's batch of images of a side."""
     built = tiny.model(**settings)
     if isinstance(built.host, Matcher):  # it divides by norms that can be near 0 in a tiny model
         built.query, built.host = built.query.double(), built.host.double()
@@ -113,7 +134,7 @@ def run(split: list[list[int]], settings: dict[str, Any], rate: float = 0.05) ->
     optimizer = torch.optim.SGD(built.parameters(), rate)
     mine, trace = torch.tensor(split[distributed.rank()], dtype=torch.int64), []
     for step in range(STEPS):
-        losses = wrapped(tiny.rows_of(global_batch(step, built.settings.image.image_size), mine))  # pyright: ignore
+        losses = wrapped(tiny.rows_of(batch(step, built.settings.image.image_size), mine))  # pyright: ignore
         optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
         told = {name: one.detach() for name, one in (losses | built.figures).items()}
@@ -127,16 +148,28 @@ def run(split: list[list[int]], settings: dict[str, Any], rate: float = 0.05) ->
     return trace
 
 
-HOSTS_ON = ("uneven", "an empty rank")
+HOSTS_ON = ("uneven", "an empty rank", "a share of padding")
 """Splits for hosts: they are slow, and share with the other tasks what lies between ranks."""
 CASES = [(name, kind) for name in SPLITS for kind in MODELS if "matcher" not in MODELS[kind] or name in HOSTS_ON]
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_workers_change_nothing(world: World, name: str, kind: str) -> None:
-    split, settings, rate = SPLITS[name], MODELS[kind], 0.0 if kind in STEEP else 0.05
-    alone = run(SPLITS["one"], settings, rate)
-    ranks = world.run(len(split), run, split, settings, rate)
+    same_on_workers(world, SPLITS[name], kind, global_batch)
+
+
+@pytest.mark.parametrize("batch", [padding, alike])
+@pytest.mark.parametrize("kind", MODELS)
+def test_rows_without_a_pair_change_nothing_either(world: World, kind: str, batch: Callable[[int, int], Batch]) -> None:
+    """A task whose rows all have nothing to compare with gives a finite loss and gradients, with two workers as with
+    one: what is no number is equal to nothing."""
+    same_on_workers(world, SPLITS["two"], kind, batch)
+
+
+def same_on_workers(world: World, split: list[list[int]], kind: str, batch: Callable[[int, int], Batch]) -> None:
+    settings, rate = MODELS[kind], 0.0 if kind in STEEP else 0.05
+    alone = run(SPLITS["one"], settings, rate, batch)
+    ranks = world.run(len(split), run, split, settings, rate, batch)
     for rank in ranks:
         for step, (found, wanted) in enumerate(zip(rank, alone, strict=True)):
             for column in wanted:
