@@ -77,6 +77,10 @@ class Batch:
         own = self.text if self.text.ndim == 2 else place
         return own.long().masked_fill(~self.text_mask, -1)
 
+    def pinned(self) -> "Batch":
+        """The same batch in page-locked memory, from which a copy to a GPU overlaps with compute."""
+        return replace(self, **{name: column.pin_memory() for name, column in self.columns().items()})
+
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on `device`; copies overlap with compute where the source is pinned."""
         return replace(self, **{name: column.to(device, non_blocking=True) for name, column in self.columns().items()})

@@ -72,13 +72,16 @@ def _sum(words: Tensor) -> int:
     return int(torch.stack([part.sum(dtype=torch.int64) for part in words.split(1 << 17)]).sum())
 
 
-def share_of_mean(values: Tensor, counted: Tensor, count: Tensor | int) -> Tensor:
-    """This rank's summand of a global mean: sum of the local `values` where `counted`, over (count / S).
+def share_of_sum(values: Tensor, counted: Tensor) -> Tensor:
+    """S times the sum of the local `values` where `counted`: averaged over ranks, as gradients are, it is the sum over
+    all rows. With nothing counted it is 0 and keeps the graph."""
+    return torch.where(counted, values, torch.zeros_like(values)).sum() * world_size()
 
-    Averaged over ranks it is the mean of all counted values. With nothing counted it is 0 and keeps the graph.
-    """
-    total = torch.where(counted, values, torch.zeros_like(values)).sum()
-    return total * world_size() / torch.as_tensor(count, device=values.device).clamp(min=1)
+
+def share_of_mean(values: Tensor, counted: Tensor, count: Tensor) -> Tensor:
+    """This rank's summand of a global mean, of `count` () values: averaged over ranks it is the mean of all counted
+    ones; with nothing counted 0."""
+    return share_of_sum(values, counted) / count.clamp(min=1)
 
 
 def global_mean(values: Tensor, counted: Tensor) -> Tensor:
@@ -155,7 +158,10 @@ class Gatherer:
         return Gathered(Layout(sizes, order, own), {name: column[order] for name, column in rows.items()}, longest)
 
     def _sent(self, packed: Tensor, shape: list[int]) -> tuple[list[list[int]], list[Tensor]]:
-        """Every rank's `shape` and its rows, with some that are padding behind them."""
+        """Every rank's `shape` and its rows, with some that are padding behind them. Where there are several, the host
+        reads the shapes, once a step."""
+        if not is_active():
+            return [shape], [packed]
         message, sent = packed.new_zeros(1 + self.room, packed.shape[1]), packed[: self.room]
         message[0, : len(shape)] = torch.tensor(shape, dtype=packed.dtype)
         message[1 : 1 + len(sent)] = sent

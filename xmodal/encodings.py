@@ -71,8 +71,8 @@ class Towers(nn.Module):
         """(B, L, W), (B, L) -> (B, D) unit vectors e."""
         return self.text.head(tokens, mask)
 
-    def enhancer_metrics(self) -> dict[str, float]:
-        """What the enhancers tell of themselves, e.g. "enhance/image/0/layers/0/attend_gate"."""
+    def enhancer_metrics(self) -> dict[str, Tensor]:
+        """() numbers that the enhancers tell of themselves, e.g. "enhance/image/0/layers/0/attend_gate"."""
         towers = {"image": self.image, "text": self.text}
         return {
             f"enhance/{side}/{position}/{name}": value

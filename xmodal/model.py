@@ -201,19 +201,22 @@ class CrossModalModel(nn.Module):
             self.queue.push(keys, step)
         self.fresh_keys.clear()
 
-    def state_metrics(self, step: int) -> dict[str, float]:
-        """Coefficient, queue fill, age and staleness of the oldest key, temperature, and what the enhancers tell,
-        before optimizer step `step`."""
-        momentum, age = self.settings.momentum, self.queue.age(step)
+    def state(self, step: int) -> dict[str, Tensor]:
+        """Queue fill and age of the oldest key, temperature, and what the enhancers tell, before optimizer step `step`:
+        () numbers on the model's device."""
         return {
-            "momentum/coefficient": momentum.at(step),
-            "momentum/staleness": momentum.staleness(age, step),
-            "queue/fill": len(self.queue) / max(1, self.queue.size),
-            "queue/age": float(age),
-            "temperature": self.temperature.value.item(),
+            "queue/fill": self.queue.fill(),
+            "queue/age": self.queue.age(step),
+            "temperature": self.temperature.value,
             **self.query.enhancer_metrics(),
             **self.refresh.metrics(),
         }
+
+    def state_metrics(self, step: int, state: dict[str, float]) -> dict[str, float]:
+        """What was read of `state`, with the momentum's coefficient and the staleness of the oldest key."""
+        momentum, age = self.settings.momentum, int(state["queue/age"])
+        told = {"momentum/coefficient": momentum.at(step), "momentum/staleness": momentum.staleness(age, step)}
+        return told | state
 
     def replicated(self) -> dict[str, Tensor]:
         """What every rank keeps for itself and must hold alike: the queue, and the weights of the key encoders. Of a

@@ -79,20 +79,19 @@ class SortedPooling(nn.Module):
 
     def weights(self, count: Tensor, length: int) -> Tensor:
         """(B, length) float32 theta for rows of `count` (B,) tokens; a function of the number alone, so computed once
-        for each."""
-        some = torch.cat([count.clamp(min=1), count.new_ones(1)])  # a rank without rows keeps the weights in its graph
-        distinct, which = torch.unique(some, return_inverse=True)
-        codes = positions(length, self.position_dim).to(count.device).expand(len(distinct), -1, -1)
-        packed = pack_padded_sequence(codes, distinct.cpu(), batch_first=True, enforce_sorted=False)
+        for each there can be: which there are only the device knows."""
+        codes = positions(length, self.position_dim, count.device).expand(length, -1, -1)
+        packed = pack_padded_sequence(codes, torch.arange(length, 0, -1), batch_first=True)
         states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=length)
         both = states.unflatten(2, (2, -1)).mean(2)
-        beyond = torch.arange(length, device=count.device) >= distinct[:, None]
+        place = torch.arange(length, device=count.device)
+        beyond = place >= length - place[:, None]
         scores = self.score(both)[..., 0].float().masked_fill(beyond, float("-inf"))
-        return (scores / self.temperature).softmax(1)[which[:-1]]
+        return (scores / self.temperature).softmax(1)[length - count.clamp(min=1)]
 
 
-def positions(length: int, width: int) -> Tensor:
+def positions(length: int, width: int, device: torch.device | None = None) -> Tensor:
     """(length, width) sines and cosines in turn (Vaswani et al., NeurIPS 2017, section 3.5)."""
-    rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
-    angle = torch.arange(length)[:, None] * rate
+    rate = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(10000.0) / width))
+    angle = torch.arange(length, device=device)[:, None] * rate
     return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)

@@ -121,32 +121,43 @@ PRECISIONS = {"fp32": FLOAT32, "bf16": Precision(torch.bfloat16, products.widene
 
 
 class FeatureQueue:
-    """Ring of K rows. Row number n ever pushed lies in slot n mod K; `total` counts them all, `filled` those
-    that are still there.
+    """Ring of K rows. Row number n ever pushed lies in slot n mod K; `total` () int64 counts them all.
 
     `keys` are the rows held here, those of slots rank, rank + of, rank + 2 of ...: all of them, where the queue is
-    whole. `step_written` (K,) is always of all slots."""
+    whole. `step_written` (K,) is always of all slots. How many rows a push has is known to the device alone, and the
+    host never asks within a step: behind the last row lies one that nobody reads, where goes what is not kept."""
 
     rank, of = 0, 1
 
     def __init__(self, size: int, embed_dim: int, attributes: int, precision: Precision = FLOAT32):
-        self.size, self.total, self.filled, self.precision = size, 0, 0, precision
-        held = len(range(self.rank, size, self.of))
-        self.keys = Keys(
-            image=torch.zeros(held, embed_dim, dtype=precision.dtype),
-            text=torch.zeros(held, embed_dim, dtype=precision.dtype),
-            sample_id=torch.full((held,), -1),
-            caption_id=torch.full((held,), -1),
-            sequence_id=torch.full((held,), -1),
-            image_codes=torch.full((held, attributes), -1, dtype=torch.int32),
-            text_codes=torch.full((held, attributes), -1, dtype=torch.int32),
-            valid=torch.zeros(held, dtype=torch.bool),
+        self.size, self.precision = size, precision
+        self.total, self._steps = torch.tensor(0), torch.full((size + 1,), -1)
+        self.held = len(range(self.rank, size, self.of))
+        rows = self.held + 1
+        self._rows = Keys(
+            image=torch.zeros(rows, embed_dim, dtype=precision.dtype),
+            text=torch.zeros(rows, embed_dim, dtype=precision.dtype),
+            sample_id=torch.full((rows,), -1),
+            caption_id=torch.full((rows,), -1),
+            sequence_id=torch.full((rows,), -1),
+            image_codes=torch.full((rows, attributes), -1, dtype=torch.int32),
+            text_codes=torch.full((rows, attributes), -1, dtype=torch.int32),
+            valid=torch.zeros(rows, dtype=torch.bool),
         )
-        self.step_written = torch.full((size,), -1)
+
+    @property
+    def keys(self) -> Keys:
+        """The rows held here, as they lie."""
+        return self._rows.take(slice(0, self.held))
+
+    @property
+    def step_written(self) -> Tensor:
+        """(K,) int64, the step that wrote each slot; -1 = none did."""
+        return self._steps[: self.size]
 
     def __len__(self) -> int:
         """Rows filled."""
-        return self.filled
+        return int((self.step_written >= 0).sum())
 
     @property
     def valid(self) -> Tensor:
@@ -163,28 +174,25 @@ class FeatureQueue:
 
     def push(self, keys: Keys, step: int) -> None:
         """Appends the valid rows of `keys` in their order, the oldest rows leave; of more than K the last K stay."""
-        new = keys.take(keys.valid)
-        self.total += len(new)
-        self.filled = min(self.filled + len(new), self.size)
-        kept = new.take(slice(max(0, len(new) - self.size), None))
-        self._write(kept, self._slots(len(kept)), step)
+        number, count = keys.valid.cumsum(0) - 1, keys.valid.sum()
+        kept = keys.valid & (number >= count - self.size)
+        self._write(keys, self._slot(self.total + number), kept, torch.full_like(number, step))
+        self.total += count
 
-    def _write(self, rows: Keys, slots: Tensor, steps: Tensor | int) -> None:
-        here = (slots % self.of == self.rank).nonzero()[:, 0]
-        places = slots[here] // self.of
-        for name, column in self.keys.columns().items():
-            column[places] = getattr(rows, name).detach()[here].to(column)
-        self.step_written[slots] = steps
+    def _write(self, rows: Keys, slots: Tensor, kept: Tensor, steps: Tensor) -> None:
+        """Rows that are `kept` go to their slots, where these are held here; no slot twice."""
+        places = torch.where(kept & (slots % self.of == self.rank), slots // self.of, self.held)
+        for name, column in self._rows.columns().items():
+            column.index_copy_(0, places, getattr(rows, name).detach().to(column.dtype))
+        self._steps.index_copy_(0, torch.where(kept, slots, self.size), steps)
 
-    def _slots(self, count: int) -> Tensor:
-        """Slots of the newest `count` rows, oldest of them first."""
-        newest = torch.arange(self.total - count, self.total, device=self.step_written.device)
-        return newest % max(1, self.size)
+    def _slot(self, numbers: Tensor) -> Tensor:
+        return numbers % max(1, self.size)
 
     @property
     def slots(self) -> Tensor:
         """Slots of the filled rows, oldest first."""
-        return self._slots(self.filled)
+        return self._slot(self.total + torch.arange(-len(self), 0, device=self.total.device))
 
     def rows(self, slots: Tensor) -> Keys:
         """The rows in these slots, as float32; of a sharded queue every rank asks for the same at once."""
@@ -198,30 +206,34 @@ class FeatureQueue:
         """The filled rows, as `rows` gives them, and the steps that wrote them, oldest first."""
         return self.rows(self.slots), self.step_written[self.slots]
 
-    def age(self, step: int) -> int:
-        """Steps before `step` in which the oldest row was written; 0 for an empty queue."""
-        oldest = self.step_written[self.slots[:1]]
-        return step - int(oldest) if len(oldest) else 0
+    def fill(self) -> Tensor:
+        """() share of the slots that are filled; 0 of a queue without any."""
+        return (self.step_written >= 0).sum() / max(1, self.size)
+
+    def age(self, step: int) -> Tensor:
+        """() steps before `step` in which the oldest row was written; 0 for an empty queue."""
+        written = torch.where(self.step_written >= 0, self.step_written, step)
+        return step - torch.cat([written, written.new_full((1,), step)]).min()
 
     def resize(self, size: int) -> None:
         """Changes K in place; the newest min(K, filled) rows stay, in order."""
         rows, steps = self.ordered()
         kept = slice(max(0, len(rows) - size), None)
         fresh = type(self)(size, self.keys.image.shape[1], self.keys.image_codes.shape[1], self.precision)
-        fresh.to(self.step_written.device)
-        fresh.total, fresh.filled = self.total, len(steps[kept])
-        fresh._write(rows.take(kept), fresh.slots, steps[kept])
+        fresh.to(self.total.device)
+        fresh.total, stays = self.total, rows.take(kept)
+        slots = fresh._slot(self.total + torch.arange(-len(stays), 0, device=self.total.device))
+        fresh._write(stays, slots, stays.valid, steps[kept])
         self.__dict__.update(fresh.__dict__)
 
     def clear(self) -> None:
         """Forgets every row: what a changed vocabulary or key encoder asks for."""
-        self.keys.valid.fill_(False)
-        self.step_written.fill_(-1)
-        self.total = self.filled = 0
+        self._rows.valid.fill_(False)
+        self._steps.fill_(-1)
+        self.total.zero_()
 
     def to(self, device: torch.device | str) -> None:
-        self.keys = self.keys.to(device)
-        self.step_written = self.step_written.to(device)
+        self._rows, self._steps, self.total = self._rows.to(device), self._steps.to(device), self.total.to(device)
 
     def state(self) -> dict[str, Tensor]:
         """Every column, `step_written` and `total`: with `load`, the whole queue bit by bit."""
@@ -232,7 +244,7 @@ class FeatureQueue:
         return self.state()
 
     def _counts(self) -> dict[str, Tensor]:
-        return {"step_written": self.step_written, "total": torch.tensor(self.total)}
+        return {"step_written": self.step_written, "total": self.total}
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Takes over the rows held here of a `state()`. Raises ValueError naming the column where K, D or A differ."""
@@ -244,7 +256,7 @@ class FeatureQueue:
         for name, column in columns.items():
             column.copy_(state[name][self.rank :: self.of])
         self.step_written.copy_(state["step_written"])
-        self.total, self.filled = int(state["total"]), int(state["valid"].sum())
+        self.total.copy_(state["total"])
 
 
 class ShardedQueue(FeatureQueue):

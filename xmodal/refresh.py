@@ -22,17 +22,19 @@ from xmodal.distributed import Layout
 from xmodal.encodings import Towers
 from xmodal.momentum import KeyEncoder, MomentumSettings
 from xmodal.queue import FeatureQueue, Refresh
+from xmodal.rows import NOWHERE
 
 CHUNK = 8192
 """Stored keys that are refreshed at a time: what bounds memory."""
 
 
 @torch.no_grad()
-def refreshed(keys: Tensor, old: Tensor, new: Tensor, temperature: float) -> Tensor:
-    """(K, D) unit vectors moved by what their neighbours among (N, D) `old` have become in `new`, N >= 1."""
-    moved = new - old
-    parts = [part + (part @ old.T / temperature).softmax(1) @ moved for part in keys.split(CHUNK)]
-    return normalize(torch.cat(parts), dim=1)
+def refreshed(keys: Tensor, old: Tensor, new: Tensor, valid: Tensor, temperature: float) -> Tensor:
+    """(K, D) unit vectors moved by what their neighbours among (N, D) `old` have become in `new`, of the rows that are
+    `valid` (N,)."""
+    moved, nowhere = new - old, ~valid[None]
+    near = ((part @ old.T / temperature).masked_fill(nowhere, NOWHERE).softmax(1) for part in keys.split(CHUNK))
+    return normalize(keys + torch.cat([shares @ moved for shares in near]), dim=1)
 
 
 class NoRefresh(nn.Module):
@@ -44,7 +46,7 @@ class NoRefresh(nn.Module):
     def forward(self, queue: FeatureQueue, step: int) -> None:
         pass
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, Tensor]:
         return {}
 
 
@@ -82,27 +84,26 @@ class QueueRefresh(nn.Module):
     def forward(self, queue: FeatureQueue, step: int) -> None:
         """After the key encoder followed at `step`: refreshes the queue and takes a new snapshot, at a window's end."""
         if self._ends_window(step):
-            rows = torch.cat([*self._gathered(), queue.keys.image.new_zeros(0, 4 * queue.keys.image.shape[1])])
-            if len(rows):
-                self._move(queue, *rows.chunk(4, dim=1), begin=step + 1 - self.settings.every)
+            if self.batches:
+                self._move(queue, torch.cat(list(self._gathered())), begin=step + 1 - self.settings.every)
             self.snapshot.reset()
             self.batches.clear()
 
-    def _move(
-        self, queue: FeatureQueue, old_image: Tensor, old_text: Tensor, image: Tensor, text: Tensor, begin: int
-    ) -> None:
-        due = queue.before(begin)[:, None]
-        for keys, old, new in ((queue.keys.image, old_image, image), (queue.keys.text, old_text, text)):
-            keys.copy_(torch.where(due, refreshed(keys, old, new, self.settings.temperature), keys))
-        self.snapshot.drift.copy_(1 - (old_image * image).sum(1).mean())
+    def _move(self, queue: FeatureQueue, rows: Tensor, begin: int) -> None:
+        old_image, old_text, image, text = rows[:, :-1].chunk(4, dim=1)
+        valid, stored = rows[:, -1] > 0, queue.keys
+        due = queue.before(begin)[:, None] & valid.any()
+        for keys, old, new in ((stored.image, old_image, image), (stored.text, old_text, text)):
+            keys.copy_(torch.where(due, refreshed(keys, old, new, valid, self.settings.temperature), keys))
+        apart = 1 - (old_image * image).sum(1)
+        self.snapshot.drift.copy_(torch.where(valid, apart, 0).sum() / valid.sum().clamp(min=1))
 
     def _gathered(self) -> Iterator[Tensor]:
-        """For each forward of the step the valid rows of the global batch, equal on all ranks: (N, 4 D) image and text
-        vectors by the snapshot, then by the key encoder now."""
+        """For each forward of the step the rows of the global batch, equal on all ranks: (N, 4 D + 1) image and text
+        vectors by the snapshot, then by the key encoder now, and 1 where they are valid."""
         for batch, layout in self.batches:
             both = [self._vectors(towers, batch) for towers in (self.snapshot.encoder, self.snapshot.query)]
-            rows = layout.gather(torch.cat([*both, batch.valid[:, None].float()], dim=1))
-            yield rows[rows[:, -1] > 0, :-1]
+            yield layout.gather(torch.cat([*both, batch.valid[:, None].float()], dim=1))
 
     @staticmethod
     def _vectors(towers: Towers, batch: Batch) -> Tensor:
@@ -114,9 +115,9 @@ class QueueRefresh(nn.Module):
         towers.train(training)
         return torch.cat([image, text], dim=1)
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, Tensor]:
         """Mean 1 - cos between what the key encoder made of the same images before and after the last window."""
-        return {"refresh/drift": self.snapshot.drift.item()}
+        return {"refresh/drift": self.snapshot.drift}
 
 
 def build(settings: Refresh | None, key: KeyEncoder[Towers]) -> QueueRefresh | NoRefresh:

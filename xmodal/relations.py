@@ -64,16 +64,14 @@ def text_to_image(queries: Facts, candidates: Facts, own: Tensor) -> Relations:
 def truth(text_codes: Tensor, image_codes: Tensor) -> tuple[Tensor, Tensor]:
     """(T, A), (I, A) -> (T, I) bool each: the text is true of the image; nothing recorded of the image denies it.
 
-    Attributes that no text states deny nothing and cost nothing.
+    By counting attributes, A of them at most 255: those that agree, that the text states, that both have.
     """
-    asked = (text_codes >= 0).any(0)
-    true = torch.ones(len(text_codes), len(image_codes), dtype=torch.bool, device=text_codes.device)
-    possible = true.clone()
-    for stated, recorded in zip(text_codes.T[asked], image_codes.T[asked], strict=True):
-        fits = (stated[:, None] == recorded[None]) | (stated == -1)[:, None]
-        true &= fits
-        possible &= fits | (recorded == -1)[None]
-    return true, possible
+    stated, recorded = text_codes >= 0, image_codes >= 0
+    agree = torch.zeros(len(text_codes), len(image_codes), dtype=torch.uint8, device=text_codes.device)
+    for text, image in zip(text_codes.T, image_codes.masked_fill(~recorded, -2).T, strict=True):
+        agree += text[:, None] == image[None]
+    both = stated.float() @ recorded.float().T
+    return agree == stated.sum(1, keepdim=True), agree == both
 
 
 def strangers(queries: Facts, candidates: Facts) -> Tensor:

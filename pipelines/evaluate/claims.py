@@ -93,7 +93,7 @@ def residual_attention(asked: Asked) -> Answer:
     network = asked.subject.model.network
     gates = network.query.enhancer_metrics()
     rows = [
-        figure(f"{asked.prefix}/c2/{name}", value, 0.0, None, 1, "", "0 = the identity", f"C2: gate {name}")
+        figure(f"{asked.prefix}/c2/{name}", float(value), 0.0, None, 1, "", "0 = the identity", f"C2: gate {name}")
         for name, value in gates.items()
     ]
     if rows or network.settings.queue.refresh is not None:

@@ -156,7 +156,7 @@ def _moved(prefix: str, found: Stored, again: str) -> list[Figure]:
 
 def _staleness(subject: Subject, prefix: str) -> Figure:
     network, step = subject.model.network, int(subject.model.state["step"])
-    age = network.queue.age(step)
+    age = int(network.queue.age(step))
     value, note = network.settings.momentum.staleness(age, step), f"0 none, 1 all; the oldest key is {age} steps old"
     return figure(f"{prefix}_staleness", value, None, None, len(network.queue), "", note,
                   "C1: staleness of the oldest key")  # fmt: skip

@@ -55,18 +55,22 @@ class Descent:
             (total / self.parts).backward()
         return {name: one.detach() for name, one in (losses | self.model.figures).items()}
 
-    def step(self, step: int) -> dict[str, float]:
+    def step(self, step: int) -> Tensor:
         """Optimizer step `step` (0-based) by the gradients: the model moves and does what comes after a step.
 
-        Returns the norm of the gradient before its clip, and the rate.
+        Returns the norm of the gradient before its clip, on the model's device.
         """
-        rate = learning_rate(self.settings, step * self.batch, self.total)
+        rate = self.rate(step)
         for group, factor in zip(self.optimizer.param_groups, self.factors, strict=True):
             group["lr"] = rate * factor
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimizer.step()
         self.model.after_step(step)
-        return {"grad_norm": float(norm), "learning_rate": rate}
+        return norm
+
+    def rate(self, step: int) -> float:
+        """The learning rate of step `step`."""
+        return learning_rate(self.settings, step * self.batch, self.total)
 
 
 def check_finite(losses: dict[str, float], step: int) -> None:

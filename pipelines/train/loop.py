@@ -22,10 +22,13 @@ from pipelines.errors import Failed, NonFinite
 from pipelines.recipe import Recipe
 from pipelines.train.abreast import Abreast, check_drawn_alike
 from pipelines.train.descent import Descent, check_finite
+from pipelines.train.feed import on_device
+from pipelines.train.gradients import GradientWatch
 from pipelines.train.lanes import batches
 from pipelines.train.out_of_memory import OutOfMemory, memory_told
 from pipelines.train.plan import TrainingPlan, build_model, warm_start
 from pipelines.train.queue_health import queue_health
+from pipelines.train.readings import Reading
 from pipelines.train.runs import CHECKPOINT, Run, newest
 from pipelines.train.saves import Saves
 from pipelines.train.validate import Validation
@@ -51,6 +54,20 @@ class Job:
     """The run's ProgressBoard."""
 
 
+@dataclass(frozen=True)
+class Step:
+    """What is to be told of an optimizer step."""
+
+    number: int
+    """0-based."""
+    wait: float
+    """Seconds that its batch took to come."""
+    values: Reading
+    """Global means of the losses and of what tasks tell beside them, and the gradient's norm."""
+    state: Reading
+    """`CrossModalModel.state` after it."""
+
+
 class Worker:
     """One process of the group: model, optimizer, position. Every draw is keyed by sample, so ranks only share work."""
 
@@ -74,6 +91,7 @@ class Worker:
         self._restore()
         options = {"forward_sync_buffers": False}
         self.parallel = ray.train.torch.prepare_model(self.model, parallel_strategy_kwargs=options)
+        self.gradients, self.untold = GradientWatch(), None
         self.abreast = Abreast(self.model, self.job.progress.tell.remote)
         self.abreast.compare()
         self.waited, self.begun, self.last_log = 0.0, time.monotonic(), time.monotonic()
@@ -116,45 +134,55 @@ class Worker:
             raise Failed(_no_batch(timeout))
         return first.result()
 
-    def train(self, batch: Batch) -> dict[str, float]:
-        """One optimizer step on this worker's share of global batch `batch.step`; returns the losses' global means."""
-        values = self._checked(self.descent.gradients(self.parallel, batch), batch.step)
-        told = self.descent.step(batch.step)
-        self.step = batch.step + 1
-        return values | told
-
-    def _checked(self, shares: dict[str, Tensor], step: int) -> dict[str, float]:
-        """Global means of the losses and of what tasks tell beside them; raises NonFinite on every worker alike,
-        before any weight has moved."""
+    def train(self, batch: Batch, wait: float) -> None:
+        """One optimizer step on this worker's share of global batch `batch.step`, which took `wait` seconds to come;
+        then the step before is told."""
+        shares = self.descent.gradients(self.parallel, batch)
         means = distributed.sum_across(torch.stack(list(shares.values()))) / self.size
-        values = dict(zip(shares, means.tolist(), strict=True))
-        check_finite(values, step)
-        return {"loss": sum((weight * values[name] for name, weight in self.model.weights.items()), 0.0), **values}
+        norm = self.descent.step(batch.step)
+        self.step = batch.step + 1
+        numbers = dict(zip(shares, means, strict=True)) | {"grad_norm": norm}
+        done = Step(batch.step, wait, Reading(numbers), Reading(self.model.state(self.step)))
+        self.tell()
+        self.untold = done
 
-    def log(self, values: dict[str, float], wait: float) -> None:
+    def tell(self) -> None:
+        """Reads what the last step came to, where that is not done yet. Raises NonFinite on every worker alike, before
+        a checkpoint holds what it is about, and Failed where the gradient has exploded."""
+        if self.untold is not None:
+            done, self.untold = self.untold, None
+            values = done.values.read()
+            check_finite(values, done.number)
+            self._log(done, values, self.gradients.look(values["grad_norm"], done.number))
+
+    def _log(self, done: "Step", values: dict[str, float], facts: dict[str, str]) -> None:
         """Rank 0 tells the tracker and the driver's display; a curve point is kept for the report."""
-        now = time.monotonic()
+        now, position = time.monotonic(), done.number + 1
         seconds, self.last_log = now - self.last_log, now
-        self.waited += wait
-        self.abreast.step(wait, seconds)
+        self.waited += done.wait
+        self.abreast.step(done.wait, seconds)
         batch = self.recipe.train.global_batch
-        metrics = {f"train/{name}": value for name, value in values.items()} | self.model.state_metrics(self.step)
+        loss = sum((weight * values[name] for name, weight in self.model.weights.items()), 0.0)
+        told = {"loss": loss, **values, "learning_rate": self.descent.rate(done.number)}
+        metrics = {f"train/{name}": value for name, value in told.items()}
+        metrics |= self.model.state_metrics(position, done.state.read())
         metrics |= {
             "time/step": seconds,
-            "time/data_wait": wait / max(seconds, 1e-9),
+            "time/data_wait": done.wait / max(seconds, 1e-9),
             "time/samples_per_second": batch / seconds,
         }
         if self.rank == 0:
-            self.job.curves.log(self.step, metrics)
+            self.job.curves.log(position, metrics)
             share = self.waited / max(now - self.begun, 1e-9)
-            facts = {"loss": f"{values['loss']:.3f}", "data wait": f"{share:.0%}"}
-            self.job.progress.update.remote(self.step * batch, facts)
+            facts = {"loss": f"{loss:.3f}", "data wait": f"{share:.0%}"} | facts
+            self.job.progress.update.remote(position * batch, facts)
         every = max(1, self.job.plan.total_steps // HISTORY_POINTS)
-        if self.step % every == 0:
-            self.history.append({"step": self.step, **metrics})
+        if position % every == 0:
+            self.history.append({"step": position, **metrics})
 
     def compare(self) -> None:
         """The workers with one another: what they must hold alike, and whether they keep abreast."""
+        self.tell()
         distributed.check_alike(self.model.replicated())
         if found := self.abreast.compare():
             self.history.append({"step": self.step, **found})
@@ -251,10 +279,8 @@ def train_on(job: Job) -> None:
     job.curves.attach(worker.rank)
     try:
         asked = time.monotonic()
-        for batch in worker.batches():
-            wait = time.monotonic() - asked
-            batch = batch.to(worker.device)
-            worker.log(worker.train(batch), wait)
+        for batch in on_device(worker.batches(), worker.device):
+            worker.train(batch, time.monotonic() - asked)
             if worker.step % every == 0 or worker.step == job.plan.total_steps:
                 worker.checkpoint(batch)
             elif worker.step % worker.recipe.train.check_alike_every == 0:  # a checkpoint compares by itself

@@ -1,8 +1,8 @@
 """The multi-task step (ITC with queue, ITM, LM, key encoder) against a plain in-batch CLIP step of the same encoders.
 
-`python -m tests.bench.step [DEVICE [PRECISION]]`; no Ray. Shapes have ViT-B/16's proportions, as ALBEF and BLIP train
-them: 12 blocks over 14 x 14 patches, text, fusion encoder and decoder of 6 blocks, captions of 8 to 24 pieces. Their
-width is 192 on a CPU and 768 on a GPU.
+`python -m tests.bench.step [DEVICE [PRECISION [compiled]]]`; no Ray. Shapes have ViT-B/16's proportions, as ALBEF and
+BLIP train them: 12 blocks over 14 x 14 patches, text, fusion encoder and decoder of 6 blocks, captions of 8 to 24
+pieces. Their width is 192 on a CPU and 768 on a GPU.
 
 Beside the ratios: samples a second, what share of the device's peak the step's multiplications come to, peak memory,
 and where the step's time goes. Multiplications are counted by torch over forward and backward; the peak is what a
@@ -121,6 +121,36 @@ def comparisons(device: str = "cpu", precision: str = "fp32") -> Iterator[Compar
     for title, tasks in bench.tasks().items():
         about = f"train step, {title}, {bench.rows} rows, width {bench.width}, {precision}, {device}"
         yield compare(about, "sample", Side("xmodal", bench.ours(tasks).run), Side("in-batch CLIP", plain.run))
+    yield following(bench)
+
+
+def following(bench: StepBench) -> Comparison:
+    """The key encoder's step against a copy of as many numbers."""
+    key = bench.ours({"itc": {}}).model.key
+    average = list(key.encoder.parameters())
+    source = [torch.randn_like(one) for one in average]
+
+    def copied() -> None:
+        for mean, latest in zip(average, source, strict=True):
+            mean.copy_(latest)
+
+    sides = [Side(name, lambda act=act: [act() for _ in range(20)] and 20) for name, act in (
+        ("the key encoder follows", lambda: key.follow(0)), ("its weights are copied", copied))]  # fmt: skip
+    weights = sum(one.numel() for one in average) / 1e6
+    return compare(f"{weights:.0f} M weights, {bench.device}", "step", *sides)
+
+
+def compiled(device: str = "cpu", precision: str = "fp32") -> Comparison:
+    """The whole step with its four towers by torch.compile against the same without."""
+    torch.set_num_threads(1)
+    bench = StepBench(device, precision)
+    tasks = bench.tasks()["ITC + ITM + LM"]
+    ours, plain = bench.ours(tasks), bench.ours(tasks)
+    for towers in (ours.model.query, ours.model.key.encoder):
+        towers.image.compile()
+        towers.text.compile(dynamic=True)  # texts differ in length
+    about = f"train step, ITC + ITM + LM, {bench.rows} rows, width {bench.width}, {precision}, {device}"
+    return compare(about, "sample", Side("towers by torch.compile", ours.run), Side("as they are", plain.run))
 
 
 def report(device: str, precision: str) -> Iterator[str]:
@@ -223,10 +253,13 @@ def drawn_batch(step: int, rows: int) -> Batch:
     )
 
 
-def main(device: str = "cpu", precision: str = "fp32") -> None:
-    show(comparisons(device, precision))
-    print("\n".join(report(device, precision)))
+def main(device: str = "cpu", precision: str = "fp32", what: str = "") -> None:
+    if what == "compiled":
+        show([compiled(device, precision)])
+    else:
+        show(comparisons(device, precision))
+        print("\n".join(report(device, precision)))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    main(*sys.argv[1:4])

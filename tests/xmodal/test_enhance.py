@@ -196,7 +196,7 @@ def test_the_key_encoder_has_their_average() -> None:
 def test_the_gates_are_logged() -> None:
     built = tiny.model(**BOTH)
     opened(built.query.text.enhancers)
-    told = built.state_metrics(0)
+    told = tiny.told(built, 0)
     assert told["enhance/image/0/layers/0/feed_gate"] == 0
     assert told["enhance/text/0/layers/0/gate"] == told["enhance/text/1/layers/0/gate"] == pytest.approx(math.tanh(0.7))
 

@@ -1,5 +1,6 @@
 """A step on a GPU is the step on the CPU: losses, gradients, the queue, what is embedded, scored and written."""
 
+import math
 from copy import deepcopy
 from typing import Any
 
@@ -7,8 +8,13 @@ import pytest
 import torch
 from torch import nn
 
+from pipelines.train.descent import Descent
+from pipelines.train.feed import on_device
+from pipelines.train.readings import Reading
+from pipelines.train.settings import TrainSettings
 from tests.xmodal import tiny
 from xmodal.model import CrossModalModel
+from xmodal.settings import parse
 
 pytestmark = [
     pytest.mark.gpu,
@@ -47,6 +53,23 @@ def test_two_steps_are_the_same_on_both(name: str) -> None:
     assert here.keys() == there.keys()
     for key, value in here.items():
         torch.testing.assert_close(there[key], value, rtol=1e-3, atol=1e-4, msg=lambda text, key=key: f"{key}: {text}")
+
+
+@pytest.mark.parametrize("name", sorted(MODELS.keys() - {"scan", "bfan", "sgraf"}))
+def test_no_step_waits_for_the_device(name: str) -> None:
+    """CUDA itself refuses to wait; `tests/xmodal/test_syncs.py` tells of each read on a CPU."""
+    model = tiny.model(**tiny.FOUR_REGIONS, **MODELS[name]).cuda().train()
+    descent = Descent(model, parse(TrainSettings, {"global_batch": 8}), 10**6)
+    given = on_device((tiny.batch(8, step=step, side=32) for step in range(6)), torch.device("cuda"))
+    readings = []
+    for batch in given:
+        torch.cuda.set_sync_debug_mode("error" if batch.step > 2 else "default")
+        try:
+            numbers = descent.gradients(model, batch) | {"norm": descent.step(batch.step)}
+            readings.append(Reading(numbers | model.state(batch.step + 1)))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    assert all(math.isfinite(value) for reading in readings for value in reading.read().values())
 
 
 def test_what_is_asked_of_a_model_is_the_same_on_both() -> None:

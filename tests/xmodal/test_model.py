@@ -128,12 +128,12 @@ def test_the_tower_ignores_what_stands_at_masked_places(built: CrossModalModel) 
 
 
 def test_state_metrics_tell_fill_and_age(built: CrossModalModel) -> None:
-    found = built.state_metrics(1)
-    assert found["queue/fill"] == 0.4 and found["queue/age"] == 1
-    assert found["momentum/coefficient"] == 0.995
-    young = tiny.model(momentum={"warmup": 10}).state_metrics(1)
-    assert young["momentum/coefficient"] == pytest.approx(2 / 11)
-    assert tiny.model(queue={"size": 0}).state_metrics(0)["queue/fill"] == 0
+    found = tiny.told(built, 1)
+    assert found["queue/fill"] == pytest.approx(0.4) and found["queue/age"] == 1
+    assert found["momentum/coefficient"] == 0.995 and found["momentum/staleness"] == pytest.approx(0.005)
+    young = tiny.told(tiny.model(momentum={"warmup": 10}), 1)
+    assert young["momentum/coefficient"] == pytest.approx(2 / 11) and young["momentum/staleness"] == 0
+    assert tiny.told(tiny.model(queue={"size": 0}), 0)["queue/fill"] == 0
 
 
 def test_restarting_the_momentum_forgets_the_queue(built: CrossModalModel) -> None:

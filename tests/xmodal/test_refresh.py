@@ -37,22 +37,24 @@ def loop(keys: Tensor, old: Tensor, new: Tensor, tau: float) -> np.ndarray:
     return np.array(rows)
 
 
-@given(st.integers(1, 6), st.integers(1, 5), st.sampled_from([0.02, 0.05, 1.0]))
-def test_it_is_the_formula(keys: int, rows: int, tau: float) -> None:
-    stored, old, new = vectors(keys, 0), vectors(rows, 1), vectors(rows, 2)
-    assert np.allclose(refreshed(stored, old, new, tau).numpy(), loop(stored, old, new, tau), atol=1e-4)
+@given(st.integers(1, 6), st.lists(st.booleans(), min_size=1, max_size=5).filter(any), st.sampled_from([0.02, 1.0]))
+def test_it_is_the_formula_over_valid_rows(keys: int, valid: list[bool], tau: float) -> None:
+    counted, (old, new) = torch.tensor(valid), (vectors(len(valid), seed) for seed in (1, 2))
+    stored = vectors(keys, 0)
+    found = refreshed(stored, old, new, counted, tau)
+    assert np.allclose(found.numpy(), loop(stored, old[counted], new[counted], tau), atol=1e-4)
 
 
 def test_an_encoder_that_stood_still_moves_nothing() -> None:
     stored, old = vectors(5, 0), vectors(3, 1)
-    assert torch.allclose(refreshed(stored, old, old, TAU), stored, atol=1e-6)
+    assert torch.allclose(refreshed(stored, old, old, torch.ones(3, dtype=torch.bool), TAU), stored, atol=1e-6)
 
 
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     stored, old, new = vectors(7, 0), vectors(3, 1), vectors(3, 2)
-    whole = refreshed(stored, old, new, TAU)
+    whole = refreshed(stored, old, new, torch.ones(3, dtype=torch.bool), TAU)
     monkeypatch.setattr("xmodal.refresh.CHUNK", 2)
-    assert torch.allclose(refreshed(stored, old, new, TAU), whole, atol=1e-6)
+    assert torch.allclose(refreshed(stored, old, new, torch.ones(3, dtype=torch.bool), TAU), whole, atol=1e-6)
 
 
 def built(**changes: Any) -> tuple[CrossModalModel, torch.optim.Optimizer]:
@@ -86,7 +88,7 @@ def test_rows_older_than_the_window_move_and_no_others() -> None:
             np.abs(found.numpy() - wanted)[due].max() < 1e-5 and np.abs(found.numpy() - was.numpy())[due].max() > 1e-4
         )
         assert torch.equal(found[~due], was[~due])
-    assert made.state_metrics(6)["refresh/drift"] > 0 and made.refresh.batches == []
+    assert made.state(6)["refresh/drift"] > 0 and made.refresh.batches == []
 
 
 def test_the_snapshot_is_the_key_encoder_of_the_window() -> None:
@@ -128,7 +130,7 @@ def test_accumulated_forwards_refresh_as_one() -> None:
 
 def test_it_is_off_by_default() -> None:
     plain, other = tiny.model(), tiny.model(queue={"size": 10, "refresh": None})
-    assert plain.state_dict().keys() == other.state_dict().keys() and "refresh/drift" not in plain.state_metrics(0)
+    assert plain.state_dict().keys() == other.state_dict().keys() and "refresh/drift" not in plain.state(0)
     with pytest.raises(SettingsError, match="refresh moves stored keys, and size 0 stores none"):
         tiny.settings(queue={"size": 0, "refresh": {}})
 

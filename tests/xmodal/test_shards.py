@@ -72,7 +72,7 @@ def run(split: list[list[int]], settings: dict[str, Any], rate: float) -> list[d
         built.after_step(step)
         rows, steps = built.queue.ordered()
         queue = {f"queue {name}": column.clone() for name, column in (rows.columns() | {"step": steps}).items()}
-        state = torch.tensor(list(built.state_metrics(step + 1).values()))
+        state = torch.stack(list(built.state(step + 1).values())).detach()
         trace.append(means | gradients | queue | {"state": state})
     return trace
 

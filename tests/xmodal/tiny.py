@@ -95,5 +95,10 @@ def step(built: CrossModalModel, optimizer: torch.optim.Optimizer, given: Batch)
     return {name: loss.item() for name, loss in losses.items()}
 
 
+def told(built: CrossModalModel, step: int) -> dict[str, float]:
+    """What the loop logs of a model's state."""
+    return built.state_metrics(step, {name: one.item() for name, one in built.state(step).items()})
+
+
 def encodings(built: CrossModalModel, given: Batch) -> Encodings:
     return built.encodings(given)

@@ -49,6 +49,6 @@ class ClipGuidedEnhancer(nn.Module):
         guide = unit(self.raised(tokens[:, -1, : self.guide_width]))
         return towards(tokens[:, :-1], mask[:, :-1], guide, self.sharpness)
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, Tensor]:
         """Nothing."""
         return {}

@@ -21,7 +21,7 @@ class Gate(nn.Module):
         return self.value.to(branch.dtype) * branch
 
 
-def gate_values(module: nn.Module) -> dict[str, float]:
+def gate_values(module: nn.Module) -> dict[str, Tensor]:
     """tanh(g) of every gate below `module`, by its path."""
     gates = {name: one for name, one in module.named_modules() if isinstance(one, Gate)}
-    return {name.replace(".", "/"): one.value.item() for name, one in gates.items()}
+    return {name.replace(".", "/"): one.value.detach() for name, one in gates.items()}

@@ -40,6 +40,6 @@ class Projection(nn.Module):
         """Token by token."""
         return self.fc(self.norm(tokens))
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, Tensor]:
         """Nothing."""
         return {}

@@ -71,7 +71,7 @@ class Enhancer(nn.Module):
             tokens = layer(tokens, bias)
         return tokens
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, Tensor]:
         """The gates by their place, e.g. "layers/0/attend_gate"."""
         return gate_values(self)
 

@@ -42,7 +42,7 @@ class MLPEnhancer(nn.Module):
             tokens = layer(tokens)
         return tokens
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, Tensor]:
         """The gates by their place."""
         return gate_values(self)
 

@@ -63,6 +63,6 @@ class SelfGuidedEnhancer(nn.Module):
         attention = masked_softmax(scores, mask).to(tokens.dtype)
         return unit(torch.einsum("bt,btw->bw", attention, tokens.masked_fill(~mask[..., None], 0)))
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, Tensor]:
         """Nothing."""
         return {}

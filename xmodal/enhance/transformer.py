@@ -39,6 +39,6 @@ class Blocks(nn.Module):
             tokens = block(tokens, bias)
         return self.norm(tokens)
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, Tensor]:
         """Nothing."""
         return {}

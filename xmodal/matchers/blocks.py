@@ -28,7 +28,7 @@ def score_blocks(
     least."""
     order = torch.argsort(text.lengths, stable=True)
     room = max_entries // max(1, min(max(FEWEST, together), len(image)))
-    captions = [text.take(order[rows], width) for rows, width in _captions(text, order, image, entries, room)]
+    captions = [text.take(order[rows], *cut) for rows, *cut in _captions(text, order, image, entries, room)]
     largest = max(len(one) * entries(image.fragments, one.fragments) for one in captions)
     images = list(_images(image, max(1, together, max_entries // max(1, largest))))
     total = sum(len(image) * len(one) * entries(image.fragments, one.fragments) for one in captions)
@@ -37,22 +37,21 @@ def score_blocks(
     return torch.cat(rows)[:, torch.argsort(order)]
 
 
-def _captions(text: Side, order: Tensor, image: Side, entries: Entries, room: int) -> Iterator[tuple[slice, int]]:
-    """Ranges of the order with their width: captions of one width, as many as fit into `room` beside one image."""
-    widths = [max(1, min(text.fragments, -(-length // STEP) * STEP)) for length in text.lengths[order].tolist()]
+def _captions(text: Side, order: Tensor, image: Side, entries: Entries, room: int) -> Iterator[tuple[slice, int, bool]]:
+    """Ranges of the order with their width, and whether all fill it: captions of one width, as many as fit into `room`
+    beside one image. The host reads the lengths, so it waits for a GPU here, once a step."""
+    lengths: list[int] = text.lengths[order].tolist()
+    widths = [max(1, min(text.fragments, -(-length // STEP) * STEP)) for length in lengths]
     start = 0
-    if not widths:
-        yield (
-            slice(0, 0),
-            1,
-        )  # a worker without rows still runs the host, so that its parameters get their gradient of 0
+    if not widths:  # a worker without rows still runs the host, so that its parameters get their gradient of 0
+        yield slice(0, 0), 1, True
     while start < len(widths):
         width = widths[start]
         most = max(1, room // entries(image.fragments, width))
         stop = start
         while stop < len(widths) and widths[stop] == width and stop - start < most:
             stop += 1
-        yield slice(start, stop), width
+        yield slice(start, stop), width, lengths[start] >= width
         start = stop
 
 
@@ -64,7 +63,9 @@ def _images(image: Side, step: int) -> Iterator[Side]:
 def _recomputed(block: Block) -> Block:
     def scored(image: Side, text: Side) -> Tensor:
         def again(regions: Tensor, words: Tensor) -> Tensor:
-            return block(Side.of_zeroed(regions, image.mask), Side.of_zeroed(words, text.mask))
+            return block(
+                Side.of_zeroed(regions, image.mask, image.complete), Side.of_zeroed(words, text.mask, text.complete)
+            )
 
         return checkpoint(again, image.vectors, text.vectors, use_reentrant=False)  # pyright: ignore[reportReturnType]
 

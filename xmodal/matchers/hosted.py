@@ -10,19 +10,14 @@ from typing import Protocol
 
 from torch import Tensor
 
-from xmodal.distributed import global_mean, share_of_mean
+from xmodal.distributed import global_mean, share_of_sum
 from xmodal.matchers.record import AttentionRecord
 
 Reduction = Callable[[Tensor, Tensor], Tensor]
 """(losses (B,), counted (B,)) -> this rank's share of the global loss."""
 
 
-def total(losses: Tensor, counted: Tensor) -> Tensor:
-    """This rank's share of the global sum: averaged over ranks, as gradients are, it is the sum over all rows."""
-    return share_of_mean(losses, counted, 1)
-
-
-REDUCTIONS: dict[str, Reduction] = {"sum": total, "mean": global_mean}
+REDUCTIONS: dict[str, Reduction] = {"sum": share_of_sum, "mean": global_mean}
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,12 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from xmodal.matchers.hosted import REDUCTIONS, PairScores, speaking
 from xmodal.matchers.record import AttentionRecord, Direction
-from xmodal.matchers.sides import Side
+from xmodal.matchers.sides import Side, every
 
 if TYPE_CHECKING:
     from xmodal.encodings import Encodings
@@ -35,22 +34,20 @@ class MatcherHosted:
 
     @cached_property
     def text(self) -> Side:
-        """The local texts."""
-        return self.matcher.text_side(self.encodings.text_tokens, self.encodings.batch.text_mask)
+        """The local texts; taken to have padding, as nearly every batch has."""
+        return self.matcher.text_side(self.encodings.text_tokens, self.encodings.batch.text_mask, complete=False)
 
     @cached_property
     def images(self) -> Side:
         """The images of the global batch."""
-        layout = self.encodings.layout
-        vectors = layout.gather_with_grad(self.image.vectors)
-        return Side(vectors, vectors.new_ones(vectors.shape[:2], dtype=torch.bool))
+        return every(self.encodings.layout.gather_with_grad(self.image.vectors))
 
     @cached_property
     def texts(self) -> Side:
         """The texts of the global batch."""
         layout, more = self.encodings.layout, self.encodings.longest_text - self.text.fragments
         vectors = layout.gather_with_grad(pad(self.text.vectors, [0, 0, 0, more]))
-        return Side(vectors, layout.gather(pad(self.text.mask, [0, more]).int()).bool())
+        return Side(vectors, layout.gather(pad(self.text.mask, [0, more]).int()).bool(), complete=False)
 
     @cached_property
     def scores(self) -> PairScores:

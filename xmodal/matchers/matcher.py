@@ -16,7 +16,7 @@ from xmodal.matchers.crossing import Crossing
 from xmodal.matchers.in_batch import MatcherHosted
 from xmodal.matchers.record import AttentionRecord, Direction
 from xmodal.matchers.settings import HostSettings
-from xmodal.matchers.sides import Side, full, l2norm
+from xmodal.matchers.sides import Side, every, full, l2norm
 from xmodal.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -49,11 +49,11 @@ class Matcher(nn.Module, ABC):
     def image_side(self, tokens: Tensor, mask: Tensor | None = None) -> Side:
         """(N, R, image_width); without a mask (N, R) all regions are valid."""
         vectors = self.regions(tokens)
-        return Side(vectors, vectors.new_ones(vectors.shape[:2], dtype=torch.bool) if mask is None else mask)
+        return every(vectors) if mask is None else Side(vectors, mask)
 
-    def text_side(self, tokens: Tensor, mask: Tensor) -> Side:
-        """(N, L, text_width), (N, L)."""
-        return Side(self.words(tokens), mask)
+    def text_side(self, tokens: Tensor, mask: Tensor, complete: bool | None = None) -> Side:
+        """(N, L, text_width), (N, L); `complete` as a `Side` has it."""
+        return Side(self.words(tokens), mask, complete)
 
     def forward(self, encodings: "Encodings") -> MatcherHosted:
         """Its scores and records of a batch."""

@@ -25,15 +25,15 @@ class Side:
     With zeros in the padding every raw dot product there is 0, so no l2 norm over fragments has to mask again.
     """
 
-    def __init__(self, vectors: Tensor, mask: Tensor):
-        self.vectors = full(vectors).masked_fill(~mask[..., None], 0)
-        self.mask = mask
+    def __init__(self, vectors: Tensor, mask: Tensor, complete: bool | None = None):
+        """`complete` says whether no place is padding, or None that it has to be looked up where it is asked."""
+        self.vectors, self.mask, self._complete = full(vectors).masked_fill(~mask[..., None], 0), mask, complete
 
     @classmethod
-    def of_zeroed(cls, vectors: Tensor, mask: Tensor) -> "Side":
+    def of_zeroed(cls, vectors: Tensor, mask: Tensor, complete: bool | None = None) -> "Side":
         """Of vectors that are wide enough and 0 at padding already: no copy."""
         made = cls.__new__(cls)
-        made.vectors, made.mask = vectors, mask
+        made.vectors, made.mask, made._complete = vectors, mask, complete
         return made
 
     def __len__(self) -> int:
@@ -46,8 +46,9 @@ class Side:
 
     @cached_property
     def complete(self) -> bool:
-        """Whether no place is padding: then no pass over the scores has to mask it."""
-        return bool(self.mask.all())
+        """Whether no place is padding: then no pass over the scores has to mask it. To look it up, the host waits for
+        a GPU."""
+        return bool(self.mask.all()) if self._complete is None else self._complete
 
     @cached_property
     def gram(self) -> Tensor:
@@ -66,21 +67,26 @@ class Side:
 
     def to(self, device: torch.device | str) -> "Side":
         """The same on `device`."""
-        return Side.of_zeroed(self.vectors.to(device), self.mask.to(device))
+        return Side.of_zeroed(self.vectors.to(device), self.mask.to(device), self._complete)
 
-    def take(self, rows: Tensor | slice, longest: int | None = None) -> "Side":
+    def take(self, rows: Tensor | slice, longest: int | None = None, complete: bool | None = None) -> "Side":
         """Some rows, cut to `longest` fragments."""
-        return Side.of_zeroed(self.vectors[rows, :longest], self.mask[rows, :longest])
+        return Side.of_zeroed(self.vectors[rows, :longest], self.mask[rows, :longest], self._complete or complete)
 
     def after(self, vectors: Tensor) -> "Side":
         """The same with one more fragment, `vectors` (N, D), before the others."""
         mask = torch.cat([self.mask.new_ones(len(self), 1), self.mask], dim=1)
-        return Side.of_zeroed(torch.cat([vectors[:, None], self.vectors], dim=1), mask)
+        return Side.of_zeroed(torch.cat([vectors[:, None], self.vectors], dim=1), mask, self._complete)
 
     @property
     def rest(self) -> "Side":
         """The same without the first fragment."""
-        return Side.of_zeroed(self.vectors[:, 1:], self.mask[:, 1:])
+        return Side.of_zeroed(self.vectors[:, 1:], self.mask[:, 1:], self._complete)
+
+
+def every(vectors: Tensor) -> Side:
+    """The side of (N, T, D) vectors none of which is padding."""
+    return Side(vectors, vectors.new_ones(vectors.shape[:2], dtype=torch.bool), complete=True)
 
 
 def dots(image: Side, text: Side) -> Tensor:

@@ -1,0 +1,58 @@
+"""Within a training step the host never waits for a device: whatever it reads is read a step later."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+
+from pipelines.train.descent import Descent
+from pipelines.train.readings import Reading
+from pipelines.train.settings import TrainSettings
+from tests.xmodal import tiny
+from tests.xmodal.syncs import host_reads
+from tests.xmodal.test_gpu import MODELS
+from xmodal.settings import parse
+
+ROWS = 8
+SHARDED = {"queue": {"size": 10, "sharded": True}, "tasks": {"itc": {}}}
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    **{name: (settings, {}) for name, settings in MODELS.items()},
+    "sharded": (SHARDED, {}),
+    "BiGRU": ({"text": {"kind": "bigru", "word_dim": 8, "width": 8}, "tasks": {"itc": {}}}, {}),
+    "bf16, in two parts": (MODELS["all tasks"], {"precision": "bf16", "accumulate": 2}),
+}
+KNOWN = {  # how long the step's own texts are; GPO's lengths never leave the host
+    "BiGRU": {"cpu in bigru.py: forward", "aten._local_scalar_dense.default in bigru.py: forward"},
+    "GPO": {"aten._local_scalar_dense.default in pooling.py: weights"},
+    **{host: {"tolist in blocks.py: _captions"} for host in ("scan", "bfan", "sgraf")},
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_step_reads_from_the_device(name: str) -> None:
+    settings, train = CASES[name]
+    model = tiny.model(**tiny.FOUR_REGIONS, **settings).train()
+    descent = Descent(model, parse(TrainSettings, {"global_batch": ROWS, **train}), 10**6)
+    for step in range(2):  # the second meets a filled queue, and ends the window of a refresh
+        given = tiny.batch(ROWS, step=step, side=32)
+        with host_reads() as places:
+            shares = descent.gradients(model, given)
+            reading = Reading(shares | {"norm": descent.step(step)} | model.state(step + 1))
+        assert set(places) == KNOWN.get(name, set()), Counter(places)
+    assert reading.read()["queue/age"] == min(2, model.queue.size)
+
+
+def test_a_read_is_seen() -> None:
+    values = torch.arange(3.0)
+    for read in (
+        lambda: values.sum().item(),
+        lambda: values.tolist(),
+        lambda: values[values > 1],
+        lambda: bool(values.any()),
+        lambda: values.nonzero(),
+        lambda: values.new_zeros(3).index_put_((values > 1,), values[1]),
+    ):
+        with host_reads() as places:
+            read()
+        assert places, read
