@@ -62,6 +62,8 @@ class Step:
     """0-based."""
     wait: float
     """Seconds that its batch took to come."""
+    seconds: float
+    """That it took, from the end of the step before: this wait, and what came between them."""
     values: Reading
     """Global means of the losses and of what tasks tell beside them, and the gradient's norm."""
     state: Reading
@@ -94,7 +96,7 @@ class Worker:
         self.gradients, self.untold = GradientWatch(), None
         self.abreast = Abreast(self.model, self.job.progress.tell.remote)
         self.abreast.compare()
-        self.waited, self.begun, self.last_log = 0.0, time.monotonic(), time.monotonic()
+        self.waited, self.begun, self.ended = 0.0, time.monotonic(), time.monotonic()
 
     def _restore(self) -> None:
         with newest(self.job.run) as found:
@@ -142,9 +144,11 @@ class Worker:
         norm = self.descent.step(batch.step)
         self.step = batch.step + 1
         numbers = dict(zip(shares, means, strict=True)) | {"grad_norm": norm}
-        done = Step(batch.step, wait, Reading(numbers), Reading(self.model.state(self.step)))
+        readings = Reading(numbers), Reading(self.model.state(self.step))
         self.tell()
-        self.untold = done
+        now = time.monotonic()
+        seconds, self.ended = now - self.ended, now
+        self.untold = Step(batch.step, wait, seconds, *readings)
 
     def tell(self) -> None:
         """Reads what the last step came to, where that is not done yet. Raises NonFinite on every worker alike, before
@@ -157,8 +161,7 @@ class Worker:
 
     def _log(self, done: "Step", values: dict[str, float], facts: dict[str, str]) -> None:
         """Rank 0 tells the tracker and the driver's display; a curve point is kept for the report."""
-        now, position = time.monotonic(), done.number + 1
-        seconds, self.last_log = now - self.last_log, now
+        position, seconds = done.number + 1, done.seconds
         self.waited += done.wait
         self.abreast.step(done.wait, seconds)
         batch = self.recipe.train.global_batch
@@ -173,7 +176,7 @@ class Worker:
         }
         if self.rank == 0:
             self.job.curves.log(position, metrics)
-            share = self.waited / max(now - self.begun, 1e-9)
+            share = self.waited / max(self.ended - self.begun, 1e-9)
             facts = {"loss": f"{loss:.3f}", "data wait": f"{share:.0%}"} | facts
             self.job.progress.update.remote(position * batch, facts)
         every = max(1, self.job.plan.total_steps // HISTORY_POINTS)
