@@ -92,12 +92,15 @@ def connect(
     *,
     cpus_per_worker: float = 1.0,
     gpus: int = 0,
+    grows: bool = False,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
     """Joins the cluster at `address` (`host:port` or `auto`) and leaves it at the end, running; yields its address.
 
     Authentication follows RAY_AUTH_MODE; without it, a token (RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH) turns it on. The
-    nodes have their own AWS_* variables: `environment` may hold no secret. Raises Unreachable, ClusterTooSmall.
+    nodes have their own AWS_* variables: `environment` may hold no secret. Where the cluster `grows` by itself, its
+    present size says nothing, and Ray's autoscalers tell nobody what they could bring. Raises Unreachable,
+    ClusterTooSmall.
     """
     runtime = _SETTINGS | dict(environment or {})
     with variables(runtime), ExitStack() as stack:
@@ -108,7 +111,8 @@ def connect(
         except (ConnectionError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[0]
             raise Unreachable(f"Ray at {address}: {reason}; check the address and RAY_AUTH_TOKEN") from None
-        _check_size(math.ceil(workers * cpus_per_worker), gpus)
+        if not grows:
+            _check_size(math.ceil(workers * cpus_per_worker), gpus)
         yield ray.get_runtime_context().gcs_address
 
 
@@ -163,13 +167,14 @@ def _check_size(held: int, gpus: int) -> None:
     there_gpus = int(there.get("GPU", 0))
     if gpus > there_gpus:
         raise ClusterTooSmall(
-            f"the workers hold {gpus} GPUs, but the Ray cluster has {there_gpus}; lower compute.workers, or take "
-            "compute.gpu=false"
+            f"the workers hold {gpus} GPUs, but the Ray cluster has {there_gpus}; lower compute.workers, take "
+            "compute.gpu=false, or compute.autoscaled=true where nodes come when they are asked for"
         )
     if held > cpus - 1:
         raise ClusterTooSmall(
             f"the workers hold {held} CPUs and reading needs one more, but the Ray cluster has {cpus}; "
-            "lower compute.workers or compute.cpus_per_worker, or give Ray more CPUs"
+            "lower compute.workers or compute.cpus_per_worker, give Ray more CPUs, or take compute.autoscaled=true "
+            "where nodes come when they are asked for"
         )
 
 

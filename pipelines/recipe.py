@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from infra.storage import Store, open_store
 from pipelines.evaluate.settings import EvaluationSettings
@@ -33,6 +33,9 @@ class ComputeSettings(Settings):
     """S3 region of `root`."""
     ray_address: str | None = None
     """Ray cluster to join; without it a local one is started for the verb and stopped after it."""
+    autoscaled: bool = False
+    """Whether nodes come to the cluster at ray_address when they are asked for, from none at all. Then its size is not
+    checked before the run, and start_timeout decides whether it has become large enough."""
     workers: int | tuple[int, int] = 2
     """Training processes (S), or the least and the most of them, such as [1, 4]: as many as the cluster has room for at
     each start of the group. Every number from least to most must divide train.lanes."""
@@ -57,6 +60,10 @@ class ComputeSettings(Settings):
     health_timeout: float = Field(default=600, gt=0)
     """Seconds without an answer after which a worker counts as lost; one that was killed is noticed at once. Fixed
     cluster: 120. Autoscaled: the default, longer than a new node's pauses while it loads images and data."""
+    collective_timeout: float = Field(default=600, gt=0)
+    """Seconds for which training workers wait for each other in a step; then the group counts as cut apart and starts
+    again from its last checkpoint. Not less than first_batch_timeout and store_patience: so long may one keep the
+    others waiting."""
     store_patience: float = Field(default=300, gt=0)
     """Seconds for which a call that the store does not answer is repeated, and for which a checkpoint also waits where
     the store refuses it or this machine's disk has no room. Then the run ends; earlier checkpoints stay."""
@@ -73,6 +80,22 @@ class ComputeSettings(Settings):
         if len(numbers) not in (1, 2) or not whole or list(numbers) != sorted(numbers):
             raise ValueError("give a whole number from 1 on, or the least and the most such as [1, 4]")
         return value
+
+    @model_validator(mode="after")
+    def _what_grows_is_joined(self) -> "ComputeSettings":
+        if self.autoscaled and not self.ray_address:
+            raise ValueError("autoscaled needs the ray_address of the cluster to which nodes come")
+        return self
+
+    @model_validator(mode="after")
+    def _nobody_is_given_up_who_waits(self) -> "ComputeSettings":
+        for name in ("first_batch_timeout", "store_patience"):
+            if self.collective_timeout < getattr(self, name):
+                raise ValueError(
+                    f"collective_timeout {self.collective_timeout:g} must not be shorter than {name} "
+                    f"{getattr(self, name):g}: so long may one worker keep the others waiting"
+                )
+        return self
 
     @property
     def world_sizes(self) -> range:

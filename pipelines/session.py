@@ -30,11 +30,14 @@ def cluster(compute: ComputeSettings) -> Iterator[None]:
     timeouts = {
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(compute.start_timeout),
         "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": str(compute.health_timeout),
+        "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": str(compute.collective_timeout),  # of Ray's own, in every report
     }
     least, most = compute.world_sizes[0], compute.world_sizes[-1]
     options: dict[str, Any] = {"cpus_per_worker": compute.cpus_per_worker, "gpus": least if compute.gpu else 0}
     joined = (
-        connect(compute.ray_address, least, **options) if compute.ray_address else local_ray(most, RAY_HOME, **options)
+        connect(compute.ray_address, least, grows=compute.autoscaled, **options)
+        if compute.ray_address
+        else local_ray(most, RAY_HOME, **options)
     )
     with variables(timeouts), joined:
         yield

@@ -9,6 +9,7 @@ step costs two readings of a clock and no collective.
 import socket
 import time
 from collections.abc import Callable
+from hashlib import sha256
 from statistics import median_low
 from typing import Any, NamedTuple
 
@@ -139,7 +140,10 @@ class Abreast:
 def check_drawn_alike(model: CrossModalModel) -> None:
     """Raises Diverged on every worker where they did not draw the same first weights: another version of torch may
     draw others, and key encoder and queue are never sent around."""
-    drawn = {"the state of torch's random generator": torch.get_rng_state()}
+    state = sha256(
+        torch.get_rng_state().numpy().tobytes()
+    ).digest()  # a generator's own words may change, not their sum
+    drawn = {"the state of torch's random generator": torch.tensor(list(state), dtype=torch.uint8)}
     distributed.check_alike(model.replicated() | drawn)
 
 

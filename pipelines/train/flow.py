@@ -15,29 +15,24 @@ from ray.train import (
     WorkerGroupError,
 )
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
-from infra.storage import StorageError, Store
+from infra.storage import Store
 from infra.storage.files import StoreFiles
 from pipelines.advice import unfilled
 from pipelines.dataset import Dataset
-from pipelines.errors import DataRefused, Failed, NotFound
+from pipelines.errors import Failed
 from pipelines.progress import warn
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.served import record_model
 from pipelines.session import cluster, tracked
 from pipelines.train.blocks import lane_dataset
 from pipelines.train.board import shown_progress
+from pipelines.train.failures import explained
 from pipelines.train.loop import Job, work
-from pipelines.train.out_of_memory import killed, memory_told
+from pipelines.train.out_of_memory import memory_told
 from pipelines.train.plan import TrainingPlan, build_model, warm_start
 from pipelines.train.runs import Run, resumable, sweep
 from pipelines.train.start import StartStep
-from xmodal.checkpoint import Damaged
-from xmodal.settings import SettingsError
-
-FOR_THE_USER = (DataRefused, Failed, NotFound, SettingsError, Damaged, StorageError)
-"""Errors of a worker or of Ray's controller that say what to do about them; any other is a bug."""
 
 
 def train(arguments: tuple[str, ...], again: bool = False) -> str:
@@ -95,7 +90,7 @@ def fit(recipe: Recipe, plan: TrainingPlan, run: Run) -> dict[str, Any]:
 
 
 def _finish(trainer: TorchTrainer) -> None:
-    """Trains to the end. What a worker has to say to the user is raised as its own error, a bug as Ray's.
+    """Trains to the end. What the user can do something about is raised in its own words, a bug as Ray's error.
 
     Ray takes SIGINT over, for good, and ends an interrupted run with SystemExit: both are put right here.
     """
@@ -105,26 +100,9 @@ def _finish(trainer: TorchTrainer) -> None:
     except SystemExit:
         raise KeyboardInterrupt from None
     except (WorkerGroupError, ControllerError) as error:
-        told = [one for one in _causes(error) if isinstance(one, FOR_THE_USER)]
-        raise told[0] if told else error from None
+        raise explained(error) from None
     finally:
         signal.signal(signal.SIGINT, handler)
-
-
-def _causes(error: WorkerGroupError | ControllerError) -> list[Exception]:
-    """What was raised in the workers or in the controller, without what Ray wraps it in."""
-    if isinstance(error, ControllerError):
-        cause = error.controller_failure
-        return [_too_late(cause) if isinstance(cause, WorkerGroupStartupTimeoutError) else cause]
-    return [killed(getattr(one, "_base_exc", one)) for one in error.worker_failures.values()]
-
-
-def _too_late(error: WorkerGroupStartupTimeoutError) -> Failed:
-    """Ray's own words name none of our settings."""
-    return Failed(
-        f"{error.num_workers} training workers did not start within compute.start_timeout: the cluster has no room for "
-        "them, or its nodes take longer to come; run the same command again to go on from the last checkpoint"
-    )
 
 
 def _trainer(recipe: Recipe, plan: TrainingPlan, run: Run, job: Job) -> TorchTrainer:
@@ -142,7 +120,10 @@ def _trainer(recipe: Recipe, plan: TrainingPlan, run: Run, job: Job) -> TorchTra
         work,
         train_loop_config={"job": job},
         scaling_config=scaling,
-        torch_config=TorchConfig(backend="nccl" if compute.gpu else "gloo", timeout_s=600),
+        torch_config=TorchConfig(
+            backend="nccl" if compute.gpu else "gloo",
+            timeout_s=compute.collective_timeout,  # pyright: ignore[reportArgumentType]  # fractions are taken
+        ),
         run_config=RunConfig(
             name=run.name,
             storage_path="runs",

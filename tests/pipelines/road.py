@@ -133,6 +133,20 @@ def history(store: Store, directory: str, name: str) -> list[float]:
     return [point[name] for point in points if name in point]
 
 
+def last(run: Run) -> str:
+    """Directory of the newest checkpoint."""
+    return f"{run.prefix}/{run.saved()[0].directory}"
+
+
+def assert_same_end(run: Run, other: Run) -> None:
+    """The last checkpoints hold the same bytes: weights, key encoder, queue and optimizer."""
+    assert run.name == other.name and run.saved()[0].step == other.saved()[0].step
+    ours, theirs = tensors(run.store, last(run)), tensors(other.store, last(other))
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+    for curve in ("train/loss", "train/itm", "val/score"):
+        assert history(run.store, last(run), curve) == history(other.store, last(other), curve)
+
+
 def copy(source: Store, target: Store) -> None:
     """Everything `source` holds, locks apart."""
     for key in contents(source):

@@ -59,6 +59,19 @@ def test_workers_are_a_number_or_the_least_and_the_most() -> None:
             load_recipe(["demo", f"compute.workers={text}"])
 
 
+def test_nobody_is_given_up_who_waits_for_data_or_for_the_store() -> None:
+    load_recipe(["demo", "compute.collective_timeout=300"])
+    told = r"^compute: .*collective_timeout 200 must not be shorter than store_patience 300"
+    with pytest.raises(SettingsError, match=told):
+        load_recipe(["demo", "compute.collective_timeout=200"])
+
+
+def test_a_cluster_of_this_machine_alone_does_not_grow() -> None:
+    load_recipe(["demo", "compute.autoscaled=true", "compute.ray_address=auto"])
+    with pytest.raises(SettingsError, match=r"^compute: .*autoscaled needs the ray_address"):
+        load_recipe(["demo", "compute.autoscaled=true"])
+
+
 def test_every_number_of_workers_that_is_possible_divides_the_lanes() -> None:
     check_shares(12, range(1, 5))
     check_shares(4, range(4, 5))

@@ -1,30 +1,24 @@
 """A run on a cluster whose nodes come and go: real raylets on this machine, one of them killed, one added."""
 
 import json
-import os
-import secrets
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import safetensors.torch
 
-from infra.process import Child, free_ports, program
 from infra.storage import NotFound, Store, open_store
 from pipelines.dataset import Dataset
 from pipelines.recipe import load_recipe
 from pipelines.train.plan import TrainingPlan
 from pipelines.train.runs import Run, run_names
 from tests.conftest import REPOSITORY
+from tests.pipelines.nodes import Cluster
 from tests.pipelines.road import history, prepared, stepped, write_recipe
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -36,65 +30,11 @@ TRAIN: dict[str, Any] = {"epochs": 400, "checkpoint_every": 1}
 COMPUTE = {"workers": [1, 2], "cpus_per_worker": 2, "resize_interval": 5, "start_timeout": 60, "health_timeout": 60}
 """A node of three CPUs holds one worker and the reader, one of two a worker."""
 DEADLINE = 300.0
-QUICK = {
-    "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_timeout_ms": "2000",
-    "RAY_health_check_failure_threshold": "3",
-}
-
-
-class Cluster:
-    """A head of three CPUs on the loopback, and nodes of two; all end with the block."""
-
-    def __init__(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="xr-", dir="/tmp"))  # Ray's socket paths must stay short
-        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        self.environment = dict(os.environ) | token | QUICK | {"PATH": path, "OMP_NUM_THREADS": "1"}
-        self.port = free_ports(1)[0]
-        self.stack = ExitStack()
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    def __enter__(self) -> "Cluster":
-        self.stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
-        head = self._start("head", "--head", f"--port={self.port}", "--num-cpus=3", "--include-dashboard=false",
-                           f"--temp-dir={self.directory / 'r'}")  # fmt: skip
-        head.wait_until(self._answers, 120)
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self.stack.close()
-
-    def node(self, name: str) -> Child:
-        """A node of two CPUs that joins."""
-        return self._start(name, f"--address={self.address}", "--num-cpus=2")
-
-    def _start(self, name: str, *options: str) -> Child:
-        ray = program("ray")
-        assert ray is not None
-        common = [
-            "--block",
-            "--disable-usage-stats",
-            "--node-ip-address=127.0.0.1",
-            f"--object-store-memory={96 << 20}",
-        ]
-        command = [ray, "start", *common, *options]
-        return self.stack.enter_context(Child(command, self.directory / f"{name}.log", self.environment))
-
-    def _answers(self) -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
-        except OSError:
-            return False
-        return True
 
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    with Cluster() as made:
+    with Cluster(cpus=3) as made:
         yield made
 
 

@@ -1,13 +1,14 @@
 """Training that is killed, damaged or shared otherwise ends where an undisturbed run does; real kills, real S3."""
 
 import os
+import random
 import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,18 @@ from pipelines.train import flow
 from pipelines.train.plan import TrainingPlan
 from pipelines.train.runs import Run, resumable, run_names
 from tests.conftest import BUCKET, REPOSITORY
-from tests.pipelines.road import contents, copy, flip, history, prepared, tensors, trained_run, write_recipe, xmodal
+from tests.pipelines.road import (
+    assert_same_end,
+    contents,
+    copy,
+    flip,
+    history,
+    last,
+    prepared,
+    trained_run,
+    write_recipe,
+    xmodal,
+)
 from xmodal import checkpoint
 
 pytestmark = [pytest.mark.ray, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -34,6 +46,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.services, pytest.mark.slow, pytest.ma
 LONG: dict[str, Any] = {"epochs": 10, "checkpoint_every": 3}
 """20 steps with seven checkpoints: time enough to be killed in between."""
 DEADLINE = 240.0
+CUT = 20
+"""Seconds for which a worker waits for one that is cut off."""
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +65,12 @@ def dataset(s3) -> Iterator[Store]:
 def train(dataset: Store, ray_cluster: str, tmp_path: Path) -> Callable[..., Run]:
     """Trains the long recipe in a root of its own (or in `root`) and returns the run."""
 
-    def trained(name: str, *, root: Store | None = None, workers: int = 2, train: dict[str, Any] = LONG) -> Run:
+    def trained(
+        name: str, *more: str, root: Store | None = None, workers: int = 2, train: dict[str, Any] = LONG
+    ) -> Run:
         store = root or fresh_root(dataset, name)
         recipe = recipe_of(tmp_path / f"{name}.yaml", dataset, store, workers, train)
-        ended = xmodal("train", recipe)
+        ended = xmodal("train", recipe, *more)
         assert ended.code == 0, ended.err
         return Run(store, trained_run(ended))
 
@@ -82,50 +98,41 @@ def recipe_of(path: Path, dataset: Store, root: Store, workers: int, train: dict
     return write_recipe(path, f"{dataset.url}/archive", root.url, train=train, compute=compute)
 
 
-def last(run: Run) -> str:
-    """Directory of the newest checkpoint."""
-    return f"{run.prefix}/{run.saved()[0].directory}"
-
-
-def assert_same_end(run: Run, other: Run) -> None:
-    """The last checkpoints hold the same bytes: weights, key encoder, queue and optimizer."""
-    assert run.name == other.name and run.saved()[0].step == other.saved()[0].step
-    ours, theirs = tensors(run.store, last(run)), tensors(other.store, last(other))
-    assert [name for name in ours if ours[name] != theirs[name]] == []
-    for curve in ("train/loss", "train/itm", "val/score"):
-        assert history(run.store, last(run), curve) == history(other.store, last(other), curve)
-
-
 @contextmanager
 def killing(
-    run: Run, victim: Callable[[], int | None], after: int, number: int = signal.SIGKILL
+    run: Run, victims: Callable[[], list[int]], steps: Sequence[int], number: int = signal.SIGKILL
 ) -> Iterator[list[int]]:
-    """Signals the process that `victim` finds, once the run has a checkpoint of step `after` or later."""
-    killed: list[int] = []
+    """Signals one of the processes that `victims` finds once the run has a checkpoint of the first step or later; then,
+    when these have gone and the run has another checkpoint, one of the next, and so on. Yields who was signalled."""
+    signalled: list[int] = []
     ended = threading.Event()
 
     def watch() -> None:
-        while not ended.wait(0.1):
-            pid = victim() if any(saved.step >= after for saved in run.saved()) else None
-            if pid is not None:
-                os.kill(pid, number)
-                killed.append(pid)
-                return
+        gone, past = set[int](), 0
+        for step in steps:
+            while not ended.wait(0.05):
+                newest = max((saved.step for saved in run.saved()), default=0)
+                there = victims() if newest >= step and newest > past else []
+                if there and not gone.intersection(there):
+                    os.kill(max(there), number)
+                    signalled.append(max(there))
+                    gone.update(there)
+                    past = newest
+                    break
 
     thread = threading.Thread(target=watch)
     thread.start()
     try:
-        yield killed
+        yield signalled
     finally:
         ended.set()
         thread.join()
 
 
-def a_training_worker() -> int | None:
-    """One of this process's own Ray training workers."""
+def training_workers() -> list[int]:
+    """This process's own Ray training workers."""
     own = psutil.Process().children(recursive=True)
-    found = [child.pid for child in own if "RayTrainWorker" in _command(child)]
-    return max(found, default=None)
+    return [child.pid for child in own if "RayTrainWorker" in _command(child)]
 
 
 def _command(process: psutil.Process) -> str:
@@ -137,10 +144,35 @@ def _command(process: psutil.Process) -> str:
 
 def test_a_killed_worker_costs_nothing(train: Callable[..., Run], dataset: Store, undisturbed: Run) -> None:
     store = fresh_root(dataset, "worker")
-    with killing(Run(store, undisturbed.name), a_training_worker, after=6) as killed:
+    with killing(Run(store, undisturbed.name), training_workers, [6]) as killed:
         run = train("worker", root=store)
     assert len(killed) == 1
     assert_same_end(run, undisturbed)
+
+
+def test_a_run_that_resumes_ten_times_is_one_that_never_stopped(train: Callable[..., Run], dataset: Store) -> None:
+    """A worker dies behind each of ten drawn checkpoints; every group makes at least one."""
+    often = LONG | {"epochs": 15, "checkpoint_every": 1}
+    undisturbed, store = train("never", train=often), fresh_root(dataset, "ten")
+    steps = sorted(random.Random(0).sample(range(1, 25), 10))
+    with killing(Run(store, undisturbed.name), training_workers, steps) as killed:
+        run = train("ten", "compute.max_failures=10", root=store, train=often)
+    assert len(killed) == 10
+    assert_same_end(run, undisturbed)
+
+
+def test_a_worker_cut_off_from_the_others_is_not_waited_for_for_ever(
+    train: Callable[..., Run], dataset: Store, undisturbed: Run, tmp_path: Path
+) -> None:
+    """It is frozen, which is what a cut looks like to the other one."""
+    store = fresh_root(dataset, "cut")
+    recipe = recipe_of(tmp_path / "recipe.yaml", dataset, store, 2, LONG)
+    waits = [f"compute.{name}={CUT}" for name in ("collective_timeout", "first_batch_timeout", "store_patience")]
+    with killing(Run(store, undisturbed.name), training_workers, [6], signal.SIGSTOP) as frozen:
+        ended = xmodal("train", recipe, "compute.max_failures=0", *waits)
+    assert ended.code == 1 and "waited for another one for compute.collective_timeout" in ended.line
+    assert len(frozen) == 1 and not psutil.pid_exists(frozen[0])
+    assert_same_end(train("cut", root=store), undisturbed)
 
 
 def test_an_interrupted_and_a_killed_driver_are_continued_by_the_same_command(
@@ -164,7 +196,7 @@ def signalled(run: Run, recipe: Path, after: int, number: int) -> tuple[int, str
     """`xmodal train`, signalled once the run has a checkpoint of step `after`: its exit code and what it wrote."""
     command = [sys.executable, "-m", "pipelines", "train", str(recipe)]
     driver = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
-    with killing(run, lambda: driver.pid, after, number) as killed:
+    with killing(run, lambda: [driver.pid], [after], number) as killed:
         _, told = driver.communicate(timeout=DEADLINE)
     assert killed == [driver.pid], told
     return driver.returncode, told
