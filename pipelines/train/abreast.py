@@ -140,9 +140,8 @@ class Abreast:
 def check_drawn_alike(model: CrossModalModel) -> None:
     """Raises Diverged on every worker where they did not draw the same first weights: another version of torch may
     draw others, and key encoder and queue are never sent around."""
-    state = sha256(
-        torch.get_rng_state().numpy().tobytes()
-    ).digest()  # a generator's own words may change, not their sum
+    # a draw may move a generator's own words and leave their sum
+    state = sha256(torch.get_rng_state().numpy().tobytes()).digest()
     drawn = {"the state of torch's random generator": torch.tensor(list(state), dtype=torch.uint8)}
     distributed.check_alike(model.replicated() | drawn)
 
