@@ -60,7 +60,7 @@ def comparisons() -> Iterator[Comparison]:
         world = World(ranks)
         try:
             title = f"keys of {ROWS} rows a process, {WIDTH} numbers each, {ranks} processes"
-            sides = [Side(name, lambda: 0.0) for name in NAMES]
-            yield Comparison(title, "gather", *sides, world.run(ranks, pairs)[0])
+            ours, theirs = (Side(name, lambda: 0.0) for name in NAMES)
+            yield Comparison(title, "gather", ours, theirs, world.run(ranks, pairs)[0])
         finally:
             world.close()

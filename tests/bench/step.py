@@ -55,13 +55,16 @@ class StepBench:
         image, text = {"kind": "vit", "depth": 12, **width}, {"kind": "transformer", "depth": 6, **width}
         return parse(ModelSettings, {"image": image, "text": text, "queue": {"size": QUEUE}, "tasks": tasks})
 
+    def model(self, tasks: dict[str, Any]) -> CrossModalModel:
+        return CrossModalModel(self.settings(tasks), self.words, 4).to(self.device)
+
     def ours(self, tasks: dict[str, Any]) -> "Stepper":
-        return self._stepper(CrossModalModel(self.settings(tasks), self.words, 4))
+        return self.stepper(self.model(tasks))
 
     def plain(self) -> "Stepper":
-        return self._stepper(CLIP(self.settings({"itc": {}}), self.words))
+        return self.stepper(CLIP(self.settings({"itc": {}}), self.words))
 
-    def _stepper(self, model: "CrossModalModel | CLIP") -> "Stepper":
+    def stepper(self, model: "CrossModalModel | CLIP") -> "Stepper":
         train = parse(TrainSettings, {"global_batch": self.rows, "precision": self.precision})
         return Stepper(model.to(self.device).train(), train, self.steps)
 
@@ -126,7 +129,7 @@ def comparisons(device: str = "cpu", precision: str = "fp32") -> Iterator[Compar
 
 def following(bench: StepBench) -> Comparison:
     """The key encoder's step against a copy of as many numbers."""
-    key = bench.ours({"itc": {}}).model.key
+    key = bench.model({"itc": {}}).key
     average = list(key.encoder.parameters())
     source = [torch.randn_like(one) for one in average]
 
@@ -134,10 +137,12 @@ def following(bench: StepBench) -> Comparison:
         for mean, latest in zip(average, source, strict=True):
             mean.copy_(latest)
 
-    sides = [Side(name, lambda act=act: [act() for _ in range(20)] and 20) for name, act in (
-        ("the key encoder follows", lambda: key.follow(0)), ("its weights are copied", copied))]  # fmt: skip
+    def often(act: Callable[[], None]) -> Callable[[], float]:
+        return lambda: len([act() for _ in range(20)])
+
+    ours = Side("the key encoder follows", often(lambda: key.follow(0)))
     weights = sum(one.numel() for one in average) / 1e6
-    return compare(f"{weights:.0f} M weights, {bench.device}", "step", *sides)
+    return compare(f"{weights:.0f} M weights, {bench.device}", "step", ours, Side("a copy of them", often(copied)))
 
 
 def compiled(device: str = "cpu", precision: str = "fp32") -> Comparison:
@@ -145,10 +150,11 @@ def compiled(device: str = "cpu", precision: str = "fp32") -> Comparison:
     torch.set_num_threads(1)
     bench = StepBench(device, precision)
     tasks = bench.tasks()["ITC + ITM + LM"]
-    ours, plain = bench.ours(tasks), bench.ours(tasks)
-    for towers in (ours.model.query, ours.model.key.encoder):
+    model = bench.model(tasks)
+    for towers in (model.query, model.key.encoder):
         towers.image.compile()
         towers.text.compile(dynamic=True)  # texts differ in length
+    ours, plain = bench.stepper(model), bench.ours(tasks)
     about = f"train step, ITC + ITM + LM, {bench.rows} rows, width {bench.width}, {precision}, {device}"
     return compare(about, "sample", Side("towers by torch.compile", ours.run), Side("as they are", plain.run))
 

@@ -28,7 +28,8 @@ def score_blocks(
     least."""
     order = torch.argsort(text.lengths, stable=True)
     room = max_entries // max(1, min(max(FEWEST, together), len(image)))
-    captions = [text.take(order[rows], *cut) for rows, *cut in _captions(text, order, image, entries, room)]
+    cuts = _captions(text, order, image, entries, room)
+    captions = [text.take(order[rows], width, full) for rows, width, full in cuts]
     largest = max(len(one) * entries(image.fragments, one.fragments) for one in captions)
     images = list(_images(image, max(1, together, max_entries // max(1, largest))))
     total = sum(len(image) * len(one) * entries(image.fragments, one.fragments) for one in captions)
