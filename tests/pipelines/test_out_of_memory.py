@@ -130,6 +130,7 @@ def killed_by_ray(folder: str) -> Exception | None:
 
 
 @pytest.mark.ray
+@pytest.mark.timeout(300)
 def test_a_worker_that_ray_killed_for_memory_is_said_so(tmp_path: Path) -> None:
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # a cluster of its own
         error = pool.submit(killed_by_ray, str(tmp_path / "ray")).result(timeout=200)
