@@ -6,10 +6,10 @@ encodes it. Both are summed up on each worker and compared where the workers com
 step costs two readings of a clock and no collective.
 """
 
+import hashlib
 import socket
 import time
 from collections.abc import Callable
-from hashlib import sha256
 from statistics import median_low
 from typing import Any, NamedTuple
 
@@ -140,9 +140,8 @@ class Abreast:
 def check_drawn_alike(model: CrossModalModel) -> None:
     """Raises Diverged on every worker where they did not draw the same first weights: another version of torch may
     draw others, and key encoder and queue are never sent around."""
-    # a draw may move a generator's own words and leave their sum
-    state = sha256(torch.get_rng_state().numpy().tobytes()).digest()
-    drawn = {"the state of torch's random generator": torch.tensor(list(state), dtype=torch.uint8)}
+    digest = hashlib.sha256(generators()[0]).digest()  # its words add up to the same when it moves by a few draws
+    drawn = {"the state of torch's random generator": torch.frombuffer(bytearray(digest), dtype=torch.uint8)}
     distributed.check_alike(model.replicated() | drawn)
 
 

@@ -179,14 +179,14 @@ class PageRows(Rows[Tensor]):
 
     def __init__(self, pages: list[Page], epochs: int):
         self.pages = pages
-        self.places = [(number, row) for number, page in enumerate(pages) for row in page.train.tolist()]
-        self.length, self.last = epochs * len(self.places) or 1, (-1, np.empty(0))
+        once = [(number, row) for number, page in enumerate(pages) for row in page.train.tolist()]
+        self.places, self.last = once * epochs or once[:1], (-1, np.empty(0))
 
     def __len__(self) -> int:
-        return self.length
+        return len(self.places)
 
     def __getitem__(self, number: int) -> Tensor:
-        page, row = self.places[number % len(self.places)]
+        page, row = self.places[number]
         if self.last[0] != page:
             self.last = (page, self.pages[page].pixels())
         return torch.from_numpy(self.last[1][row].copy())

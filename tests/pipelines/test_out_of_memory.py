@@ -85,10 +85,15 @@ def test_a_queue_that_fits_no_machine_and_never_fills_is_said_before_ray_starts(
 
 
 class Hungry(NoCurves):
-    """The first worker, while the others wait for it, asks for more than there is."""
+    """The first worker, while the others wait for it, asks for more than there is; it leaves a line in `file`."""
+
+    def __init__(self, file: Path):
+        self.file = file
 
     def log(self, step: int, metrics: Any) -> None:
         if step == 2:
+            with self.file.open("a") as lines:
+                print("asked", file=lines)
             refused_by_torch()
 
 
@@ -107,11 +112,11 @@ def test_a_worker_without_memory_ends_the_run_and_is_not_tried_again(
     plan = TrainingPlan.of(recipe, Dataset.open(store, "tiny"))
     run = Run(store, f"hungry-{secrets.token_hex(4)}")
     with flow.shown_progress(plan.total_samples) as board:
-        job = flow.Job(recipe.model_dump(mode="json"), plan, run, Hungry(), board)
+        job = flow.Job(recipe.model_dump(mode="json"), plan, run, Hungry(tmp_path / "asked"), board)
         with pytest.raises(Failed, match=r"out of memory on .*train\.accumulate"):
             flow._finish(flow._trainer(recipe, plan, run, job))
         assert run.name in ray.get(board.stopped.remote())
-    assert run.saved() == [], "a second group would have gone on from no checkpoint"
+    assert (tmp_path / "asked").read_text() == "asked\n", "one group alone"
 
 
 @ray.remote(num_cpus=0)
@@ -131,6 +136,7 @@ def killed_by_ray(folder: str) -> Exception | None:
 
 
 @pytest.mark.ray
+@pytest.mark.timeout(300)
 def test_a_worker_that_ray_killed_for_memory_is_said_so(tmp_path: Path) -> None:
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # a cluster of its own
         error = pool.submit(killed_by_ray, str(tmp_path / "ray")).result(timeout=200)
