@@ -15,7 +15,7 @@ from pipelines.train.runs import Run
 from tests.chaos.moments import DRIVER, EVERY, GONE_ON, HELD, PLACES, STEPS, Moment, wait_until
 from tests.chaos.world import Victims
 from tests.pipelines.nodes import Cluster
-from tests.pipelines.road import copy, prepared, write_recipe
+from tests.pipelines.road import copy, has_ended, prepared, write_recipe
 
 DOWN = 2.0
 """Seconds for which the S3 server is away."""
@@ -88,7 +88,7 @@ class Training:
     def _node(self, folder: Path) -> None:
         workers = self.workers()
         self.raylet.signal(signal.SIGKILL)
-        wait_until(lambda: not any(psutil.pid_exists(pid) for pid in workers))
+        wait_until(lambda: all(map(has_ended, workers)))
         self._grow()
 
     def _server(self, folder: Path) -> None:

@@ -39,14 +39,21 @@ class Cluster:
 
     def __enter__(self) -> Self:
         self.stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
-        self._start("head", "--head", f"--port={self.port}", f"--num-cpus={self.cpus}", *self._head())
+        try:
+            self._start("head", "--head", f"--port={self.port}", f"--num-cpus={self.cpus}", *self._head())
+        except BaseException:
+            self.stack.close()
+            raise
         return self
 
     def __exit__(self, *raised: object) -> None:
         self.stack.close()
 
     def _head(self) -> list[str]:
-        """What else the head is started with."""
+        """What else the head is started with: here without an autoscaler."""
+        return [*self._own(), "--no-monitor"]
+
+    def _own(self) -> list[str]:
         return ["--include-dashboard=false", f"--temp-dir={self.directory / 'r'}"]
 
     def node(self, name: str, cpus: int = 2) -> Child:
@@ -59,6 +66,7 @@ class Cluster:
         common = [
             "--block",
             "--disable-usage-stats",
+            "--include-log-monitor=false",
             "--node-ip-address=127.0.0.1",
             f"--object-store-memory={96 << 20}",
         ]

@@ -33,7 +33,7 @@ class Autoscaled(Cluster):
     def _head(self) -> list[str]:
         file = self.directory / "autoscaling.json"
         file.write_text(json.dumps(self._scaling()))
-        return [*super()._head(), f"--autoscaling-config={file}"]
+        return [*self._own(), f"--autoscaling-config={file}"]
 
     def _scaling(self) -> dict[str, Any]:
         memory = {"object_store_memory": 96 << 20}
