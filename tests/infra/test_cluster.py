@@ -64,6 +64,22 @@ def test_an_address_without_ray_fails_at_once():
         raise AssertionError("the block must not run")
 
 
+JOIN = """
+import sys
+from infra.cluster import connect
+
+with connect(sys.argv[1], 99, grows=sys.argv[2] == "grows"):
+    print("joined")
+"""
+
+
+@pytest.mark.parametrize(("how", "said"), [("stays", "take compute.autoscaled=true"), ("grows", "joined")])
+def test_a_cluster_that_grows_may_be_too_small_at_first(ray_cluster: str, how: str, said: str) -> None:
+    command = [sys.executable, "-c", JOIN, ray_cluster, how]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert said in ended.stdout + ended.stderr and (ended.returncode == 0) == (how == "grows")
+
+
 BUSY = """
 import sys
 import ray

@@ -1,7 +1,6 @@
 """Training that is killed, damaged or shared otherwise ends where an undisturbed run does; real kills, real S3."""
 
 import os
-import random
 import re
 import signal
 import subprocess
@@ -32,7 +31,6 @@ from tests.pipelines.road import (
     contents,
     copy,
     flip,
-    has_ended,
     history,
     last,
     prepared,
@@ -47,8 +45,6 @@ pytestmark = [pytest.mark.ray, pytest.mark.services, pytest.mark.slow, pytest.ma
 LONG: dict[str, Any] = {"epochs": 10, "checkpoint_every": 3}
 """20 steps with seven checkpoints: time enough to be killed in between."""
 DEADLINE = 240.0
-CUT = 20
-"""Seconds for which a worker waits for one that is cut off."""
 
 
 @pytest.fixture(scope="module")
@@ -149,32 +145,6 @@ def test_a_killed_worker_costs_nothing(train: Callable[..., Run], dataset: Store
         run = train("worker", root=store)
     assert len(killed) == 1
     assert_same_end(run, undisturbed)
-
-
-def test_a_run_that_resumes_ten_times_is_one_that_never_stopped(train: Callable[..., Run], dataset: Store) -> None:
-    """A worker dies behind each of ten drawn checkpoints; every group makes at least one."""
-    often = LONG | {"epochs": 15, "checkpoint_every": 1}
-    undisturbed, store = train("never", train=often), fresh_root(dataset, "ten")
-    steps = sorted(random.Random(0).sample(range(1, 25), 10))
-    with killing(Run(store, undisturbed.name), training_workers, steps) as killed:
-        run = train("ten", "compute.max_failures=10", root=store, train=often)
-    assert len(killed) == 10
-    assert_same_end(run, undisturbed)
-
-
-def test_a_worker_cut_off_from_the_others_is_not_waited_for_for_ever(
-    train: Callable[..., Run], dataset: Store, undisturbed: Run, tmp_path: Path
-) -> None:
-    """It is frozen, which is what a cut looks like to the other one."""
-    store = fresh_root(dataset, "cut")
-    recipe = recipe_of(tmp_path / "recipe.yaml", dataset, store, 2, LONG)
-    waits = [f"compute.{name}={CUT}" for name in ("collective_timeout", "first_batch_timeout", "store_patience")]
-    with killing(Run(store, undisturbed.name), training_workers, [6], signal.SIGSTOP) as frozen:
-        ended = xmodal("train", recipe, "compute.max_failures=0", *waits)
-    assert ended.code == 1 and "waited for another one for compute.collective_timeout" in ended.line
-    assert len(frozen) == 1
-    assert_same_end(train("cut", root=store), undisturbed)
-    assert has_ended(frozen[0]), "the cluster gets its CPU back"
 
 
 def test_an_interrupted_and_a_killed_driver_are_continued_by_the_same_command(
