@@ -192,7 +192,11 @@ class FeatureQueue:
     @property
     def slots(self) -> Tensor:
         """Slots of the filled rows, oldest first."""
-        return self._slot(self.total + torch.arange(-len(self), 0, device=self.total.device))
+        return self._newest(len(self))
+
+    def _newest(self, count: int) -> Tensor:
+        """Slots of the last `count` rows ever pushed, oldest of them first."""
+        return self._slot(self.total + torch.arange(-count, 0, device=self.total.device))
 
     def rows(self, slots: Tensor) -> Keys:
         """The rows in these slots, as float32; of a sharded queue every rank asks for the same at once."""
@@ -222,8 +226,7 @@ class FeatureQueue:
         fresh = type(self)(size, self.keys.image.shape[1], self.keys.image_codes.shape[1], self.precision)
         fresh.to(self.total.device)
         fresh.total, stays = self.total, rows.take(kept)
-        slots = fresh._slot(self.total + torch.arange(-len(stays), 0, device=self.total.device))
-        fresh._write(stays, slots, stays.valid, steps[kept])
+        fresh._write(stays, fresh._newest(len(stays)), stays.valid, steps[kept])
         self.__dict__.update(fresh.__dict__)
 
     def clear(self) -> None:

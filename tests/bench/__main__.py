@@ -5,7 +5,7 @@ import sys
 
 from tests.bench.frame import show
 
-NAMES = ("step", "gather", "loader", "feeding", "prepare", "decode", "matchers", "retrieval_speed")
+NAMES = ("step", "loader", "feeding", "prepare", "decode", "matchers", "retrieval_speed")
 
 
 def main(names: list[str]) -> int:

@@ -62,12 +62,10 @@ def dataset(s3) -> Iterator[Store]:
 def train(dataset: Store, ray_cluster: str, tmp_path: Path) -> Callable[..., Run]:
     """Trains the long recipe in a root of its own (or in `root`) and returns the run."""
 
-    def trained(
-        name: str, *more: str, root: Store | None = None, workers: int = 2, train: dict[str, Any] = LONG
-    ) -> Run:
+    def trained(name: str, *, root: Store | None = None, workers: int = 2, train: dict[str, Any] = LONG) -> Run:
         store = root or fresh_root(dataset, name)
         recipe = recipe_of(tmp_path / f"{name}.yaml", dataset, store, workers, train)
-        ended = xmodal("train", recipe, *more)
+        ended = xmodal("train", recipe)
         assert ended.code == 0, ended.err
         return Run(store, trained_run(ended))
 
