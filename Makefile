@@ -24,7 +24,7 @@ test: install            ## the test suite (under 15 minutes on 2 cores)
 	$(RUN) -m pytest -m "not slow and not chaos" -n 2 --dist loadfile
 
 slow: install            ## the longest tests
-	$(RUN) -m pytest -m "slow and not chaos" --timeout 1200
+	$(RUN) -m pytest -m "slow and not chaos" --timeout 1200 -n 2 --dist loadfile
 
 check: install           ## linters and types
 	$(RUN) -m ruff check .

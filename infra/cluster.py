@@ -18,9 +18,11 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 
+import psutil
 import ray
 import ray.data  # sets up its logger on import: the levels below must come after it
 
+from infra.process import below, end
 from infra.storage import Unreachable
 
 OBJECT_STORE_BYTES = 512 << 20
@@ -71,7 +73,7 @@ def local_ray(
         if not ray.is_initialized():
             stack.enter_context(variables(_authentication() | _ALONE | dict(environment or {})))
             files = stack.enter_context(_short_path(Path(directory)))
-            stack.callback(ray.shutdown)
+            stack.callback(_stop, files)
             cpus = max(os.cpu_count() or 1, held + SPARE_CPUS)
             _start_here(
                 address="local",
@@ -148,6 +150,16 @@ def _start_here(**options: object) -> None:
                     "Ray did not start on this machine, twice, within its 30 seconds: processor, memory or disk are "
                     "too busy; try again, or name a cluster by compute.ray_address"
                 ) from None
+
+
+def _stop(files: str) -> None:
+    """Ends the cluster whose files are there, and every process of it: an actor that hangs as it ends is one that Ray
+    has forgotten."""
+    children = (one for one in psutil.process_iter(["ppid", "cmdline"]) if one.info["ppid"] == os.getpid())
+    own = [child for child in children if files in " ".join(child.info["cmdline"] or [])]
+    family = [one for child in own for one in (child, *below(child.pid))]
+    ray.shutdown()
+    end(family)
 
 
 def _check_answer(address: str) -> None:

@@ -12,8 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psutil
+
 STOP_SECONDS = 5.0
 """Between SIGTERM and SIGKILL."""
+GRACE_SECONDS = 2.0
+"""For processes that were not asked, but have lost their parent."""
 
 _LISTENING = "0A"
 
@@ -112,6 +116,22 @@ def free_ports(count: int) -> list[int]:
 def session_members(session: int) -> list[int]:
     """Pids of the running processes in a session."""
     return [pid for pid in _pids() if _session(pid) == session and not _ended(pid)]
+
+
+def below(pid: int) -> list[psutil.Process]:
+    """The process's children, theirs and so on; none where it has ended."""
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).children(recursive=True)
+    return []
+
+
+def end(processes: list[psutil.Process]) -> None:
+    """Returns when all have ended: by themselves within GRACE_SECONDS, or killed."""
+    _, left = psutil.wait_procs(processes, GRACE_SECONDS)
+    for one in left:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+    psutil.wait_procs(left, STOP_SECONDS)
 
 
 def program(name: str) -> str | None:

@@ -139,7 +139,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
     while (left := _descendants()) and time.monotonic() < deadline:
         time.sleep(0.05)
     for pid, command in left.items():
-        print(f"\nleft running by the tests: {pid} {command[:200]}")
+        print(f"\nleft running by the tests: {pid} {command[:200].strip()}, started in {_started_in(pid)}")
         os.kill(pid, signal.SIGKILL)
     if left:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -152,6 +152,12 @@ def _descendants() -> dict[int, str]:
     marked = {pid: _proc(pid, "cmdline") for pid in others if mark in _proc(pid, "environ")}
     commands = {pid: command.replace(b"\0", b" ").decode(errors="replace") for pid, command in marked.items()}
     return {pid: command for pid, command in commands.items() if command and "resource_tracker" not in command}
+
+
+def _started_in(pid: int) -> str:
+    """The test whose environment it inherited."""
+    pairs = (pair.partition(b"=") for pair in _proc(pid, "environ").split(b"\0"))
+    return {name: value for name, _, value in pairs}.get(b"PYTEST_CURRENT_TEST", b"by no test").decode()
 
 
 def _proc(pid: int, file: str) -> bytes:

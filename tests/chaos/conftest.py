@@ -13,7 +13,7 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,11 @@ import pytest
 from infra.storage import open_store
 from tests.chaos import stories
 from tests.chaos.killing import PHASES, Killing, Ordinal
+from tests.chaos.moments import Moment, moments
+from tests.chaos.training import Training
 from tests.chaos.world import Kill, Victims, World
-from tests.conftest import REPOSITORY
+from tests.conftest import BUCKET, REPOSITORY
+from tests.pipelines.nodes import Cluster
 
 PROGRESS = ".xmodal/chaos.json"
 """Below pytest's root."""
@@ -155,14 +158,15 @@ def _over_ray(story: str, done: list[tuple[str, str]]) -> Iterator[Kill]:
         yield from (Kill("ray", story, number, phase, "worker") for number in cut for phase in ("torn", "unfinished"))
 
 
-def draw(kills: list[Kill], seed: int) -> list[Kill]:
-    """All of them in an order drawn by `seed`: the first of each kind (store and story), the second of each ..."""
+def draw(kills: Sequence[Kill | Moment], seed: int) -> list[Kill | Moment]:
+    """All of them in an order drawn by `seed`: the first of each kind (store and story; training and who dies), the
+    second of each ..."""
     shuffled = random.Random(seed).sample(kills, len(kills))
     before = Counter[tuple[str, str]]()
     places = {}
     for kill in shuffled:
-        places[kill] = before[kill.where, kill.story]
-        before[kill.where, kill.story] += 1
+        places[kill] = before[kill.kind]
+        before[kill.kind] += 1
     return sorted(shuffled, key=lambda kill: places[kill])
 
 
@@ -175,13 +179,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "kill" in metafunc.fixturenames:
-        kills: list[Kill] = []
-        if metafunc.config.getoption("markexpr") == "chaos":
-            if _KEPT not in metafunc.config.stash:
-                metafunc.config.stash[_KEPT] = Chaos(metafunc.config)
-            kills = list(_kills(metafunc.config.stash[_KEPT].kept["operations"]))
-        metafunc.parametrize("kill", kills, ids=str)
+    (name, *_) = [one for one in ("kill", "moment") if one in metafunc.fixturenames] or [None]
+    if name is None:
+        return
+    found: list[Any] = []
+    if metafunc.config.getoption("markexpr") == "chaos":
+        if _KEPT not in metafunc.config.stash:
+            metafunc.config.stash[_KEPT] = Chaos(metafunc.config)
+        found = moments() if name == "moment" else list(_kills(metafunc.config.stash[_KEPT].kept["operations"]))
+    metafunc.parametrize(name, found, ids=str)
 
 
 @pytest.hookimpl(trylast=True)
@@ -190,8 +196,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if _KEPT not in config.stash:
         return
     chaos = config.stash[_KEPT]
-    moments: list[Any] = [item for item in items if item.get_closest_marker("chaos")]
-    found = {item.callspec.params["kill"]: item for item in moments}
+    tests: list[Any] = [item for item in items if item.get_closest_marker("chaos")]
+    found = {next(iter(item.callspec.params.values())): item for item in tests}
     drawn = [found[kill] for kill in draw(list(found), chaos.seed)[: chaos.kills]]
     chaos.planned = [item.nodeid for item in drawn]
     items[:] = [item for item in drawn if item.nodeid not in chaos.passed]
@@ -263,3 +269,12 @@ def ray_world(s3_world: World, tmp_path_factory: pytest.TempPathFactory) -> Iter
         seen = environment | {"PYTHONPATH": str(REPOSITORY)}
         with local_ray(2, tmp_path_factory.mktemp("ray"), environment=seen) as address:
             yield World(victims, s3_world.url, environment, address, s3_world)
+
+
+@pytest.fixture(scope="session")
+def training(s3_world: World, s3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training]:
+    """On a cluster of nodes of its own, whose token the victims know."""
+    seen = s3_world.environment | {"PYTHONPATH": str(REPOSITORY)}
+    with Cluster(1, seen, s3_world.victims.token) as cluster:
+        folder = tmp_path_factory.mktemp("training")
+        yield Training(s3_world.victims, s3, cluster, f"s3://{BUCKET}/training", folder)

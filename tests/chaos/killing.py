@@ -120,6 +120,9 @@ class Killing:
             self.inner.delete([key])
             self._reach(number, "after")
 
+    def delete_folder(self, prefix: str) -> None:
+        Store.delete_folder(cast(Store, self), prefix)
+
     def clear(self, leftover: Entry) -> None:
         number = self._number("clear", leftover.key)
         self._reach(number, "before")

@@ -12,7 +12,10 @@ from infra.lock import PATIENCE
 from infra.storage import Store
 from pipelines.dataset import Dataset, versions
 from tests.chaos import stories
-from tests.chaos.world import SHORT_LEASE, Kill, World
+from tests.chaos.moments import Place, held
+from tests.chaos.world import SHORT_LEASE, Kill, Victims, World
+from tests.conftest import REPOSITORY
+from tests.pipelines.nodes import Cluster
 
 FEW = [
     Kill("local", "first", 6, "after"),
@@ -36,6 +39,22 @@ def test_a_kill(kill: Kill, request: pytest.FixtureRequest, tmp_path: Path) -> N
 @pytest.mark.parametrize("one", FEW, ids=str)
 def test_a_few_kills(one: Kill, local_world: World, tmp_path: Path) -> None:
     survives(one, local_world, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_node_dies_while_workers_of_two_write_pixels(local_world: World, victims: Victims, tmp_path: Path) -> None:
+    """A head of one CPU and a node of two: what was under way on the node is done once more on the head."""
+    place = Place("put", "/datasets/.*/pixels/", "after")
+    with Cluster(1, {"PYTHONPATH": str(REPOSITORY)}, victims.token) as cluster:
+        node, root = cluster.node("node"), local_world.fresh("first")
+        with held(lambda: local_world.hold("first", root, cluster.address, place, tmp_path), tmp_path) as status:
+            node.signal(signal.SIGKILL)
+    assert status == [0], victims.log.read_text()[-3000:]
+    assert whole(root, "first") == [1]
+    local_world.run("gc", root)
+    assert stories.state(root) == local_world.end("first") and list(root.leftovers()) == []
 
 
 def survives(kill: Kill, world: World, folder: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.conftest import PROGRESS, _kills, code, draw
+from tests.chaos.moments import moments as moments_of_training
 
 pytest_plugins = ["pytester"]
 
@@ -71,9 +72,9 @@ def test_time_that_is_over_is_told_and_too_few_fail(moments: pytest.Pytester) ->
 
 
 def test_a_draw_begins_with_one_of_each_kind() -> None:
-    kills = list(_kills(OPERATIONS))
-    kinds = {(kill.where, kill.story) for kill in kills}
-    assert len(kinds) == 8
+    kills = [*_kills(OPERATIONS), *moments_of_training()]
+    kinds = {kill.kind for kill in kills}
+    assert len(kinds) == 12
     for seed in range(20):
         drawn = draw(kills, seed)
-        assert {(kill.where, kill.story) for kill in drawn[:8]} == kinds and set(drawn) == set(kills)
+        assert {kill.kind for kill in drawn[:12]} == kinds and set(drawn) == set(kills)

@@ -1,8 +1,9 @@
 """`python -m tests.chaos.victim`: runs stories in forked children of a process that has only imported the libraries.
 
 A job is a line of JSON on stdin: story, archives, root, environment, the lease that it takes and its patience with
-another's, and where something dies (number, phase, marks), with `ray` in workers of the Ray cluster there. The answer
-is a line on stdout: the exit status of the child.
+another's, and where something dies (number, phase, marks), with `ray` in workers of the Ray cluster there; or the
+`recipe` of a training run. With a `place` nobody dies by himself: the first who comes there is held. The answer is a
+line on stdout: the exit status of the child.
 obstore hangs in a child forked after its first use, so this process never uses a store.
 """
 
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import Any, cast
 from unittest.mock import patch
 
@@ -23,7 +25,9 @@ from infra.storage import Store, open_store
 from pipelines.prepare import workers
 from pipelines.prepare.settings import SurveySettings
 from pipelines.prepare.workers import RayWorkers, Worker, Workers
-from tests.chaos import stories
+from pipelines.recipe import ComputeSettings
+from pipelines.train import flow as train_flow
+from tests.chaos import moments, stories
 from tests.chaos.killing import Fuse, Killing, KillingReads, Ordinal, Shared, kill
 from tests.pipelines.surveys import IN_PROCESS
 
@@ -32,7 +36,28 @@ def run(job: dict[str, Any]) -> None:
     """In the child."""
     os.environ.update(job["environment"])
     with patch.object(lock, "PATIENCE", job["patience"]):
-        tell_over_ray(job) if "ray" in job else tell(job, _own_fuse(job), IN_PROCESS)
+        if "recipe" in job:
+            train(job)
+        elif "place" in job:
+            with connect(job["ray"], 1), patch.object(workers, "LIGHT_TASKS", 2):
+                tell(job, _held(job), RayWorkers(2))
+        elif "ray" in job:
+            tell_over_ray(job)
+        else:
+            tell(job, _own_fuse(job), IN_PROCESS)
+
+
+def train(job: dict[str, Any]) -> None:
+    """`xmodal train`, with a store that brings the place at which to be held to all processes of the run."""
+    if "place" in job:
+        Path(job["folder"], moments.DRIVER).write_text(str(os.getpid()))
+        opened, fuse = ComputeSettings.store, _held(job)
+        ComputeSettings.store = lambda self: cast(Store, Killing(opened(self), fuse))
+    train_flow.train((job["recipe"],))
+
+
+def _held(job: dict[str, Any]) -> moments.Held:
+    return moments.armed(moments.Place(*job["place"]), job["folder"])
 
 
 def _own_fuse(job: dict[str, Any]) -> Ordinal:

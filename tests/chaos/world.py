@@ -16,6 +16,7 @@ from infra.storage import Store, open_store
 from pipelines.prepare.versions import LEASE_SECONDS
 from tests.chaos import stories
 from tests.chaos.killing import unfinished
+from tests.chaos.moments import Place
 from tests.conftest import REPOSITORY
 
 SHORT_LEASE = 2.0
@@ -32,6 +33,10 @@ class Kill(NamedTuple):
     phase: str
     victim: str = "driver"
     waits: bool = False
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        return self.where, self.story
 
     def __str__(self) -> str:
         last = ["waits"] * self.waits
@@ -141,6 +146,11 @@ class World:
         lease = {"lease": SHORT_LEASE} if kill.waits else {}
         over_ray = {"ray": self.ray} if self.ray else {}
         return self.victims.run(self._job(kill.story, root) | kill._asdict() | where | lease | over_ray)
+
+    def hold(self, story: str, root: Store, address: str, place: Place, folder: Path) -> int:
+        """Exit status of a run over the Ray cluster at `address` in which somebody is held at a place, until the
+        `folder` says that he may go on."""
+        return self.victims.run(self._job(story, root) | {"ray": address, "place": place, "folder": str(folder)})
 
     def run(self, story: str, root: Store, waits: bool = False) -> None:
         """An undisturbed run."""

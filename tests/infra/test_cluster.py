@@ -117,3 +117,32 @@ def test_a_start_that_takes_too_long_is_tried_once_more(failures: int, how: str,
     command = [sys.executable, "-c", BUSY, str(failures), how, str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.stdout.startswith(said), ended.stdout + ended.stderr
+
+
+HANGS = """
+import atexit, os, sys, time
+import ray
+from infra.cluster import local_ray
+
+@ray.remote
+class Hangs:
+    def __init__(self):
+        atexit.register(time.sleep, 600)
+
+    def pid(self):
+        return os.getpid()
+
+with local_ray(1, sys.argv[1]):
+    actor = Hangs.remote()
+    pid = ray.get(actor.pid.remote())
+    del actor
+    time.sleep(1)
+os.kill(pid, 0)
+"""
+
+
+def test_an_actor_that_hangs_as_it_ends_does_not_outlive_the_cluster(tmp_path: Path) -> None:
+    """Ray has let go of it by then."""
+    command = [sys.executable, "-c", HANGS, str(tmp_path / "ray")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert ended.stderr.splitlines()[-1] == "ProcessLookupError: [Errno 3] No such process"

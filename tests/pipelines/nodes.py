@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
-from infra.process import Child, StartFailed, free_ports, program
+from infra.process import Child, StartFailed, below, end, free_ports, program
 
 QUICK = {
     "RAY_health_check_period_ms": "1000",
@@ -31,7 +31,7 @@ class Cluster:
         own |= {"RAY_USAGE_STATS_ENABLED": "0", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         self.environment = dict(os.environ) | own | QUICK | {"OMP_NUM_THREADS": "1"} | dict(environment or {})
         self.cpus, self.port = cpus, free_ports(1)[0]
-        self.stack = ExitStack()
+        self.stack, self.children = ExitStack(), list[Child]()
 
     @property
     def address(self) -> str:
@@ -47,7 +47,9 @@ class Cluster:
         return self
 
     def __exit__(self, *raised: object) -> None:
+        family = [one for child in self.children for one in below(child.pid)]
         self.stack.close()
+        end(family)
 
     def _head(self) -> list[str]:
         """What else the head is started with: here without an autoscaler."""
@@ -78,5 +80,6 @@ class Cluster:
 
     def _started(self, name: str, command: list[str]) -> Child:
         child = self.stack.enter_context(Child(command, self.directory / f"{name}.log", self.environment))
+        self.children.append(child)
         child.wait_until(lambda: "Ray runtime started" in child.log.read_text(), START_SECONDS)
         return child

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,8 @@ from xmodal import checkpoint
 
 pytestmark = [pytest.mark.ray, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
 
-LONG: dict[str, Any] = {"epochs": 10, "checkpoint_every": 3}
-"""20 steps with seven checkpoints: time enough to be killed in between."""
+LONG: dict[str, Any] = {"epochs": 10, "checkpoint_every": 1}
+"""20 steps, each with a checkpoint: enough to be killed in between, ten times."""
 DEADLINE = 240.0
 
 
@@ -60,23 +61,33 @@ def dataset(s3) -> Iterator[Store]:
 
 @pytest.fixture
 def train(dataset: Store, ray_cluster: str, tmp_path: Path) -> Callable[..., Run]:
-    """Trains the long recipe in a root of its own (or in `root`) and returns the run."""
-
-    def trained(name: str, *, root: Store | None = None, workers: int = 2, train: dict[str, Any] = LONG) -> Run:
-        store = root or fresh_root(dataset, name)
-        recipe = recipe_of(tmp_path / f"{name}.yaml", dataset, store, workers, train)
-        ended = xmodal("train", recipe)
-        assert ended.code == 0, ended.err
-        return Run(store, trained_run(ended))
-
-    return trained
+    return partial(trained, dataset, tmp_path)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(dataset: Store, ray_cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    store = fresh_root(dataset, "undisturbed")
-    path = recipe_of(tmp_path_factory.mktemp("recipes") / "long.yaml", dataset, store, 2, LONG)
-    ended = xmodal("train", path)
+    return trained(dataset, tmp_path_factory.mktemp("recipes"), "undisturbed")
+
+
+@pytest.fixture(scope="module")
+def alone(dataset: Store, ray_cluster: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The same by one worker."""
+    return trained(dataset, tmp_path_factory.mktemp("recipes"), "alone", workers=1)
+
+
+def trained(
+    dataset: Store,
+    folder: Path,
+    name: str,
+    *overrides: str,
+    root: Store | None = None,
+    workers: int = 2,
+    train: dict[str, Any] = LONG,
+) -> Run:
+    """The run that the long recipe came to, in a root of its own or in `root`."""
+    store = root or fresh_root(dataset, name)
+    recipe = recipe_of(folder / f"{name}.yaml", dataset, store, workers, train)
+    ended = xmodal("train", recipe, *overrides)
     assert ended.code == 0, ended.err
     return Run(store, trained_run(ended))
 
@@ -137,27 +148,28 @@ def _command(process: psutil.Process) -> str:
         return ""
 
 
-def test_a_killed_worker_costs_nothing(train: Callable[..., Run], dataset: Store, undisturbed: Run) -> None:
-    store = fresh_root(dataset, "worker")
-    with killing(Run(store, undisturbed.name), training_workers, [6]) as killed:
-        run = train("worker", root=store)
-    assert len(killed) == 1
-    assert_same_end(run, undisturbed)
+def test_a_run_that_resumes_ten_times_is_one_that_never_stopped(
+    train: Callable[..., Run], dataset: Store, alone: Run
+) -> None:
+    """Its worker dies behind each of the first ten checkpoints; every start makes at least one."""
+    store = fresh_root(dataset, "ten")
+    with killing(Run(store, alone.name), training_workers, range(1, 11)) as killed:
+        run = train("ten", "compute.max_failures=10", root=store, workers=1)
+    assert len(killed) == 10
+    assert_same_end(run, alone)
 
 
-def test_an_interrupted_and_a_killed_driver_are_continued_by_the_same_command(
+def test_an_interrupted_run_is_continued_by_the_same_command(
     train: Callable[..., Run], dataset: Store, undisturbed: Run, tmp_path: Path
 ) -> None:
+    """tests/chaos kills the driver."""
     store = fresh_root(dataset, "driver")
     recipe = recipe_of(tmp_path / "recipe.yaml", dataset, store, 2, LONG)
     run = Run(store, undisturbed.name)
     code, told = signalled(run, recipe, after=3, number=signal.SIGINT)
     assert code == 130, told
     assert told.splitlines()[-1] == "interrupted; run the same command again to continue"
-    interrupted_at = run.saved()[0].step
-    code, told = signalled(run, recipe, after=interrupted_at + 1, number=signal.SIGKILL)
-    assert code == -signal.SIGKILL, told
-    assert run.read("result.json") is None and interrupted_at < run.saved()[0].step < 20
+    assert run.read("result.json") is None and 3 <= run.saved()[0].step < 20
     train("driver", root=store)
     assert_same_end(run, undisturbed)
 
@@ -172,16 +184,16 @@ def signalled(run: Run, recipe: Path, after: int, number: int) -> tuple[int, str
     return driver.returncode, told
 
 
-def test_one_worker_makes_the_losses_of_two(train: Callable[..., Run], undisturbed: Run) -> None:
-    one = train("one", workers=1)
-    assert one.name == undisturbed.name, "where a run is computed is no part of its identity"
+def test_one_worker_makes_the_losses_of_two(alone: Run, undisturbed: Run) -> None:
+    assert alone.name == undisturbed.name, "where a run is computed is no part of its identity"
     for curve in ("train/itc", "train/itm", "train/lm", "train/grad_norm"):
-        ours, theirs = (history(run.store, last(run), curve)[:6] for run in (one, undisturbed))
+        ours, theirs = (history(run.store, last(run), curve)[:6] for run in (alone, undisturbed))
         assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-5), curve
-    assert history(one.store, last(one), "queue/fill") == history(undisturbed.store, last(undisturbed), "queue/fill")
-    assert history(one.store, last(one), "time/slowest_worker") == [1.0]
+    ours, theirs = (history(run.store, last(run), "queue/fill") for run in (alone, undisturbed))
+    assert ours == theirs
+    assert history(alone.store, last(alone), "time/slowest_worker") == [1.0]
     assert all(ratio >= 1 for ratio in history(undisturbed.store, last(undisturbed), "time/slowest_worker"))
-    assert all(0 <= share <= 1 for share in history(one.store, last(one), "time/data_wait"))
+    assert all(0 <= share <= 1 for share in history(alone.store, last(alone), "time/data_wait"))
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_another_number_of_workers_goes_on_alike(
