@@ -170,10 +170,13 @@ def test_seeds_are_compared_in_pairs(rows: Rows, tmp_path: Path) -> None:
 
 
 def test_a_table_run_later_replaces_its_own_section_alone() -> None:
-    """Sections keep the order of the tables; what no table is called any more goes."""
+    """Sections keep the order of the tables; what no table is called any more goes, and those not run stand last."""
     one, other = (f"## {TABLES[name].title}\n\nfigures of {name}\n" for name in ("flickr8k", "camera-traps"))
     text = page.whole([one], page.whole([other], "# Old heading\n\n## A table that was\n\nold\n"))
-    assert text == page.whole([one, other], "") == f"{page.HEADING}\n{one}\n{other}"
+    shown, _, rest = text.partition(page.NOT_RUN)
+    assert text == page.whole([one, other], "") and shown == f"{page.HEADING}\n{one}\n{other}\n"
+    names = [line.rpartition(" ")[2] for line in rest.split("\n")[2:-1]]
+    assert names == [f"`{name}`" for name in TABLES if name not in ("flickr8k", "camera-traps")]
     again = page.whole([one.replace("figures", "new figures")], text)
     assert again == text.replace("figures of flickr8k", "new figures of flickr8k")
 
