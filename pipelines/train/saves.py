@@ -5,6 +5,7 @@ At most one is under way, so a machine holds one at a time and a store that is s
 manifest goes last: a directory without it is torn, and what Ray's snapshot does not name is no checkpoint at all.
 """
 
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -24,10 +25,13 @@ from xmodal import checkpoint
 
 class Saves:
     """The checkpoints of one worker. What can be neither written nor sent for `patience` seconds ends the run: `board`
-    is told, since the others know nothing of it, and the error is raised."""
+    is told, since the others know nothing of it, and the error is raised. What killed workers of the run left on this
+    machine goes: a group begins once the one before is dead."""
 
     def __init__(self, run: Run, patience: float, board: Any):
         self.run, self.patience, self.board = run, patience, board
+        for left in local(run):
+            shutil.rmtree(left, ignore_errors=True)
         self.idle = Event()
         self.idle.set()
 
@@ -36,7 +40,7 @@ class Saves:
         Denied."""
         self.idle.wait()
         with self._telling():
-            directory = repeated(self.patience, lambda: _written(save), StorageError)
+            directory = repeated(self.patience, lambda: _written(save, _prefix(self.run)), StorageError)
         self.idle.clear()
         return ray.train.Checkpoint.from_directory(str(directory))
 
@@ -77,8 +81,18 @@ class Saves:
             raise type(error)(reason) from None
 
 
-def _written(save: Callable[[Path], None]) -> Path:
-    directory = Path(tempfile.mkdtemp(prefix="xmodal-save-"))
+def local(run: Run) -> list[Path]:
+    """The run's checkpoints on this machine's disk."""
+    return list(Path(tempfile.gettempdir()).glob(f"{_prefix(run)}*"))
+
+
+def _prefix(run: Run) -> str:
+    """Runs of one name below different roots are different ones."""
+    return f"xmodal-save-{hashlib.sha256(f'{run.store.url}/{run.prefix}'.encode()).hexdigest()[:12]}-"
+
+
+def _written(save: Callable[[Path], None], prefix: str) -> Path:
+    directory = Path(tempfile.mkdtemp(prefix=prefix))
     try:
         save(directory)
     except OSError as error:

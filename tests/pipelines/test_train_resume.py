@@ -26,6 +26,7 @@ from pipelines.recipe import load_recipe
 from pipelines.train import flow
 from pipelines.train.plan import TrainingPlan
 from pipelines.train.runs import Run, resumable, run_names
+from pipelines.train.saves import local
 from tests.conftest import BUCKET, REPOSITORY
 from tests.pipelines.road import (
     assert_same_end,
@@ -155,7 +156,7 @@ def test_a_run_that_resumes_ten_times_is_one_that_never_stopped(
     store = fresh_root(dataset, "ten")
     with killing(Run(store, alone.name), training_workers, range(1, 11)) as killed:
         run = train("ten", "compute.max_failures=10", root=store, workers=1)
-    assert len(killed) == 10
+    assert len(killed) == 10 and local(run) == []
     assert_same_end(run, alone)
 
 

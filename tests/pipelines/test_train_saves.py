@@ -18,6 +18,7 @@ from botocore.session import Session
 from infra.seaweed import REGION, SeaweedServer
 from infra.storage import Store, open_store
 from pipelines.train.runs import Run, resumable, sweep
+from pipelines.train.saves import Saves, local
 from tests.conftest import BUCKET
 from tests.pipelines.road import contents, prepared, trained_run, untrained_run, write_recipe, xmodal
 from tests.wire import Wire
@@ -176,3 +177,19 @@ def test_a_sweep_leaves_what_the_snapshot_names(tmp_path: Path) -> None:
     sweep(run)
     assert contents(run.store) == before and list(run.store.leftovers(run.prefix)) == []
     assert not (tmp_path / "root" / run.prefix / "checkpoint-0000000003").exists()
+
+
+def test_what_a_killed_worker_left_on_the_disk_goes_when_its_run_goes_on(tmp_path: Path) -> None:
+    """The same name below another root is another run."""
+    run, other = (untrained_run(prepared(str(tmp_path / root), tracking={"uri": ""})) for root in ("one", "two"))
+    assert run.name == other.name
+
+    def save(directory: Path) -> None:
+        (directory / "model.safetensors").write_bytes(b"half")
+
+    for one in (run, other):
+        Saves(one, 0.0, None).write(save)
+    assert len(local(run)) == len(local(other)) == 1
+    Saves(run, 0.0, None)
+    assert local(run) == [] and len(local(other)) == 1
+    Saves(other, 0.0, None)
