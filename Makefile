@@ -35,7 +35,7 @@ bench: install           ## speed ratios against plain references, interleaved
 	$(RUN) -m tests.bench
 
 chaos: install           ## kills at every durable operation: KILLS=n of them drawn by SEED=s, within MINUTES=m, LEAST=l of them; goes on where it was cut
-	$(RUN) -m pytest tests/chaos -m chaos $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(LEAST),--least $(LEAST))
+	$(RUN) -m pytest tests/chaos tests/pipelines/test_train_resume.py -m chaos $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(LEAST),--least $(LEAST))
 
 clean:                   ## everything that make made
 	rm -rf $(VENV) .xmodal build *.egg-info .pytest_cache .ruff_cache .hypothesis

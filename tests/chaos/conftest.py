@@ -192,15 +192,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Draws, and leaves out what passed before."""
+    """Draws, and leaves out what passed before. What is no moment is tried where all are."""
     if _KEPT not in config.stash:
         return
     chaos = config.stash[_KEPT]
     tests: list[Any] = [item for item in items if item.get_closest_marker("chaos")]
-    found = {next(iter(item.callspec.params.values())): item for item in tests}
+    rest = [] if chaos.kills else [item for item in tests if not hasattr(item, "callspec")]
+    found = {next(iter(item.callspec.params.values())): item for item in tests if hasattr(item, "callspec")}
     drawn = [found[kill] for kill in draw(list(found), chaos.seed)[: chaos.kills]]
-    chaos.planned = [item.nodeid for item in drawn]
-    items[:] = [item for item in drawn if item.nodeid not in chaos.passed]
+    chaos.planned = [item.nodeid for item in [*drawn, *rest]]
+    items[:] = [item for item in [*drawn, *rest] if item.nodeid not in chaos.passed]
 
 
 def pytest_runtest_protocol(item: pytest.Item) -> bool | None:

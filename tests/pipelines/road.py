@@ -4,11 +4,11 @@ import io
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -162,19 +162,68 @@ def has_ended(pid: int) -> bool:
         return True
 
 
-def stepped(recipe: Recipe, plan: TrainingPlan, steps: int) -> tuple[CrossModalModel, Descent, list[float]]:
-    """The first steps of a run, in this process alone: model, optimizer, and the loss of each step."""
+def stepped(
+    recipe: Recipe, plan: TrainingPlan, steps: int, stops: Sequence[int] = ()
+) -> tuple[CrossModalModel, Descent, list[float]]:
+    """The first steps of a run, in this process alone: model, optimizer, and the loss of each step. At every stop all
+    that there is goes into a checkpoint, and what is restored from it goes on."""
     torch.manual_seed(recipe.train.seed)
     torch.set_num_threads(1)
     model = build_model(recipe, plan.open())
     plan.initialise(model)
-    descent, reader, losses = Descent(model, recipe.train, plan.total_samples), plan.lanes().open(), []
-    blocks = (reader.block(item) for item in plan.order.plan(recipe.train.epochs, 1, 0))
-    for batch in islice(batches(blocks, plan.order, plan.reader, 0, 1), steps):
+    descent, losses = Descent(model, recipe.train, plan.total_samples), list[float]()
+    for begin, end in pairwise([0, *stops, steps]):
+        if begin:
+            model, descent = restored(recipe, plan, model, descent)
+        losses += descended(recipe, plan, descent, begin, end)
+    return model, descent, losses
+
+
+def descended(recipe: Recipe, plan: TrainingPlan, descent: Descent, begin: int, end: int) -> list[float]:
+    """Losses of the steps from `begin` to `end`."""
+    losses, model, reader = list[float](), descent.model, plan.lanes().open()
+    blocks = (reader.block(item) for item in plan.order.plan(recipe.train.epochs, 1, begin))
+    for batch in islice(batches(blocks, plan.order, plan.reader, 0, 1), end - begin):
         found = descent.gradients(model, batch)
         losses.append(sum(weight * float(found[name]) for name, weight in model.weights.items()))
         descent.step(batch.step)
-    return model, descent, losses
+    return losses
+
+
+def restored(
+    recipe: Recipe, plan: TrainingPlan, model: CrossModalModel, descent: Descent
+) -> tuple[CrossModalModel, Descent]:
+    """What a checkpoint of both makes of others that begin with other weights and draws."""
+    with tempfile.TemporaryDirectory() as folder:
+        save(folder, recipe, plan.open(), model, descent.optimizer, {})
+        torch.manual_seed(recipe.train.seed + 1)
+        other = build_model(recipe, plan.open())
+        its = Descent(other, recipe.train, plan.total_samples)
+        checkpoint.restore(folder, model=other, optimizer=its.optimizer)
+        checkpoint.restore_rng(folder, 0, 1)
+    return other, its
+
+
+def save(
+    folder: str,
+    recipe: Recipe,
+    dataset: Dataset,
+    model: CrossModalModel,
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, Any],
+) -> None:
+    """A checkpoint as the only worker of a run writes it."""
+    checkpoint.save(
+        folder,
+        model=model,
+        queue=model.queue.state(),
+        optimizer=optimizer,
+        state=state,
+        recipe_yaml=dump_yaml(recipe),
+        wordpiece=dataset.wordpiece(),
+        attributes_json=json.dumps({"attributes": dataset.attributes()}),
+        rng=[checkpoint.rng_state()],
+    )
 
 
 def untrained_run(recipe: Recipe, name: str = "untrained-0000-0") -> Run:
@@ -185,17 +234,7 @@ def untrained_run(recipe: Recipe, name: str = "untrained-0000-0") -> Run:
     run, directory = Run(store, name), "checkpoint-0000000000"
     state = {"step": 0, "history": [], "world_size": 1, "run": name, "mlflow_run_id": ""} | plan.provenance()
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint.save(
-            folder,
-            model=model,
-            queue=model.queue.state(),
-            optimizer=torch.optim.AdamW(model.parameters()),
-            state=state,
-            recipe_yaml=dump_yaml(recipe),
-            wordpiece=dataset.wordpiece(),
-            attributes_json=json.dumps({"attributes": dataset.attributes()}),
-            rng=[checkpoint.rng_state()],
-        )
+        save(folder, recipe, dataset, model, torch.optim.AdamW(model.parameters()), state)
         for file in Path(folder).iterdir():
             store.put(f"{run.prefix}/{directory}/{file.name}", file.read_bytes())
     metrics = {"step": 0, "score": 0.0}

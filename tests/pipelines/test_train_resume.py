@@ -149,6 +149,8 @@ def _command(process: psutil.Process) -> str:
         return ""
 
 
+@pytest.mark.chaos
+@pytest.mark.timeout(1200)
 def test_a_run_that_resumes_ten_times_is_one_that_never_stopped(
     train: Callable[..., Run], dataset: Store, alone: Run
 ) -> None:
