@@ -115,7 +115,7 @@ def free_ports(count: int) -> list[int]:
 
 def session_members(session: int) -> list[int]:
     """Pids of the running processes in a session."""
-    return [pid for pid in _pids() if _session(pid) == session and not _ended(pid)]
+    return [pid for pid in _pids() if _session(pid) == session and not ended(pid)]
 
 
 def below(pid: int) -> list[psutil.Process]:
@@ -151,7 +151,7 @@ def _session(pid: int) -> int | None:
         return None
 
 
-def _ended(pid: int) -> bool:
+def ended(pid: int) -> bool:
     """Whether only the exit code of the process is left (state Z)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"

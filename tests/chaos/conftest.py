@@ -179,7 +179,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    (name, *_) = [one for one in ("kill", "moment") if one in metafunc.fixturenames] or [None]
+    name = next((one for one in ("kill", "moment") if one in metafunc.fixturenames), None)
     if name is None:
         return
     found: list[Any] = []

@@ -7,15 +7,14 @@ import time
 from functools import cached_property
 from pathlib import Path
 
-import psutil
-
+from infra.process import below, ended
 from infra.seaweed import SeaweedServer
 from infra.storage import Store, open_store
 from pipelines.train.runs import Run
 from tests.chaos.moments import DRIVER, EVERY, GONE_ON, HELD, PLACES, STEPS, Moment, wait_until
 from tests.chaos.world import Victims
 from tests.pipelines.nodes import Cluster
-from tests.pipelines.road import copy, has_ended, prepared, write_recipe
+from tests.pipelines.road import copy, prepared, write_recipe
 
 DOWN = 2.0
 """Seconds for which the S3 server is away."""
@@ -88,7 +87,7 @@ class Training:
     def _node(self, folder: Path) -> None:
         workers = self.workers()
         self.raylet.signal(signal.SIGKILL)
-        wait_until(lambda: all(map(has_ended, workers)))
+        wait_until(lambda: all(map(ended, workers)))
         self._grow()
 
     def _server(self, folder: Path) -> None:
@@ -99,8 +98,7 @@ class Training:
 
     def workers(self) -> list[int]:
         """Both training workers."""
-        below = psutil.Process(self.raylet.pid).children(recursive=True)
-        found = [child.pid for child in below if "RayTrainWorker" in " ".join(child.cmdline())]
+        found = [child.pid for child in below(self.raylet.pid) if "RayTrainWorker" in " ".join(child.cmdline())]
         assert len(found) == 2, found
         return found
 

@@ -20,10 +20,10 @@ from pipelines.recipe import Recipe
 from pipelines.train.descent import Descent
 from pipelines.train.plan import TrainingPlan, build_model
 from pipelines.train.runs import SNAPSHOT, Run
-from tests.pipelines.road import prepared, stepped
+from tests.pipelines.road import prepared, save, stepped
 from xmodal import checkpoint
 from xmodal.inference import Inference
-from xmodal.settings import dump_yaml, parse, read_yaml
+from xmodal.settings import parse, read_yaml
 
 HERE = Path(__file__).parent
 STEPS = 3
@@ -63,17 +63,7 @@ def train(recipe: Recipe, store: Store) -> None:
     model, descent, _ = stepped(recipe, plan, STEPS)
     run = Run(store, NAME)
     state = {"step": STEPS, "history": [], "world_size": 1, "run": NAME, "mlflow_run_id": ""} | plan.provenance()
-    checkpoint.save(
-        f"{store.url}/{run.prefix}/{DIRECTORY}",
-        model=model,
-        queue=model.queue.state(),
-        optimizer=descent.optimizer,
-        state=state,
-        recipe_yaml=dump_yaml(recipe),
-        wordpiece=dataset.wordpiece(),
-        attributes_json=json.dumps({"attributes": dataset.attributes()}),
-        rng=[checkpoint.rng_state()],
-    )
+    save(f"{store.url}/{run.prefix}/{DIRECTORY}", recipe, dataset, model, descent.optimizer, state)
     metrics = {"step": STEPS, "score": 0.0}
     run.write(SNAPSHOT, {"checkpoint_results": [{"checkpoint_dir_name": DIRECTORY, "metrics": metrics}]})
 

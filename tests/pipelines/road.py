@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import psutil
 import torch
 from ruamel.yaml import YAML
 
@@ -152,14 +151,6 @@ def copy(source: Store, target: Store) -> None:
     """Everything `source` holds, locks apart."""
     for key in contents(source):
         target.put(key, source.read(key))
-
-
-def has_ended(pid: int) -> bool:
-    """Whether at most its exit code is left."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def stepped(
