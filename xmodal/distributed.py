@@ -134,7 +134,7 @@ class Gathered:
 
 class Gatherer:
     """Puts the columns of the global batch together by one collective a step: everything is packed into one integer
-    tensor, with a first row that says how many rows and what lengths a rank has.
+    tensor, with a last row that says how many rows and what lengths a rank has.
 
     Ranks may hold unequal numbers of rows, and a collective needs equal ones: every rank sends as many as the longest
     share so far, which all have seen. Where a share turns out longer (as in the first step) everything is sent again.
@@ -147,31 +147,35 @@ class Gatherer:
         """Columns are of any type. `slot` (B,) is each local row's position in the global batch; `lengths` are local
         sizes whose maximum over the ranks is wanted (each rank trims its texts to its own longest)."""
         everything = {"": slot} | columns
-        packed = torch.cat([_words(column.detach()) for column in everything.values()], dim=1)
-        shapes, shares = self._sent(packed, [len(slot), *lengths])
+        shapes, told = self._told([_words(column.detach()) for column in everything.values()], [len(slot), *lengths])
         sizes = tuple(shape[0] for shape in shapes)
-        rows = _unpacked(torch.cat([share[:size] for share, size in zip(shares, sizes, strict=True)]), everything)
-        order = torch.argsort(rows.pop(""), stable=True)
-        start = sum(sizes[: rank()])
-        own = torch.argsort(order)[start : start + len(slot)]
+        starts = range(0, len(told), len(told) // len(sizes))
+        places = [torch.arange(at, at + size, device=slot.device) for at, size in zip(starts, sizes, strict=True)]
+        held = torch.cat(places)
+        order = torch.argsort(_unpacked(told[held, :2], {"": slot})[""], stable=True)
+        rows = _unpacked(told[held[order]], everything)
+        del rows[""]
+        first = sum(sizes[: rank()])
+        own = torch.argsort(order)[first : first + len(slot)]
         longest = [max(shape[1 + n] for shape in shapes) for n in range(len(lengths))]
-        return Gathered(Layout(sizes, order, own), {name: column[order] for name, column in rows.items()}, longest)
+        return Gathered(Layout(sizes, order, own), rows, longest)
 
-    def _sent(self, packed: Tensor, shape: list[int]) -> tuple[list[list[int]], list[Tensor]]:
-        """Every rank's `shape` and its rows, with some that are padding behind them. Where there are several, the host
-        reads the shapes, once a step."""
+    def _told(self, words: list[Tensor], shape: list[int]) -> tuple[list[list[int]], Tensor]:
+        """Every rank's `shape`, and equally many rows of words from each, those it has first. Where there are several,
+        the host reads the shapes, once a step."""
         if not is_active():
-            return [shape], [packed]
-        message, sent = packed.new_zeros(1 + self.room, packed.shape[1]), packed[: self.room]
-        message[0, : len(shape)] = torch.tensor(shape, dtype=packed.dtype)
-        message[1 : 1 + len(sent)] = sent
-        told = _equal(message).split(1 + self.room)
-        shapes = torch.stack([one[0, : len(shape)] for one in told]).tolist()
+            return [shape], torch.cat(words, dim=1)
+        message = words[0].new_empty(self.room + 1, sum(part.shape[1] for part in words))
+        message[self.room, : len(shape)] = torch.tensor(shape, dtype=message.dtype)
+        if shape[0] <= self.room:
+            torch.cat(words, dim=1, out=message[: shape[0]])
+        told = _equal(message)
+        shapes = told[self.room :: self.room + 1, : len(shape)].tolist()
         longest = max(one[0] for one in shapes)
         if longest > self.room:
             self.room = longest
-            return self._sent(packed, shape)
-        return shapes, [one[1:] for one in told]
+            return self._told(words, shape)
+        return shapes, told
 
 
 def from_holders(columns: dict[str, Tensor], held: Tensor) -> dict[str, Tensor]:
@@ -187,9 +191,9 @@ def _equal(rows: Tensor) -> Tensor:
     """Rows of all ranks, concatenated in rank order; every rank holds the same number."""
     if not is_active():
         return rows
-    gathered = [torch.empty_like(rows) for _ in range(world_size())]
-    dist.all_gather(gathered, rows.contiguous())
-    return torch.cat(gathered)
+    gathered = rows.new_empty(world_size() * len(rows), *rows.shape[1:])
+    dist.all_gather(list(gathered.tensor_split(world_size())), rows.contiguous())
+    return gathered
 
 
 def _concatenated(rows: Tensor, sizes: tuple[int, ...]) -> Tensor:
@@ -214,18 +218,27 @@ class _Gather(torch.autograd.Function):
 
 
 def _words(column: Tensor) -> Tensor:
-    """(B, ...) -> (B, words) int32, the same bits; rows of an odd number of bytes end in zeros."""
+    """(B, ...) -> (B, words) int32, the same bits, and the same memory where rows are whole words; others end in
+    zeros."""
     octets = column.reshape(len(column), column.shape[1:].numel()).contiguous().view(torch.uint8)
-    padded = pad(octets, [0, -octets.shape[1] % 4])
-    return padded.flatten().view(torch.int32).reshape(len(padded), padded.shape[1] // 4)  # rows may be of no bytes
+    odd = -octets.shape[1] % 4
+    whole = pad(octets, [0, odd]) if odd else octets
+    return whole.flatten().view(torch.int32).reshape(len(whole), whole.shape[1] // 4)  # rows may be of no bytes
 
 
 def _unpacked(words: Tensor, like: dict[str, Tensor]) -> dict[str, Tensor]:
     """The columns, of the types and widths of `like`, whose `_words` stand beside each other in (N, words)."""
-    sizes = {name: one.shape[1:].numel() * one.element_size() for name, one in like.items()}
-    parts = words.split([-(-size // 4) for size in sizes.values()], dim=1)
-    octets = [part.contiguous().view(torch.uint8)[:, :size] for part, size in zip(parts, sizes.values(), strict=True)]
-    return {
-        name: part.flatten().clone().view(one.dtype).reshape(len(words), *one.shape[1:])
-        for (name, one), part in zip(like.items(), octets, strict=True)
-    }
+    parts = words.split([-(-_octets(one) // 4) for one in like.values()], dim=1)
+    return {name: _column(part, one) for (name, one), part in zip(like.items(), parts, strict=True)}
+
+
+def _column(words: Tensor, like: Tensor) -> Tensor:
+    """(N, words) of `_words` -> (N, ...) of the type and width of `like`, in memory of its own."""
+    copy = words.clone(memory_format=torch.contiguous_format).flatten().view(torch.uint8)
+    octets = copy.reshape(len(words), 4 * words.shape[1])[:, : _octets(like)]
+    return octets.flatten().view(like.dtype).reshape(len(words), *like.shape[1:])
+
+
+def _octets(column: Tensor) -> int:
+    """Bytes of a row."""
+    return column.shape[1:].numel() * column.element_size()
