@@ -149,7 +149,7 @@ WORDS = (
     "model.head={kind: linear}",
     "model.queue.size=0",
     "train.global_batch=64",
-    "train.epochs=10",
+    "train.epochs=2",
 )
 HOSTS = Table(
     name="flickr8k-hosts",
