@@ -1,14 +1,18 @@
 """`xmodal check`: is a dataset or a checkpoint what it says it is?"""
 
+from pathlib import Path
+
+from infra.storage import Store
 from pipelines.dataset import Dataset, versions
 from pipelines.errors import Failed
 from pipelines.places import root_store
 from pipelines.prepare.leakage import leakage, told
-from pipelines.train.runs import opened
+from pipelines.train.runs import fetched, named
+from xmodal import checkpoint
 
 
 def check(target: str, root: str | None, read_data: bool) -> str:
-    """Verifies dataset `target` of ROOT in all its versions, or a checkpoint (run name, directory, URL).
+    """Verifies dataset `target` of ROOT in all its versions, a checkpoint (directory), or all of a run (name, URL).
 
     Returns what was verified, and for each version how many places, events, files and days stand in two splits: none.
     Raises Failed with every problem found, NotFound where `target` is neither.
@@ -16,8 +20,7 @@ def check(target: str, root: str | None, read_data: bool) -> str:
     store = root_store(root)
     numbers = versions(store, target) if "/" not in target else []
     if not numbers:
-        with opened(store, target) as directory:
-            return f"{target}: every file is what its manifest says ({directory.name})"
+        return _checkpoints(store, target)
     problems, lines = [], []
     for number in numbers:
         dataset = Dataset.open(store, target, number)
@@ -30,3 +33,20 @@ def check(target: str, root: str | None, read_data: bool) -> str:
         raise Failed(f"dataset {target}: " + "; ".join(problems))
     how = "every byte read" if read_data else "sizes compared; --read-data reads every byte"
     return "\n".join([f"dataset {target}: {len(numbers)} versions are whole ({how})", *lines])
+
+
+def _checkpoints(store: Store, target: str) -> str:
+    if (Path(target) / checkpoint.MANIFEST).exists():
+        checkpoint.verify(Path(target))
+        return f"{target}: every file is what its manifest says"
+    run = named(store, target)
+    saved, problems = run.saved(), []
+    for one in saved:
+        try:
+            with fetched(run.store, f"{run.prefix}/{one.directory}"):
+                pass
+        except checkpoint.Damaged as error:
+            problems.append(f"{one.directory}: {error}")
+    if problems:
+        raise Failed(f"run {run.name}: " + "; ".join(problems))
+    return f"run {run.name}: every file of its {len(saved)} checkpoints is what their manifests say"

@@ -7,16 +7,15 @@ from pathlib import Path
 from infra.tracking import NullTracker, Tracker
 from pipelines import pyfunc
 from pipelines.recipe import Recipe
-from pipelines.train.runs import Run, Saved, fetched
 from xmodal.inference import Inference
 from xmodal.settings import dump_yaml
 
 EXAMPLE = "a camera-trap image of a red fox"
 
 
-def record_model(tracker: Tracker | NullTracker, recipe: Recipe, run: Run, best: Saved) -> None:
-    """Logs the recipe and the model with its signature to the run's MLflow record."""
-    with fetched(run.store, f"{run.prefix}/{best.directory}") as checkpoint, tempfile.TemporaryDirectory() as temporary:
+def record_model(tracker: Tracker | NullTracker, recipe: Recipe, checkpoint: Path) -> None:
+    """Logs the recipe and the model in the directory `checkpoint`, with its signature, to the run's MLflow record."""
+    with tempfile.TemporaryDirectory() as temporary:
         text = Path(temporary) / "recipe.yaml"
         text.write_text(dump_yaml(recipe, whole=True), encoding="utf-8")
         tracker.artifact(text)

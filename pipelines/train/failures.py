@@ -13,6 +13,7 @@ from infra.storage import StorageError
 from pipelines.errors import DataRefused, Failed, NotFound
 from pipelines.train.out_of_memory import killed
 from xmodal.checkpoint import Damaged
+from xmodal.distributed import Diverged
 from xmodal.settings import SettingsError
 
 FOR_THE_USER = (DataRefused, Failed, NotFound, SettingsError, Damaged, StorageError)
@@ -32,8 +33,8 @@ OFTEN = "compute.max_failures allows no more of that"
 
 
 def explained(error: WorkerGroupError | ControllerError) -> Exception:
-    """What to raise for it: what a worker or the controller has to say to the user; else the line that a death, a
-    timeout or a lost connection comes to; `error` itself where somebody failed otherwise, which is a bug."""
+    """What to raise for it: what a worker or the controller has to say to the user; else the line that a death,
+    a timeout, a lost connection or a divergence comes to; `error` itself where somebody failed otherwise: a bug."""
     causes = _causes(error)
     for one in causes:
         if isinstance(one, FOR_THE_USER):
@@ -54,6 +55,8 @@ def _causes(error: WorkerGroupError | ControllerError) -> list[Exception]:
 
 def _line(cause: Exception) -> str | None:
     text = str(cause)
+    if isinstance(cause, Diverged):
+        return f"{cause}: a bug, or a machine that computes wrongly"
     if isinstance(cause, WorkerGroupStartupTimeoutError):
         return LATE.format(cause.num_workers)
     if isinstance(cause, WorkerHealthCheckFailedError):

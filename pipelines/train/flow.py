@@ -31,7 +31,7 @@ from pipelines.train.failures import explained
 from pipelines.train.loop import Job, work
 from pipelines.train.out_of_memory import memory_told
 from pipelines.train.plan import TrainingPlan, build_model, warm_start
-from pipelines.train.runs import Run, resumable, sweep
+from pipelines.train.runs import Run, resumable, sound, sweep
 from pipelines.train.start import StartStep
 
 
@@ -82,9 +82,9 @@ def fit(recipe: Recipe, plan: TrainingPlan, run: Run) -> dict[str, Any]:
         if (reason := ray.get(progress.stopped.remote())) is not None:
             raise Failed(reason)
         sweep(run)
-        best = run.best()[0]
+        with sound(run, run.best()) as (best, directory):
+            record_model(tracking, recipe, directory)
         result = {"run": run.name, "checkpoint": best.directory, "step": best.step, "metrics": best.metrics}
-        record_model(tracking, recipe, run, best)
         run.write("result.json", result)
     return result
 

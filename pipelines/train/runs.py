@@ -16,6 +16,7 @@ from typing import Any
 from infra.storage import Denied, Store, open_store
 from infra.storage import NotFound as MissingObject
 from pipelines.errors import Failed, NotFound
+from pipelines.progress import warn
 from xmodal import checkpoint
 
 SNAPSHOT = "checkpoint_manager_snapshot.json"
@@ -81,31 +82,42 @@ def fetched(store: Store, prefix: str) -> Iterator[Path]:
 
 
 @contextmanager
-def newest(run: Run) -> Iterator[tuple[Saved, Path] | None]:
-    """The newest checkpoint of `run` that verifies, and where it lies; None where the run has none yet.
-
-    Raises checkpoint.Damaged where the run has checkpoints and none of them verifies, Failed where one of them was
-    made by a run of another name: of another recipe, dataset version or attempt.
-    """
+def sound(run: Run, candidates: list[Saved]) -> Iterator[tuple[Saved, Path]]:
+    """The first of `candidates` that verifies, and where it lies. Says what it passed over. Raises checkpoint.Damaged
+    where none of them verifies."""
     problems = []
     with ExitStack() as stack:
-        for saved in run.saved():
+        for saved in candidates:
             try:
                 directory = stack.enter_context(fetched(run.store, f"{run.prefix}/{saved.directory}"))
             except checkpoint.Damaged as error:
                 problems.append(f"{saved.directory}: {error}")
                 continue
-            maker = checkpoint.read_state(directory)["run"]
-            if maker != run.name:
-                raise Failed(
-                    f"{run.prefix}/{saved.directory} is a checkpoint of the run {maker}, of another recipe or dataset; "
-                    "move it away, or name it in train.init_from to begin with its weights"
-                )
+            for problem in problems:
+                warn(f"{run.prefix}/{problem}; {saved.directory} is taken instead")
             yield saved, directory
             return
-    if problems:
-        raise checkpoint.Damaged("; ".join(problems))
-    yield None
+    raise checkpoint.Damaged("; ".join(problems))
+
+
+@contextmanager
+def newest(run: Run) -> Iterator[tuple[Saved, Path] | None]:
+    """The newest checkpoint of `run` that verifies, and where it lies; None where the run has none yet.
+
+    Raises checkpoint.Damaged where the run has checkpoints and none of them verifies, Failed where that one was made by
+    a run of another name: of another recipe, dataset version or attempt.
+    """
+    if not (candidates := run.saved()):
+        yield None
+        return
+    with sound(run, candidates) as (saved, directory):
+        maker = checkpoint.read_state(directory)["run"]
+        if maker != run.name:
+            raise Failed(
+                f"{run.prefix}/{saved.directory} is a checkpoint of the run {maker}, of another recipe or dataset; "
+                "move it away, or name it in train.init_from to begin with its weights"
+            )
+        yield saved, directory
 
 
 def resumable(run: Run) -> Saved | None:
@@ -130,24 +142,25 @@ def sweep(run: Run) -> None:
 @contextmanager
 def opened(root: Store, where: str) -> Iterator[Path]:
     """The checkpoint that `where` names, verified and local: a checkpoint directory or URL, a run's directory or URL,
-    or a run's name below ROOT (its best checkpoint). Raises NotFound with one line."""
+    or a run's name below ROOT (its best checkpoint that verifies). Raises checkpoint.Damaged, NotFound."""
     if (Path(where) / checkpoint.MANIFEST).exists():
         checkpoint.verify(Path(where))
         yield Path(where)
         return
-    run = _run_named(root, where)
-    for saved in run.best():
-        with fetched(run.store, f"{run.prefix}/{saved.directory}") as directory:
-            yield directory
-            return
-    raise NotFound(f"{where}: no checkpoint there; runs under {root.url}: {', '.join(run_names(root)) or 'none'}")
+    run = named(root, where)
+    with sound(run, run.best()) as (_, directory):
+        yield directory
 
 
-def _run_named(root: Store, where: str) -> Run:
-    if "/" not in where:
-        return Run(root, where)
-    parent, _, name = where.rstrip("/").rpartition("/")
-    return Run(open_store(parent.removesuffix("/runs")), name)
+def named(root: Store, where: str) -> Run:
+    """The run of that name below ROOT, directory or URL. Raises NotFound where it has no checkpoint."""
+    run = Run(root, where)
+    if "/" in where:
+        parent, _, name = where.rstrip("/").rpartition("/")
+        run = Run(open_store(parent.removesuffix("/runs")), name)
+    if not run.saved():
+        raise NotFound(f"{where}: no checkpoint there; runs under {root.url}: {', '.join(run_names(root)) or 'none'}")
+    return run
 
 
 def run_names(root: Store) -> list[str]:

@@ -13,9 +13,11 @@ from infra.process import free_ports
 from infra.storage import Store, open_store
 from pipelines.prepare import flow
 from pipelines.recipe import Recipe
+from pipelines.train.runs import SNAPSHOT, Run, opened
 from tests.pipelines.conftest import Road
-from tests.pipelines.road import contents, document, flip, prepared, untrained_run, write_recipe, xmodal
+from tests.pipelines.road import contents, copy, document, flip, prepared, untrained_run, write_recipe, xmodal
 from tests.pipelines.surveys import IMAGE, IN_PROCESS, TEXT, write_coco, write_survey
+from xmodal import checkpoint
 from xmodal.settings import parse, read_yaml
 
 REPOSITORY = Path(__file__).parents[2]
@@ -202,6 +204,30 @@ def test_a_damaged_checkpoint(file: str, untrained: tuple[Store, str], tmp_path:
     finally:
         flip(store, key)
     assert xmodal("check", run, "--root", store.url).code == 0
+
+
+def test_a_damaged_best_checkpoint_is_passed_over_where_another_one_is_whole(
+    untrained: tuple[Store, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By all that use a run, and said; `check` is of every file and refuses."""
+    run = Run(open_store(str(tmp_path)), untrained[1])
+    copy(untrained[0], run.store)
+    whole, damaged = "checkpoint-0000000000", "checkpoint-0000000001"
+    copy(run.store.child(f"{run.prefix}/{whole}"), run.store.child(f"{run.prefix}/{damaged}"))
+    snapshot = run.read(SNAPSHOT)
+    assert snapshot is not None
+    snapshot["checkpoint_results"].append({"checkpoint_dir_name": damaged, "metrics": {"step": 1, "score": 1.0}})
+    run.write(SNAPSHOT, snapshot)
+    assert [one.directory for one in run.best()] == [damaged, whole]
+    with opened(run.store, run.name):
+        assert not capsys.readouterr().err
+    flip(run.store, f"{run.prefix}/{damaged}/model.safetensors")
+    with opened(run.store, run.name) as directory:
+        checkpoint.verify(directory)
+    told = capsys.readouterr().err
+    assert damaged in told and "model.safetensors" in told and f"{whole} is taken instead" in told
+    ended = xmodal("check", run.name, "--root", run.store.url)
+    assert ended.code == 1 and damaged in ended.line and "model.safetensors" in ended.line
 
 
 def test_a_damaged_dataset(tmp_path: Path) -> None:

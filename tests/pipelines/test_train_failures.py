@@ -11,6 +11,7 @@ from ray.train.v2._internal.exceptions import (
 
 from pipelines.errors import Failed
 from pipelines.train.failures import explained
+from xmodal.distributed import Diverged
 
 GLOO = "[/pytorch/third_party/gloo/gloo/transport/tcp/"
 CUT = RuntimeError(f"{GLOO}unbound_buffer.cc:81] Timed out waiting 20000ms for recv operation to complete")
@@ -29,6 +30,7 @@ REPORT = BroadcastCollectiveTimeoutError(20.0, [1], 20.0)
         ([CUT, FROZEN], "compute.health_timeout"),
         ([LOST, DIED], "a training worker died"),
         ([LOST], "lost its connection"),
+        ([Diverged("query.head and 2 more are no longer the same on every worker")], "no longer the same"),
     ],
 )
 def test_what_the_others_follow_from_is_told(failures: list[Exception], named: str) -> None:
