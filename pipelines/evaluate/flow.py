@@ -19,7 +19,7 @@ from pipelines.places import root_store
 from pipelines.progress import working
 from pipelines.recipe import Recipe
 from pipelines.report import render
-from pipelines.report.content import Measures, ReportContent
+from pipelines.report.content import FigureGroup, Measures, ReportContent
 from pipelines.report.formats import number, span
 from pipelines.report.verdict import sentence
 from pipelines.session import log_evaluation
@@ -111,9 +111,8 @@ def report_content(subject: Subject, recipe: Recipe, partner: Subject | None = N
     untrained = _untrained(subject, recipe)
     measures[0] = replace(measures[0], figures=[*measures[0].figures, untrained])
     of_species = sections["species"].figures if "species" in sections else []
-    headline = [*(figure for group in named for figure in group.figures[:1]), main, *_headline(of_species, measures)][
-        :4
-    ]
+    of_classes = [figure for group in named for figure in group.figures[:1]]
+    headline = [*of_classes, *(_headline_of_host(found) or [main]), *_headline(of_species, measures)][:4]
     return ReportContent(
         title=f"{recipe.name}: what the model knows",
         subtitle=f"{recipe.description or recipe.name}; {len(subject.records)} test images",
@@ -137,6 +136,14 @@ def _untrained(subject: Subject, recipe: Recipe) -> Figure:
     network = starting_model(recipe, subject.dataset, subject.rows.reader).eval()
     other = gallery(embed(network, subject.rows, "cpu"), subject.rows.reader.attributes)
     return retrieval.untrained(subject, other)
+
+
+def _headline_of_host(found: list[FigureGroup]) -> list[Figure]:
+    """rsum and recalls of the host that scored all pairs, where there is one: the model was trained and chosen by it,
+    and its embeddings may never have been."""
+    every = {figure.name: figure for group in found for figure in group.figures}
+    wanted = (f"{SPLIT}/host/{name}" for name in ("rsum", "i2t/r1", "t2i/r1"))
+    return [replace(every[name], label=f"{every[name].title} by cross attention") for name in wanted if name in every]
 
 
 def _headline(species_figures: Any, measures: Any) -> list[Figure]:

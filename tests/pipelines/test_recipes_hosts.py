@@ -1,5 +1,6 @@
 """The recipes of cross-attention hosts on a generated folder of the published layout: trained, and beside papers."""
 
+import re
 from pathlib import Path
 from typing import Any, cast
 
@@ -80,6 +81,11 @@ def test_ours_stands_beside_what_is_published(folder: Path, name: str) -> None:
     assert asked > 0 and all("not measured" not in row for row in rows)
     assert all(row.endswith("all test images, two models averaged*") for row in rows if "*  " in row)
     found = {line.split()[0]: line.split()[1] for line in lines[:head] if line.startswith("test/")}
+    page = (folder / f"{name}.html").read_text()
+    verdict = re.search(r'class="verdict">Sum of the six recalls \(rsum\) by cross attention: ([\d.]+)', page)
+    assert verdict and verdict[1] == found["test/host/rsum"] != found["test/rsum"], (
+        "not of embeddings, which are untrained"
+    )
     subjects = [examined(recipe.compute.store(), run, ())[0] for run in runs]
     first, second = (host_scores(one) for one in subjects)
     for key, scores in (("host", first), ("ensemble/host", (first + second) / 2)):
