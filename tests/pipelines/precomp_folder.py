@@ -13,11 +13,18 @@ ACTIONS = ("near", "behind", "on", "without")
 
 
 def write_precomp(
-    folder: Path, sizes: dict[str, int], repeated: bool = False, guide: bool = False, boxes: bool = False, seed: int = 0
+    folder: Path,
+    sizes: dict[str, int],
+    repeated: bool = False,
+    guide: bool = False,
+    boxes: bool = False,
+    empty: bool = False,
+    seed: int = 0,
 ) -> None:
     """For each stem of `sizes` that many images: two things and how they stand, as regions and in five captions. With
     `repeated` an image has one row for each caption; with `guide` there are vectors of the whole image too, with
-    `boxes` the blocks that each region overlaps."""
+    `boxes` the blocks that each region overlaps; with `empty` nothing was found in the first image, whose regions are
+    zeros."""
     folder.mkdir(parents=True, exist_ok=True)
     fixed = np.random.default_rng(99)
     things, actions = fixed.normal(size=(len(THINGS), WIDTH)), fixed.normal(size=(len(ACTIONS), WIDTH))
@@ -27,6 +34,7 @@ def write_precomp(
         base = np.stack([things[first], things[second], actions[action]], axis=1)
         rows = base[:, np.arange(REGIONS) % 3] + 0.2 * draw.normal(size=(count, REGIONS, WIDTH))
         rows = rows.astype(np.float32)
+        rows[: int(empty)] = 0
         np.save(folder / f"{stem}_ims.npy", rows.repeat(5, axis=0) if repeated else rows)
         if guide:
             np.save(folder / f"{stem}_clip.npy", base.sum(1)[:, :GUIDE].astype(np.float32))

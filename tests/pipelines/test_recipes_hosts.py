@@ -43,7 +43,7 @@ def small(folder: Path, *names: str, **changes: Any) -> Recipe:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = tmp_path_factory.mktemp("hosts")
-    write_precomp(found / "archive", SIZES, boxes=True)
+    write_precomp(found / "archive", SIZES, boxes=True, empty=True)
     return found
 
 

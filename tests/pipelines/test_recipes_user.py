@@ -8,9 +8,14 @@ import pytest
 from ruamel.yaml import YAML
 
 from infra.storage import open_store
+from pipelines.experiments.fit import fit
+from pipelines.prepare.flow import prepare
+from pipelines.prepare.workers import InProcess
 from pipelines.recipe import Recipe, load_recipe
-from tests.pipelines.precomp_folder import REGIONS, WIDTH, write_precomp
-from tests.pipelines.road import trained_run, xmodal
+from pipelines.train.plan import TrainingPlan, build_model, sample_reader
+from pipelines.train.validate import Validation
+from tests.pipelines.precomp_folder import GUIDE, REGIONS, WIDTH, write_precomp
+from tests.pipelines.road import trained_run, untrained_run, xmodal
 
 BERT = {"model_type": "bert", "hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1}
 SMALL: dict[str, Any] = {
@@ -71,6 +76,33 @@ def test_user_coco_runs_on_a_folder_in_object_storage(ray_cluster: str, bucket_u
     assert "Dead positives" in report.read_text() or "dead_positives" in report.read_text()
     found = xmodal("search", "a", "dog", "--checkpoint", run, "--root", f"{bucket_url}/root", "-k", "3", "--json")
     assert len([json.loads(line) for line in found.out.splitlines()]) == 3, found.err
+
+
+GUIDED = (
+    f"model.image.guide_width={GUIDE}",
+    f"model.image_enhance=[{{kind: clip_guided, guide_width: {GUIDE}}}, {{kind: self_guided, dropout: 0.4}}]",
+)
+
+
+@pytest.mark.parametrize("enhanced", [(), GUIDED], ids=["SGE", "CGE"])
+def test_user_f30k_learns_and_stands_beside_what_is_published(enhanced: tuple[str, ...], tmp_path: Path) -> None:
+    write_precomp(tmp_path / "f30k", {"train": 40, "dev": 10, "test": 12}, guide=bool(enhanced), empty=True)
+    images, root = {"train": 40, "test": 12}, str(tmp_path / "root")
+    path = small("user-f30k", str(tmp_path / "f30k"), root, images, tmp_path)
+    recipe = load_recipe(["user-f30k", str(path), *enhanced, "evaluation.fold_images=null", "train.epochs=30"])
+    dataset = prepare(recipe.data, recipe.compute.store(), recipe.model.image, recipe.model.text, workers=InProcess())
+    judge = Validation(dataset, sample_reader(recipe, dataset), 100)
+    before = judge.measure(build_model(recipe, dataset), "cpu")
+    after = judge.measure(fit(recipe, TrainingPlan.of(recipe, dataset), "cpu"), "cpu")
+    assert after["val/score"] == after["val/rsum"] > before["val/score"] + 25
+    run = untrained_run(recipe)
+    ended = xmodal("evaluate", run.name, "--root", root, "--report", tmp_path / "report.html")
+    assert ended.code == 0, ended.err
+    lines = ended.out.splitlines()
+    assert any(line.startswith("USER: its tables are not published") for line in lines)
+    for name, figures in (("VSE-infinity, regions and BERT", 4), ("NAAF, released model", 7)):
+        compared = [line for line in lines if line.startswith(name)]
+        assert len(compared) == figures and all("not measured" not in line for line in compared)
 
 
 @pytest.mark.parametrize("name", ["user-f30k", "user-coco"])

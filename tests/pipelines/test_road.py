@@ -187,6 +187,7 @@ def test_mlflow_holds_what_the_run_was(road: Road, evaluated: Ended) -> None:
     wanted = {f"train/{name}" for name in ("loss", "itc", "itm", "lm")} | {"val/map", "val/i2t/r1"}
     wanted |= {"system/cpu_utilization_percentage", "time/samples_per_second", "time/data_wait"}
     wanted |= {"momentum/coefficient", "momentum/staleness", "queue/fill", "queue/age", "temperature"}
+    wanted |= {"queue/drift", "queue/leak_image", "queue/leak_text"}
     assert wanted <= run.data.metrics.keys()
     curve = client.get_metric_history(run.info.run_id, "queue/fill")
     assert sorted((point.step, point.value) for point in curve)[-1][1] == 1.0

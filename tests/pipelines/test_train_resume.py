@@ -199,6 +199,13 @@ def test_one_worker_makes_the_losses_of_two(alone: Run, undisturbed: Run) -> Non
     assert all(0 <= share <= 1 for share in history(alone.store, last(alone), "time/data_wait"))
 
 
+def test_the_best_and_the_last_checkpoints_stay(undisturbed: Run) -> None:
+    """Of twenty, however many came behind the best one."""
+    scores, kept = history(undisturbed.store, last(undisturbed), "val/score"), undisturbed.saved()
+    assert len(scores) == 20 and kept[0].step == 20 and 2 <= len(kept) <= 3
+    assert undisturbed.best()[0].metrics["score"] == max(scores)
+
+
 def test_a_damaged_checkpoint_is_passed_over_and_another_number_of_workers_goes_on_alike(
     train: Callable[..., Run], undisturbed: Run
 ) -> None:

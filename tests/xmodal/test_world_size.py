@@ -101,7 +101,7 @@ stay, so that every step is a first one. Of all others, steps after the first ma
 def global_batch(step: int, side: int = 16) -> Batch:
     """Every third row shares its event, two rows are of one species, and the last batch is padded."""
     codes = torch.tensor([[1], [1], [2], [3], [4], [5]], dtype=torch.int32).expand(-1, tiny.ATTRIBUTES)
-    valid = torch.arange(ROWS) < (ROWS if step < STEPS - 1 else ROWS - 2)
+    valid = torch.arange(ROWS) < (ROWS if (step + 1) % STEPS else ROWS - 2)
     events = torch.tensor([1, -1, 2, 1, -1, 2])
     return tiny.batch(ROWS, step=step, side=side, image_codes=codes, text_codes=codes, sequence_id=events, valid=valid)
 
@@ -124,6 +124,7 @@ def run(
     settings: dict[str, Any],
     rate: float = 0.05,
     batch: Callable[[int, int], Batch] = global_batch,
+    steps: int = STEPS,
 ) -> list[dict[str, Tensor]]:
     """Losses, gradients, statistics of norms and queue after every step, as this rank sees them. `rate`: learning
     rate; `batch` makes a step's batch of images of a side."""
@@ -133,7 +134,7 @@ def run(
     wrapped = DistributedDataParallel(built, forward_sync_buffers=False) if dist.is_initialized() else built
     optimizer = torch.optim.SGD(built.parameters(), rate)
     mine, trace = torch.tensor(split[distributed.rank()], dtype=torch.int64), []
-    for step in range(STEPS):
+    for step in range(steps):
         losses = wrapped(tiny.rows_of(batch(step, built.settings.image.image_size), mine))  # pyright: ignore
         optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
@@ -177,6 +178,31 @@ def same_on_workers(world: World, split: list[list[int]], kind: str, batch: Call
                 bound *= max(1.0, wanted[column].double().norm().item())
                 assert (found[column].double() - wanted[column].double()).norm() <= bound, (step, column)
             assert all(torch.equal(found[n], ranks[0][step][n]) for n in wanted if n.startswith("queue/")), step
+
+
+@pytest.mark.parametrize("name", ["two", "three"])
+def test_twenty_steps_are_those_of_one_worker(world: World, name: str) -> None:
+    """At a rate at which a step does not multiply the rounding of those before it."""
+    arguments = (MODELS["mask"], 0.005, global_batch, 20)
+    alone = run(SPLITS["one"], *arguments)
+    for rank in world.run(len(SPLITS[name]), run, SPLITS[name], *arguments):
+        for step, (found, wanted) in enumerate(zip(rank, alone, strict=True)):
+            for task in ("itc", "itm", "lm"):
+                assert found[task].item() == pytest.approx(wanted[task].item(), rel=1e-5, abs=1e-5), (step, task)
+            assert all(torch.equal(found[n], wanted[n]) for n in ("queue/sample_id", "queue/valid")), step
+
+
+@pytest.mark.parametrize("name", ["two", "three"])
+def test_with_dropout_the_same_rows_are_stored(world: World, name: str) -> None:
+    """Which numbers fall out is each worker's own draw, so losses differ and what is stored of whom does not."""
+    settings = MODELS["mask"] | {"image": tiny.SETTINGS["image"] | {"dropout": 0.3}}
+    alone = run(SPLITS["one"], settings)
+    ranks = world.run(len(SPLITS[name]), run, SPLITS[name], settings)
+    for rank in ranks:
+        for found, wanted in zip(rank, alone, strict=True):
+            exact = [n for n in wanted if n.startswith("queue/") and not wanted[n].is_floating_point()]
+            assert len(exact) >= 7 and all(torch.equal(found[n], wanted[n]) for n in exact)
+    assert ranks[0][0]["itc"] != alone[0]["itc"]
 
 
 def part(split: list[list[int]], settings: dict[str, Any], folder: str, begin: int, end: int) -> dict[str, Tensor]:
