@@ -60,6 +60,8 @@ class Table:
     measure: Callable[[Subject], Outcome]
     unit: str
     """Of the primary measure, in words."""
+    note: str = ""
+    """What must be known to read the figures."""
     claims: dict[str, str] = field(default_factory=dict)
     """Other figures of the test split by their name behind it (e.g. "claims/c1_drift"), and the head of their column.
     They choose nothing and are not tested."""
