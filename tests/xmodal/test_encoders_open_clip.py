@@ -1,10 +1,12 @@
 """open_clip models against a slow forward written from open_clip's published code, and what is refused."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.xmodal import clip_tokenizer, tiny
@@ -12,6 +14,7 @@ from tests.xmodal import open_clip_forward as published
 from xmodal.encoders.open_clip import OpenClipText, OpenClipVision
 from xmodal.settings import SettingsError
 
+WRITTEN = Path(__file__).with_name("open_clip_3_3_0")
 TEXTS = ["a red fox", "fox", "", "red fox red fox red fox red fox red fox", "<b>fox!</b>"]
 
 
@@ -57,6 +60,18 @@ def test_own_embeddings_are_those_of_open_clip(tmp_path: Path, quick_gelu: bool,
     made, one = encoder.features(ids, mask)
     assert made.shape == (len(TEXTS), 1, 16) and one.all()
     torch.testing.assert_close(made[:, 0], want, atol=1e-5, rtol=1e-5)
+
+
+def test_files_that_open_clip_itself_wrote_give_what_it_made_of_them(tmp_path: Path) -> None:
+    """Of version 3.3.0: `tests/xmodal/open_clip_written.py`."""
+    shutil.copytree(WRITTEN, tmp_path, dirs_exist_ok=True)
+    clip_tokenizer.save(tmp_path)
+    made = load_file(tmp_path / "made_of_them.safetensors")
+    found = vision(tmp_path, pool="own").features(made["pixels"])[:, 0]
+    torch.testing.assert_close(found, made["image"], atol=1e-5, rtol=1e-5)
+    mask = torch.arange(12) <= made["ids"].argmax(1)[:, None]
+    found, _ = text(tmp_path, pool="own").features(made["ids"], mask)
+    torch.testing.assert_close(found[:, 0], made["text"], atol=1e-5, rtol=1e-5)
 
 
 def test_a_custom_text_model_of_plain_transformers_is_the_same(folder: Path, tmp_path_factory: Any) -> None:

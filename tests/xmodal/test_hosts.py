@@ -46,9 +46,9 @@ def gradients(built: CrossModalModel, given: Batch) -> tuple[dict[str, Tensor], 
     return losses, {name: one.grad for name, one in built.named_parameters() if one.grad is not None}
 
 
-def slow_triplet(scores: np.ndarray, allowed: np.ndarray, valid: np.ndarray, mining: str) -> float:
+def slow_triplet(scores: Tensor, allowed: np.ndarray, valid: np.ndarray, mining: str) -> Tensor:
     """Sum over valid rows; `allowed` [image, caption] are negatives of both directions."""
-    total = 0.0
+    total = scores.new_zeros(())
     for i in np.flatnonzero(valid):
         texts = [max(0.0, 0.2 + scores[i, j] - scores[i, i]) for j in range(len(scores)) if allowed[i, j]]
         images = [max(0.0, 0.2 + scores[j, i] - scores[i, i]) for j in range(len(scores)) if allowed[j, i]]
@@ -66,12 +66,17 @@ def test_triplet_is_its_loop(mining: str, policy: str, reduction: str) -> None:
     valid = torch.tensor([True, True, True, True, False])
     given = batch(5, image_codes=codes, text_codes=codes, valid=valid)
     seen = tiny.encodings(built, given)
-    scores = seen.hosted.scores.texts.detach().double().numpy()
+    scores = seen.hosted.scores.texts.detach().double().requires_grad_()
     allowed = ~np.eye(5, dtype=bool) & valid.numpy()[None] & valid.numpy()[:, None]
     if policy == "mask":
         allowed[0, 1] = allowed[1, 0] = False
     wanted = slow_triplet(scores, allowed, valid.numpy(), mining) / (4 if reduction == "mean" else 1)
-    assert built(given)["triplet"].item() == pytest.approx(wanted, rel=2e-5)
+    found = built.tasks["triplet"](seen)
+    assert found.item() == built(given)["triplet"].item() == pytest.approx(wanted.item(), rel=2e-5)
+    (slopes,) = torch.autograd.grad(wanted, scores)
+    (of_both,) = torch.autograd.grad(found, seen.hosted.scores.images)  # what the texts' scores are a view of
+    torch.testing.assert_close(of_both.T, slopes.float(), atol=1e-6, rtol=0)
+    assert slopes.abs().sum() > 0
 
 
 def test_both_halves_of_the_scores_are_those_of_all_pairs_in_global_order() -> None:
