@@ -19,10 +19,10 @@ What new seeds may do is read off the differences seed by seed: both runs of a p
 the same order. Intervals are of a bootstrap over images, 95 %.
 
 Meant for some eight core-hours, and cut for it: four development trials at one seed for each arm, three seeds on
-Flickr8k, few steps where models are larger, no arm with both ITM and captioning, on camera traps no arm but the queue's
-own, no host judged by where it looks (Flickr8k has no boxes), and no constraints on the fusion encoder, which tests
-alone cover. Hours are of whole runs, each on one core of two that it shared with others, and come to more than eight.
-A table has one primary measure, and it alone is tested.
+Flickr8k or fewer, few steps where models are larger, no arm with both ITM and captioning, on camera traps none of the
+papers' parts but the queue, no host judged by where it looks (Flickr8k has no boxes), and no constraints on the fusion
+encoder, which tests alone cover. Hours are of whole runs, each on one core of two that it shared with others, and come
+to more than eight. A table has one primary measure, and it alone is tested.
 """
 NOT_RUN = "## Not run"
 HEAD = (
@@ -111,8 +111,8 @@ def _told(rows: Rows, measured: dict[str, list[Row]]) -> list[str]:
     last = len(table.trials) - 1
     own = "".join(f" {arm.name} has for ({last}) {_code(arm.last)}." for arm in table.arms if arm.last is not None)
     return [
-        f"{images} test images, dataset digest `{rows.dataset.digest[:12]}`, {table.seeds} seeds: {len(tried)} trials "
-        f"and {len(every)} test runs ({hours:.1f} h, several at once, on {where}).{few}",
+        f"{images} test images, dataset digest `{rows.dataset.digest[:12]}`, {_seeds(table, measured)}: {len(tried)} "
+        f"trials and {len(every)} test runs ({hours:.1f} h, several at once, on {where}).{few}",
         "",
         *([table.note, ""] if table.note else []),
         f"Trials of every arm, chosen by validation at seed 0: {trials}.{own} Again, after the archive is where the "
@@ -121,6 +121,14 @@ def _told(rows: Rows, measured: dict[str, list[Row]]) -> list[str]:
         f"    {shlex.join(['xmodal', 'prepare', *table.recipe])}",
         f"    python -m pipelines.experiments {table.name}",
     ]
+
+
+def _seeds(table: Table, measured: dict[str, list[Row]]) -> str:
+    """How many seeds the arms were run with."""
+    counts = {len(found) for found in measured.values()} or {0}
+    if counts == {table.seeds}:
+        return f"{table.seeds} seeds"
+    return f"{' or '.join(str(count) for count in sorted(counts))} of {table.seeds} seeds an arm"
 
 
 def _code(settings: tuple[str, ...]) -> str:
