@@ -92,6 +92,15 @@ class ModelSettings(Settings):
         return self
 
     @model_validator(mode="after")
+    def _constraints_have_words(self) -> "ModelSettings":
+        """Of one token alone nothing is attended to more than something else: they would be 0, and nobody would see."""
+        pool = getattr(self.text, "pool", "tokens")
+        constraints = [name for name in ("ccr", "ccs", "entropy") if name in self.tasks.present]
+        if constraints and pool != "tokens":
+            raise ValueError(f"tasks.{constraints[0]} needs words, and text.pool is {pool}: one token; allowed: tokens")
+        return self
+
+    @model_validator(mode="after")
     def _positions_are_read(self) -> "ModelSettings":
         """Blocks behind a region's numbers are taken off by pfan alone: all others would read ids as features."""
         given, asked = (bool(getattr(one, "positions", False)) for one in (self.image, self.matcher))

@@ -339,3 +339,13 @@ def test_one_row_one_word_and_one_species_have_a_loss_without_nan(host: str) -> 
         assert all(torch.isfinite(loss) for loss in losses.values())
         assert all(torch.isfinite(gradient).all() for gradient in found.values())
     assert losses["ccs"] == 0 and losses.get("triplet", losses.get("itm")) == 0 and losses["ccr"] > 0
+
+
+@pytest.mark.parametrize("task", CONSTRAINTS)
+@pytest.mark.parametrize("pool", ["mean", "own"])
+def test_a_text_of_one_token_has_no_words_to_constrain(task: str, pool: str) -> None:
+    text = {"kind": "hugging_face", "path": "package:nobody", "pool": pool}
+    asked = {"text": text, "tasks": {"itc": None, "triplet": {}, task: {}}, "matcher": SCAN}
+    with pytest.raises(SettingsError, match=rf"tasks.{task} needs words, and text.pool is {pool}"):
+        tiny.settings(**asked)
+    assert tiny.settings(**asked | {"text": text | {"pool": "tokens"}}).matcher is not None
