@@ -133,6 +133,8 @@ TOKENS = Table(
         "claims/c1_leak_control": "control",
         "claims/c1_drift": "drift",
         "claims/c1_jaccard": "neighbours kept",
+        "claims/c2/enhance/image/2/layers/0/attend_gate": "C2 gate of attention",
+        "claims/c2/enhance/image/2/layers/0/feed_gate": "gate of the MLP",
         "space/i_nce": "C3 information (256)",
         "space/alignment": "C4 alignment",
         "space/uniformity_union": "uniformity",
