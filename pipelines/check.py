@@ -7,7 +7,7 @@ from pipelines.dataset import Dataset, versions
 from pipelines.errors import Failed
 from pipelines.places import root_store
 from pipelines.prepare.leakage import leakage, told
-from pipelines.train.runs import fetched, named
+from pipelines.train.runs import named, sound
 from xmodal import checkpoint
 
 
@@ -43,10 +43,10 @@ def _checkpoints(store: Store, target: str) -> str:
     saved, problems = run.saved(), []
     for one in saved:
         try:
-            with fetched(run.store, f"{run.prefix}/{one.directory}"):
+            with sound(run, [one]):
                 pass
         except checkpoint.Damaged as error:
-            problems.append(f"{one.directory}: {error}")
+            problems.append(str(error))
     if problems:
         raise Failed(f"run {run.name}: " + "; ".join(problems))
     return f"run {run.name}: every file of its {len(saved)} checkpoints is what their manifests say"

@@ -149,9 +149,8 @@ class Gatherer:
         everything = {"": slot} | columns
         shapes, told = self._told([_words(column.detach()) for column in everything.values()], [len(slot), *lengths])
         sizes = tuple(shape[0] for shape in shapes)
-        starts = range(0, len(told), len(told) // len(sizes))
-        places = [torch.arange(at, at + size, device=slot.device) for at, size in zip(starts, sizes, strict=True)]
-        held = torch.cat(places)
+        each = len(told) // len(sizes)
+        held = torch.cat([torch.arange(size, device=slot.device) + n * each for n, size in enumerate(sizes)])
         order = torch.argsort(_unpacked(told[held, :2], {"": slot})[""], stable=True)
         rows = _unpacked(told[held[order]], everything)
         del rows[""]

@@ -95,7 +95,7 @@ class ModelSettings(Settings):
     def _constraints_have_words(self) -> "ModelSettings":
         """Of one token alone nothing is attended to more than something else: they would be 0, and nobody would see."""
         pool = getattr(self.text, "pool", "tokens")
-        constraints = [name for name in ("ccr", "ccs", "entropy") if name in self.tasks.present]
+        constraints = [name for name in HOSTED if name in self.tasks.present and name != "triplet"]
         if constraints and pool != "tokens":
             raise ValueError(f"tasks.{constraints[0]} needs words, and text.pool is {pool}: one token; allowed: tokens")
         return self

@@ -138,3 +138,8 @@ def test_a_mean_of_nothing_is_zero_with_a_graph() -> None:
     mean = distributed.global_mean(values, torch.tensor([False, False]))
     mean.backward()
     assert float(mean.detach()) == 0 and values.grad is not None and values.grad.tolist() == [0, 0]
+
+
+def test_one_process_without_a_row_gathers_nothing() -> None:
+    found = distributed.Gatherer()(torch.empty(0, dtype=torch.int64), {"keys": torch.empty(0, 3)}, [5])
+    assert found.columns["keys"].shape == (0, 3) and found.layout.sizes == (0,) and found.longest == [5]
