@@ -1,8 +1,8 @@
 """The multi-task step (ITC with queue, ITM, LM, key encoder) against a plain in-batch CLIP step of the same encoders.
 
-`python -m tests.bench.step [DEVICE [PRECISION [compiled]]]`; no Ray. Shapes have ViT-B/16's proportions, as ALBEF and
-BLIP train them: 12 blocks over 14 x 14 patches, text, fusion encoder and decoder of 6 blocks, captions of 8 to 24
-pieces. Their width is 192 on a CPU and 768 on a GPU.
+`python -m tests.bench.step [DEVICE [PRECISION [compiled | lengths]]]`; no Ray. Shapes have ViT-B/16's proportions, as
+ALBEF and BLIP train them: 12 blocks over 14 x 14 patches, text, fusion encoder and decoder of 6 blocks, captions of 8
+to 24 pieces. Their width is 192 on a CPU and 768 on a GPU.
 
 Beside the ratios: samples a second, what share of the device's peak the step's multiplications come to, peak memory,
 and where the step's time goes. Multiplications are counted by torch over forward and backward; the peak is what a
@@ -27,9 +27,15 @@ from xmodal.model import CrossModalModel, ModelSettings
 from xmodal.settings import parse
 from xmodal.wordpiece import WordPiece
 
-SHAPES = {"cpu": (16, 192, 3, 2), "cuda": (256, 768, 12, 10)}
+VIT_B = (768, 12)
+"""Width and heads of ViT-B/16."""
+SHAPES = {"cpu": (16, 192, 3, 2), "cuda": (256, *VIT_B, 10)}
 """Rows, width, heads, and steps a run."""
 QUEUE, PIECES = 65_536, 8192
+SHORTEST, LONGEST = 8, 24
+"""Pieces of a caption, evenly."""
+WINDOW = 8
+"""Batches that are sorted by length among each other, where they are."""
 PEAK_SIDE = {"cpu": 2048, "cuda": 8192}
 
 
@@ -101,11 +107,13 @@ class Stepper:
 
     def __init__(self, model: "CrossModalModel | CLIP", train: TrainSettings, steps: int):
         self.model, self.rows, self.steps, self.position = model, train.global_batch, steps, 0
+        self.lengths = drawn_lengths
         self.descent = Descent(model, train, 10**9)  # pyright: ignore[reportArgumentType]
         self.device = model.temperature.value.device
 
     def step(self) -> None:
-        batch = drawn_batch(self.position, self.rows).to(self.device)
+        lengths = self.lengths(self.position, self.rows)
+        batch = drawn_batch(self.position, lengths).to(self.device)
         self.descent.gradients(self.model, batch)
         self.descent.step(batch.step)
         self.position += 1
@@ -128,7 +136,9 @@ def comparisons(device: str = "cpu", precision: str = "fp32") -> Iterator[Compar
 
 
 def following(bench: StepBench) -> Comparison:
-    """The key encoder's step against a copy of as many numbers."""
+    """The key encoder's step against a copy of as many numbers, at ViT-B/16's size on every device."""
+    bench = StepBench(bench.device, bench.precision)
+    bench.width, bench.heads = VIT_B
     key = bench.model({"itc": {}}).key
     average = list(key.encoder.parameters())
     source = [torch.randn_like(one) for one in average]
@@ -159,6 +169,22 @@ def compiled(device: str = "cpu", precision: str = "fp32") -> Comparison:
     return compare(about, "sample", Side("towers by torch.compile", ours.run), Side("as they are", plain.run))
 
 
+def lengths(device: str = "cpu", precision: str = "fp32") -> Comparison:
+    """The whole step on batches of like texts against the same texts as drawn, WINDOW steps a run; three pairs."""
+    torch.set_num_threads(1)
+    bench = StepBench(device, precision)
+    bench.steps = WINDOW
+    tasks = bench.tasks()["ITC + ITM + LM"]
+    ours, plain = bench.ours(tasks), bench.ours(tasks)
+    ours.lengths = like_lengths
+    about = f"train step, ITC + ITM + LM, {bench.rows} rows, {SHORTEST} to {LONGEST} pieces, {precision}, {device}"
+    return compare(about, "sample", Side("texts of like length", ours.run), Side("as drawn", plain.run), 3)
+
+
+ALONE = {"compiled": compiled, "lengths": lengths}
+"""Comparisons that are made only when they are named."""
+
+
 def report(device: str, precision: str) -> Iterator[str]:
     """Rate, share of the peak and memory of each step, and the parts of the whole one."""
     bench = StepBench(device, precision)
@@ -181,7 +207,7 @@ def report(device: str, precision: str) -> Iterator[str]:
 
 def shares(stepper: Stepper, device: str) -> dict[str, float]:
     """Seconds of each part of a step, run by itself on a step's rows: their sum is about the step's."""
-    model, batch = stepper.model, drawn_batch(0, stepper.rows).to(device)
+    model, batch = stepper.model, drawn_batch(0, drawn_lengths(0, stepper.rows)).to(device)
     assert isinstance(model, CrossModalModel)
     query, key, tasks = model.query, model.key.encoder, model.tasks
     image, text = query.image(batch.image).detach(), query.text(batch.text, batch.text_mask).detach()
@@ -236,12 +262,23 @@ def _memory(device: str) -> str:
     return f"peak {most / 1e9:.3g} GB"
 
 
-def drawn_batch(step: int, rows: int) -> Batch:
-    """Random rows with captions of 8 to 24 pieces."""
-    generator = torch.Generator().manual_seed(step)
-    length = torch.randint(8, 25, (rows,), generator=generator)
-    mask = torch.arange(24) < length[:, None]
-    ids = torch.randint(5, PIECES, (rows, 24), generator=generator).masked_fill(~mask, 0)
+def drawn_lengths(step: int, rows: int) -> Tensor:
+    """(rows,) pieces of each caption of a step."""
+    return torch.randint(SHORTEST, LONGEST + 1, (rows,), generator=torch.Generator().manual_seed(step))
+
+
+def like_lengths(step: int, rows: int) -> Tensor:
+    """The same captions, but those of WINDOW steps sorted, the steps then in a drawn order."""
+    window, within = divmod(step, WINDOW)
+    sorted_ = torch.cat([drawn_lengths(window * WINDOW + one, rows) for one in range(WINDOW)]).sort().values
+    return sorted_.view(WINDOW, rows)[torch.randperm(WINDOW, generator=torch.Generator().manual_seed(window))[within]]
+
+
+def drawn_batch(step: int, length: Tensor) -> Batch:
+    """Random rows with captions of `length` (rows,) pieces, padded to the longest."""
+    generator, rows, places = torch.Generator().manual_seed(step), len(length), int(length.max())
+    mask = torch.arange(places) < length[:, None]
+    ids = torch.randint(5, PIECES, (rows, places), generator=generator).masked_fill(~mask, 0)
     name = torch.arange(rows) + step * rows
     return Batch(
         image=torch.randint(0, 256, (rows, 3, 224, 224), generator=generator, dtype=torch.uint8),
@@ -260,8 +297,8 @@ def drawn_batch(step: int, rows: int) -> Batch:
 
 
 def main(device: str = "cpu", precision: str = "fp32", what: str = "") -> None:
-    if what == "compiled":
-        show([compiled(device, precision)])
+    if what:
+        show([ALONE[what](device, precision)])
     else:
         show(comparisons(device, precision))
         print("\n".join(report(device, precision)))
