@@ -40,6 +40,8 @@ SHARDED = ("itc", "itm", "lm", "cons", "distil", "uto", "triplet", "ccr", "ccs",
 """Tasks that ask stored keys for nothing, or for what can be merged from shares (`xmodal.rows`)."""
 HOSTED = ("triplet", "ccr", "ccs", "entropy")
 """Tasks that see images and texts through the matcher alone."""
+OF_TOKENS = (*HOSTED, "itm", "lm")
+"""Tasks that give the pooled vectors no gradient."""
 
 
 class ModelSettings(Settings):
@@ -234,6 +236,11 @@ class CrossModalModel(nn.Module):
         queue = {f"queue.{name}": column for name, column in self.queue.alike().items()}
         averages = ((place, one.encoder.named_parameters()) for place, one in self.key_encoders.items())
         return queue | {f"{place}.{name}": weight for place, own in averages for name, weight in own}
+
+    @property
+    def trains_vectors(self) -> bool:
+        """Whether any task trains what `encode_image` and `encode_text` give; without one they stay what they were."""
+        return any(name not in OF_TOKENS for name in self.weights)
 
     @property
     def standardised(self) -> list[Standardise]:
