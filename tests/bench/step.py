@@ -9,9 +9,12 @@ and where the step's time goes. Multiplications are counted by torch over forwar
 product of two large matrices reaches in the same precision, measured before.
 """
 
+import ctypes
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -190,19 +193,27 @@ def report(device: str, precision: str) -> Iterator[str]:
     bench = StepBench(device, precision)
     peak = bench.peak()
     yield f"peak of a matrix product, {precision}: {peak / 1e12:.3g} TFLOP/s"
-    steppers = {"in-batch CLIP": bench.plain(), **{title: bench.ours(tasks) for title, tasks in bench.tasks().items()}}
-    for title, stepper in steppers.items():
-        stepper.step()
-        with FlopCounterMode(display=False) as counted:
-            stepper.step()
-        flops, memory = counted.get_total_flops() / stepper.rows, _memory(device)
-        seconds = min(_seconds(device, stepper.step) for _ in range(5)) / stepper.rows
-        yield (f"{title:<16}{1 / seconds:>8.4g} samples/s  {flops / 1e9:>6.3g} GFLOP a sample  "
-               f"{flops / seconds / peak:>5.0%} of the peak  {memory}")  # fmt: skip
-    whole = steppers["ITC + ITM + LM"]
+    yield told("in-batch CLIP", bench.plain, peak)
+    for title, tasks in bench.tasks().items():
+        yield told(title, partial(bench.ours, tasks), peak)
+    whole = bench.ours(bench.tasks()["ITC + ITM + LM"])
     seconds, parts = min(_seconds(device, whole.step) for _ in range(5)), shares(whole, device)
     yield f"parts of ITC + ITM + LM, each by itself, of a step of {seconds * 1e3:.0f} ms:"
-    yield from (f"  {name:<44}{part / seconds:>5.0%}" for name, part in parts.items())
+    yield from (f"  {name:<64}{part / seconds:>4.0%}" for name, part in parts.items())
+
+
+def told(title: str, make: Callable[[], Stepper], peak: float) -> str:
+    """A line about a step: `peak` is in FLOP a second."""
+    stepper = make()
+    device = stepper.device.type
+    _memory(device)
+    stepper.step()
+    with FlopCounterMode(display=False) as counted:
+        stepper.step()
+    flops, memory = counted.get_total_flops() / stepper.rows, _memory(device)
+    seconds = min(_seconds(device, stepper.step) for _ in range(5)) / stepper.rows
+    return (f"{title:<16}{1 / seconds:>8.4g} samples/s  {flops / 1e9:>6.3g} GFLOP a sample  "
+            f"{flops / seconds / peak:>5.0%} of the peak  {memory}")  # fmt: skip
 
 
 def shares(stepper: Stepper, device: str) -> dict[str, float]:
@@ -254,12 +265,15 @@ def _wait(device: str) -> None:
 
 
 def _memory(device: str) -> str:
-    """Peak since the last look."""
-    if torch.device(device).type != "cuda":
-        return "peak memory not told by a CPU"
-    most = torch.cuda.max_memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    return f"peak {most / 1e9:.3g} GB"
+    """Peak since the last look: of a GPU what tensors had, of a CPU what the process had (Linux's own counter)."""
+    if torch.device(device).type == "cuda":
+        most = torch.cuda.max_memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        return f"peak {most / 1e9:.3g} GB"
+    ctypes.CDLL(None).malloc_trim(0)  # what has been freed is no part of what comes
+    told = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    Path("/proc/self/clear_refs").write_text("5")  # the counter begins anew
+    return f"peak {int(told['VmHWM'].split()[0]) * 1024 / 1e9:.3g} GB, of the process"
 
 
 def drawn_lengths(step: int, rows: int) -> Tensor:
