@@ -182,6 +182,18 @@ def gc(dataset: str, root: str | None, dry_run: bool, older_than: str) -> None:
     click.echo(gc(dataset, root, older_than, dry_run))
 
 
+@cli.command()
+@click.argument("version", metavar="MODEL/VERSION")
+@click.option("--root", default=None, help="Storage root (directory or s3:// URL), which keeps the decisions.")
+@click.option("--tracking", default=None, help="Address of the MLflow server.  [default: MLFLOW_TRACKING_URI]")
+@click.option("--why", default="by hand", show_default=True, help="Kept with the decision.")
+def promote(version: str, root: str | None, tracking: str | None, why: str) -> None:
+    """Make a registered version the champion, also an earlier one again."""
+    from pipelines.promote import promote
+
+    click.echo(promote(version, root, tracking, why))
+
+
 @cli.command(context_settings={"ignore_unknown_options": True})
 @click.argument("verb", metavar="VERB|status|logs")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ARGUMENTS|JOB]...")

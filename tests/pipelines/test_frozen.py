@@ -67,6 +67,7 @@ VERBS = {
     "search": "text --checkpoint --root --split -k --rerank --json",
     "check": "target --root --read-data",
     "gc": "dataset --root --dry-run --older-than",
+    "promote": "version --root --tracking --why",
     "submit": "verb arguments --address --id --wait",
 }
 
