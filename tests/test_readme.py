@@ -34,7 +34,7 @@ COMMANDS = [
     if line.startswith("xmodal ")
 ]
 ELSEWHERE = ("xmodal submit", "xmodal promote")
-"""The one needs a cluster's address (tests/pipelines/test_submit.py), the other a registered model (test_promote.py)."""
+"""Need a cluster's address and a registered model: tests/pipelines/test_submit.py, test_promote.py."""
 
 
 @dataclass(frozen=True)
