@@ -79,6 +79,7 @@ def train(recipe: tuple[str, ...], again: bool) -> None:
 @click.option("--root", default=None, help="Storage root that holds the run, where CHECKPOINT is a run's name.")
 @click.option("--report", "report", default="report.html", show_default=True, help="Where the HTML report goes.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@click.option("--card", type=click.Path(path_type=Path), help="Write the model's card into this folder.")
 @click.option("--ensemble", default=None, help="A second checkpoint of the same dataset: scores are averaged.")
 @BEAMS
 def evaluate(
@@ -87,6 +88,7 @@ def evaluate(
     root: str | None,
     report: str,
     as_json: bool,
+    card: Path | None,
     ensemble: str | None,
     beams: int,
 ) -> None:
@@ -96,7 +98,7 @@ def evaluate(
     """
     from pipelines.evaluate.flow import evaluate
 
-    measured = evaluate(checkpoint, overrides, root, Path(report), as_json, ensemble, beams)
+    measured = evaluate(checkpoint, overrides, root, Path(report), as_json, ensemble, beams, card)
     click.echo(measured.text)
     measured.record()
 
@@ -163,6 +165,19 @@ def check(target: str, root: str | None, read_data: bool) -> None:
     from pipelines.check import check
 
     click.echo(check(target, root, read_data))
+
+
+@cli.command()
+@click.argument("images", nargs=-1, metavar="[IMAGE|FOLDER]...", type=click.Path(exists=True, path_type=Path))
+@click.option("--card", required=True, help="Folder or URL of the model's card, which `evaluate --card` writes.")
+@click.option("--place", "places", multiple=True, metavar="SURVEY/PLACE", help="Ask for a place; may be given often.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
+def seen(images: tuple[Path, ...], card: str, places: tuple[str, ...], as_json: bool) -> None:
+    """Was this image file, or this place, trained on? Asked of a model's card alone."""
+    from pipelines.seen import seen
+
+    for line in seen(images, places, card, as_json):
+        click.echo(line)
 
 
 @cli.command()

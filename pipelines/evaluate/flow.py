@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.storage import Denied, Store, Unreachable
+from pipelines import card
 from pipelines.dataset import Dataset
 from pipelines.evaluate import captioned, classes, distractors, language, pairs, published, retrieval
 from pipelines.evaluate.attention import attention
@@ -41,6 +42,8 @@ class Evaluated:
     text: str
     figures: Sequence[Figure]
     report: Path
+    card: dict[str, bytes]
+    """Its files by name."""
     recipe: Recipe
     mlflow_run: str | None
     step: int
@@ -49,7 +52,7 @@ class Evaluated:
         """Adds figures and report to the record of the run, where there is one. Comes after printing, so that a server
         which does not answer costs nothing that was measured. Raises Unreachable, Denied, saying that."""
         try:
-            log_evaluation(self.recipe, self.mlflow_run, self.step, self.figures, self.report)
+            log_evaluation(self.recipe, self.mlflow_run, self.step, self.figures, self.report, self.card)
         except (Unreachable, Denied) as error:
             kept = f"the figures and {self.report} are complete but were not logged; evaluate again to log them"
             raise type(error)(f"{error}; {kept}") from None
@@ -63,27 +66,35 @@ def evaluate(
     as_json: bool,
     ensemble: str | None = None,
     beams: int = 1,
+    card_folder: Path | None = None,
 ) -> Evaluated:
-    """Measures and writes the report; returns the table (or JSON) to print, and what MLflow is to hold.
+    """Measures, writes the report, and the model's card where a folder is named; returns the table (or JSON) to print,
+    and what MLflow is to hold.
 
     `overrides` apply to the checkpoint's own recipe (tracking, compute, evaluation). `ensemble` names a second
     checkpoint of the same dataset version, whose scores are averaged with this one's. Raises SettingsError where the
     report cannot be written, before any work; NotFound, DataRefused, Damaged.
     """
     check_writable(report, "--report", "report.html")
+    if card_folder is not None:
+        check_writable(card_folder / card.README, "--card", "")
     store = root_store(root)
     with working("evaluate: embedding, measuring, drawing the report"):
         subject, recipe = examined(store, checkpoint, overrides, beams)
         partner = examined(store, ensemble, ())[0] if ensemble else None
         content = report_content(subject, recipe, partner)
+        said = card.written(content, recipe, subject.dataset).encode()
+        files = {card.README: said, card.TRAINED_ON: card.trained_on(subject.dataset).to_bytes()}
     report.write_text(render(content), encoding="utf-8")
+    for name, data in files.items() if card_folder else ():
+        (card_folder / name).write_bytes(data)
     figures = every_figure(content)
     if as_json:
         text = json.dumps([asdict(one) for one in figures], indent=1)
     else:
         text = _table(figures, content, published.table(SPLIT, recipe.evaluation, figures), report)
     state = subject.model.state
-    return Evaluated(text, figures, report, recipe, state["mlflow_run_id"], state["step"])
+    return Evaluated(text, figures, report, files, recipe, state["mlflow_run_id"], state["step"])
 
 
 def examined(store: Store, checkpoint: str, overrides: tuple[str, ...], beams: int = 1) -> tuple[Subject, Recipe]:
