@@ -81,6 +81,7 @@ def train(recipe: tuple[str, ...], again: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @click.option("--card", type=click.Path(path_type=Path), help="Write the model's card into this folder.")
 @click.option("--ensemble", default=None, help="A second checkpoint of the same dataset: scores are averaged.")
+@click.option("--against", default=None, help="Another checkpoint: should this one take its place?")
 @BEAMS
 def evaluate(
     checkpoint: str,
@@ -90,6 +91,7 @@ def evaluate(
     as_json: bool,
     card: Path | None,
     ensemble: str | None,
+    against: str | None,
     beams: int,
 ) -> None:
     """Metrics beside chance with intervals, the HTML report, MLflow.
@@ -98,7 +100,7 @@ def evaluate(
     """
     from pipelines.evaluate.flow import evaluate
 
-    measured = evaluate(checkpoint, overrides, root, Path(report), as_json, ensemble, beams, card)
+    measured = evaluate(checkpoint, overrides, root, Path(report), as_json, ensemble, beams, card, against)
     click.echo(measured.text)
     measured.record()
 

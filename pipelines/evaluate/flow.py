@@ -10,6 +10,7 @@ from infra.storage import Denied, Store, Unreachable
 from pipelines import card
 from pipelines.dataset import Dataset
 from pipelines.evaluate import captioned, classes, distractors, language, pairs, published, retrieval
+from pipelines.evaluate.against import against
 from pipelines.evaluate.attention import attention
 from pipelines.evaluate.claims import claims
 from pipelines.evaluate.data import about, curves, data_section, embedding_map
@@ -67,12 +68,14 @@ def evaluate(
     ensemble: str | None = None,
     beams: int = 1,
     card_folder: Path | None = None,
+    other: str | None = None,
 ) -> Evaluated:
     """Measures, writes the report, and the model's card where a folder is named; returns the table (or JSON) to print,
     and what MLflow is to hold.
 
     `overrides` apply to the checkpoint's own recipe (tracking, compute, evaluation). `ensemble` names a second
-    checkpoint of the same dataset version, whose scores are averaged with this one's. Raises SettingsError where the
+    checkpoint of the same dataset version, whose scores are averaged with this one's, `other` one that this may take
+    the place of. Raises SettingsError where the
     report cannot be written, before any work; NotFound, DataRefused, Damaged.
     """
     check_writable(report, "--report", "report.html")
@@ -82,7 +85,8 @@ def evaluate(
     with working("evaluate: embedding, measuring, drawing the report"):
         subject, recipe = examined(store, checkpoint, overrides, beams)
         partner = examined(store, ensemble, ())[0] if ensemble else None
-        content = report_content(subject, recipe, partner)
+        rival = (other, rated(store, other, subject)) if other else None
+        content = report_content(subject, recipe, partner, rival)
         said = card.written(content, recipe, subject.dataset).encode()
         files = {card.README: said, card.TRAINED_ON: card.trained_on(subject.dataset).to_bytes()}
     report.write_text(render(content), encoding="utf-8")
@@ -107,8 +111,19 @@ def examined(store: Store, checkpoint: str, overrides: tuple[str, ...], beams: i
     return Subject.of(model, dataset, sample_reader(recipe, dataset), SPLIT), recipe
 
 
-def report_content(subject: Subject, recipe: Recipe, partner: Subject | None = None) -> ReportContent:
-    """Everything measured, section by section; `partner` is the second model of an ensemble."""
+def rated(store: Store, checkpoint: str, beside: Subject) -> Subject:
+    """Another checkpoint on the same rows as `beside`. Raises NotFound, also of features of its encoders."""
+    with opened(store, checkpoint) as directory:
+        model = Inference.load(directory)
+    reader = sample_reader(load(Recipe, (), below=model.recipe), beside.dataset)
+    return Subject.of(model, beside.dataset, reader, beside.split)
+
+
+def report_content(
+    subject: Subject, recipe: Recipe, partner: Subject | None = None, rival: tuple[str, Subject] | None = None
+) -> ReportContent:
+    """Everything measured, section by section; `partner` is the second model of an ensemble, `rival` the name of
+    another run and its model."""
     sections = protocol(subject)
     caption_figures, captions = language.captions(subject)
     found = retrieval.retrieval(subject) + captioned.protocols(subject, recipe.evaluation, partner)
@@ -116,6 +131,7 @@ def report_content(subject: Subject, recipe: Recipe, partner: Subject | None = N
     beside = published.beside(subject.split, recipe.evaluation, [one for group in found for one in group.figures])
     named = classes.groups(subject)
     measures = [*found, *lacking(subject, sections), *beside, *named, *distractors.groups(subject, recipe.evaluation)]
+    measures += [against(subject, model, name, recipe.evaluation.gate) for name, model in ([rival] if rival else [])]
     looked, heats = attention(subject)
     measures += [*caption_figures, *looked, *language.space(subject), claims(subject)]
     main = retrieval.headline(subject.split, subject.gallery, subject.groups, subject.text_groups)

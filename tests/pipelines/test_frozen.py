@@ -60,7 +60,7 @@ VERBS = {
     "show": "recipe --all",
     "prepare": "recipe --dry-run --report --sample",
     "train": "recipe --again",
-    "evaluate": "checkpoint overrides --root --report --json --card --ensemble --beams",
+    "evaluate": "checkpoint overrides --root --report --json --card --ensemble --against --beams",
     "predict embed": "checkpoint images --out --root",
     "predict classify": "checkpoint images --out --root",
     "predict caption": "checkpoint images --out --root --beams",
