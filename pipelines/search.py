@@ -70,7 +70,7 @@ def ranked_again(model: Inference, text: str, rows: Split, found: Embedded, firs
     network = model.network
     best = torch.topk(first, min(most, len(rows))).indices
     some = Split(rows.dataset, rows.reader, rows.item[best.numpy()], rows.row[best.numpy()])
-    images = encode(some, network.query.image, lambda ids, mask: ids.new_zeros(0), model.device)
+    images = encode(some, network.placed_tokens, lambda ids, mask: ids.new_zeros(0), model.device)
     ids, mask = network.text_features([text])
     read = Tokens(torch.cat(images.images).to(model.device), network.query.text(ids, mask), mask)
     scored = pair_scores(network, read)(torch.arange(len(best)), torch.tensor([0]))[:, 0]

@@ -25,6 +25,7 @@ from xmodal.heads import HeadSettings, Linear, Standardise
 from xmodal.matchers import MatcherSettings
 from xmodal.momentum import KeyEncoder, MomentumSettings
 from xmodal.pooling import MEAN, PoolingSettings
+from xmodal.positions import PLACED
 from xmodal.queue import Keys, QueueSettings
 from xmodal.settings import Settings
 from xmodal.shards import ShardedEncodings
@@ -104,17 +105,10 @@ class ModelSettings(Settings):
 
     @model_validator(mode="after")
     def _positions_are_read(self) -> "ModelSettings":
-        """Blocks behind a region's numbers are taken off by pfan alone: all others would read ids as features."""
+        """Blocks that nobody asks for, or that are asked for and not there."""
         given, asked = (bool(getattr(one, "positions", False)) for one in (self.image, self.matcher))
         if given != asked:
             raise ValueError(f"image.positions is {given} and model.matcher.positions {asked}: pfan needs both")
-        readers = [f"tasks.{name}" for name in self.tasks.present if name not in HOSTED]
-        readers += ["image_enhance"] * bool(self.image_enhance)
-        if given and readers:
-            raise ValueError(
-                f"image.positions: {readers[0]} would read ids of blocks as features; without image_enhance, tasks of "
-                f"the matcher alone ({', '.join(HOSTED)}) can stand beside it"
-            )
         return self
 
     @model_validator(mode="after")
@@ -172,6 +166,7 @@ class CrossModalModel(nn.Module):
         sizes = Sizes(*widths, *lengths, seed, attributes, settings.momentum, wordpiece, patches)
         self.tasks = settings.tasks.build(sizes)
         self.host = settings.matcher.build(sizes, self.tasks) if settings.matcher else no_host
+        self.placed = PLACED[bool(getattr(settings.image, "positions", False))]
         self.queue = settings.queue.build(settings.embed_dim, attributes)
         self.encodings_type, self.gatherer = ENCODINGS[settings.queue.sharded], Gatherer()
         self.fresh_keys: list[Keys] = []
@@ -199,7 +194,7 @@ class CrossModalModel(nn.Module):
     def encodings(self, batch: Batch) -> Encodings:
         """What the tasks may ask of a batch."""
         shared = (self.query, self.key.encoder, self.queue, self.temperature)
-        return self.encodings_type(batch, *shared, self.host, self.gatherer)
+        return self.encodings_type(batch, *shared, self.host, self.gatherer, self.placed)
 
     def after_step(self, step: int) -> None:
         """After optimizer step `step` (0-based): key encoders follow, stored keys may be refreshed, then the queue
@@ -287,6 +282,11 @@ class CrossModalModel(nn.Module):
         """The pieces, by id, that each part with weights of them would have with the caption vocabulary `wordpiece`."""
         text = {"text": self.settings.text.pieces(wordpiece)} if not self.settings.text.frozen else {}
         return text | ({"lm": wordpiece.tokens} if "lm" in self.weights else {})
+
+    @torch.no_grad()
+    def placed_tokens(self, x: Tensor) -> Tensor:
+        """(B, R, W) image tokens as a cross-attention host is given them, of what `encode_image` takes."""
+        return self.placed(self.query.image(x), x)
 
     @torch.no_grad()
     def encode_image(self, x: Tensor) -> Tensor:
