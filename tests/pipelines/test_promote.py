@@ -139,7 +139,7 @@ def test_a_lost_answer_is_read_back(registry: Registry, root: Store) -> None:
 
 
 def test_of_several_at_once_each_works_or_leaves(registry: Registry, root: Store) -> None:
-    """Six processes: the decisions are one row, and the alias is the last of them."""
+    """Four processes: the decisions are one row, and the alias is the last of them."""
     command = [sys.executable, "-m", "pipelines", "promote"]
     racing = [
         subprocess.Popen(
@@ -148,7 +148,7 @@ def test_of_several_at_once_each_works_or_leaves(registry: Registry, root: Store
             stderr=subprocess.PIPE,
             text=True,
         )
-        for number in range(6)
+        for number in range(4)
     ]
     told = [one.communicate(timeout=100)[1] for one in racing]
     codes = [one.returncode for one in racing]
