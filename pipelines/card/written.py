@@ -1,18 +1,16 @@
 """The card as Markdown, from what a report says."""
 
 import html
-import io
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
-from ruamel.yaml import YAML
 
 from pipelines.dataset import Dataset
 from pipelines.recipe import Recipe
 from pipelines.report.content import ReportContent
 from pipelines.report.formats import count, number, share, share_span, span
-from xmodal.settings import differences
+from xmodal.settings import differences, yaml_text
 
 README = "README.md"
 TASK = "zero-shot-image-classification"
@@ -34,9 +32,9 @@ def written(content: ReportContent, recipe: Recipe, dataset: Dataset) -> str:
     environment.filters |= {"chance": lambda one: number(one.chance, one.unit)}
     template = environment.from_string((files("pipelines.card") / "card.md.j2").read_text(encoding="utf-8"))
     made = {part: said for part, said in differences(recipe).items() if part in SHOWN}
-    header = as_yaml(head(content, recipe, dataset))
+    header = yaml_text(head(content, recipe, dataset))
     return template.render(
-        header=header, page=content, recipe=recipe, made=as_yaml(made), sources=sources(dataset), least=LEAST
+        header=header, page=content, recipe=recipe, made=yaml_text(made), sources=sources(dataset), least=LEAST
     )
 
 
@@ -70,12 +68,3 @@ def sources(dataset: Dataset) -> list[dict[str, Any]]:
 def cell(text: str) -> str:
     """A text of an archive as a line in which nothing is Markdown or HTML."""
     return "".join(f"\\{one}" if one in MARKS else one for one in html.escape(" ".join(text.split()), quote=False))
-
-
-def as_yaml(tree: dict[str, Any]) -> str:
-    """Block style, in the order that is given."""
-    stream, yaml = io.StringIO(), YAML(typ="safe")
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # pyright: ignore[reportAttributeAccessIssue]
-    yaml.dump(tree, stream)
-    return stream.getvalue()

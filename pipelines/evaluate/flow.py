@@ -74,9 +74,8 @@ def evaluate(
     and what MLflow is to hold.
 
     `overrides` apply to the checkpoint's own recipe (tracking, compute, evaluation). `ensemble` names a second
-    checkpoint of the same dataset version, whose scores are averaged with this one's, `other` one that this may take
-    the place of. Raises SettingsError where the
-    report cannot be written, before any work; NotFound, DataRefused, Damaged.
+    checkpoint of the same dataset version, whose scores are averaged with this one's, `other` one whose place this may
+    take. Raises SettingsError where a file cannot be written, before any work; NotFound, DataRefused, Damaged.
     """
     check_writable(report, "--report", "report.html")
     if card_folder is not None:
@@ -90,8 +89,9 @@ def evaluate(
         said = card.written(content, recipe, subject.dataset).encode()
         files = {card.README: said, card.TRAINED_ON: card.trained_on(subject.dataset).to_bytes()}
     report.write_text(render(content), encoding="utf-8")
-    for name, data in files.items() if card_folder else ():
-        (card_folder / name).write_bytes(data)
+    if card_folder is not None:
+        for name, data in files.items():
+            (card_folder / name).write_bytes(data)
     figures = every_figure(content)
     if as_json:
         text = json.dumps([asdict(one) for one in figures], indent=1)
@@ -131,7 +131,9 @@ def report_content(
     beside = published.beside(subject.split, recipe.evaluation, [one for group in found for one in group.figures])
     named = classes.groups(subject)
     measures = [*found, *lacking(subject, sections), *beside, *named, *distractors.groups(subject, recipe.evaluation)]
-    measures += [against(subject, model, name, recipe.evaluation.gate) for name, model in ([rival] if rival else [])]
+    if rival is not None:
+        name, model = rival
+        measures.append(against(subject, model, name, recipe.evaluation.gate))
     looked, heats = attention(subject)
     measures += [*caption_figures, *looked, *language.space(subject), claims(subject)]
     main = retrieval.headline(subject.split, subject.gallery, subject.groups, subject.text_groups)
