@@ -84,7 +84,7 @@ def evaluate(
     with working("evaluate: embedding, measuring, drawing the report"):
         subject, recipe = examined(store, checkpoint, overrides, beams)
         partner = examined(store, ensemble, ())[0] if ensemble else None
-        rival = (other, rated(store, other, subject)) if other else None
+        rival = against(subject, rated(store, other, subject), other, recipe.evaluation.gate) if other else None
         content = report_content(subject, recipe, partner, rival)
         said = card.written(content, recipe, subject.dataset).encode()
         files = {card.README: said, card.TRAINED_ON: card.trained_on(subject.dataset).to_bytes()}
@@ -96,7 +96,8 @@ def evaluate(
     if as_json:
         text = json.dumps([asdict(one) for one in figures], indent=1)
     else:
-        text = _table(figures, content, published.table(SPLIT, recipe.evaluation, figures), report)
+        compared = published.table(SPLIT, recipe.evaluation, figures) + ([rival.note] if rival else [])
+        text = _table(figures, content, compared, report)
     state = subject.model.state
     return Evaluated(text, figures, report, files, recipe, state["mlflow_run_id"], state["step"])
 
@@ -120,10 +121,10 @@ def rated(store: Store, checkpoint: str, beside: Subject) -> Subject:
 
 
 def report_content(
-    subject: Subject, recipe: Recipe, partner: Subject | None = None, rival: tuple[str, Subject] | None = None
+    subject: Subject, recipe: Recipe, partner: Subject | None = None, rival: FigureGroup | None = None
 ) -> ReportContent:
-    """Everything measured, section by section; `partner` is the second model of an ensemble, `rival` the name of
-    another run and its model."""
+    """Everything measured, section by section; `partner` is the second model of an ensemble, `rival` what was found
+    beside another model."""
     sections = protocol(subject)
     caption_figures, captions = language.captions(subject)
     found = retrieval.retrieval(subject) + captioned.protocols(subject, recipe.evaluation, partner)
@@ -132,8 +133,7 @@ def report_content(
     named = classes.groups(subject)
     measures = [*found, *lacking(subject, sections), *beside, *named, *distractors.groups(subject, recipe.evaluation)]
     if rival is not None:
-        name, model = rival
-        measures.append(against(subject, model, name, recipe.evaluation.gate))
+        measures.append(rival)
     looked, heats = attention(subject)
     measures += [*caption_figures, *looked, *language.space(subject), claims(subject)]
     main = retrieval.headline(subject.split, subject.gallery, subject.groups, subject.text_groups)
@@ -195,8 +195,8 @@ def every_figure(content: ReportContent) -> list[Figure]:
 
 
 def _table(figures: list[Figure], content: ReportContent, compared: list[str], report: Path) -> str:
-    """Columns that have nothing to say are left out; below, lines about published results (`compared`), what was
-    not asked and what could not be measured."""
+    """Columns that have nothing to say are left out; below, lines about published results and
+    another model (`compared`), what was not asked and what could not be measured."""
     columns = {
         "figure": [one.name for one in figures],
         "value": [number(one.value, one.unit) for one in figures],

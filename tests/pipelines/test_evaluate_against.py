@@ -73,6 +73,21 @@ def test_images_of_species_that_one_model_never_learnt_are_wrong_for_it(recipe: 
     assert old_places(subject, other) == frozenset(subject.groups), "where that is gone, all count as old"
 
 
+def test_the_decision_is_printed(recipe: Recipe, tmp_path: Path) -> None:
+    words = (
+        "evaluate",
+        NEW,
+        "--root",
+        recipe.compute.root or "",
+        "--report",
+        tmp_path / "report.html",
+        "--against",
+        NEW,
+    )
+    told = [line for line in xmodal(*words).out.splitlines() if line.startswith("By the gate")]
+    assert len(told) == 1 and told[0].startswith("By the gate the other model stays: overall does NOT hold (")
+
+
 def test_one_that_does_not_exist_is_a_line(recipe: Recipe, tmp_path: Path) -> None:
     words = ("evaluate", NEW, "--root", recipe.compute.root or "", "--report", tmp_path / "report.html")
     ended = xmodal(*words, "--against", "never-0000-0")
