@@ -98,7 +98,7 @@ class Tracker:
         client = MlflowClient(tracking_uri=uri)
         standard = {"mlflow.note.content": note, "mlflow.source.git.commit": commit, "mlflow.parentRunId": parent}
         named = dict(tags) | {name: value for name, value in standard.items() if value}
-        with _one_line_errors(uri):
+        with one_line_errors(uri):
             if run_id is None or not _reopened(client, run_id):
                 run_id = _created(client, experiment, run_name, named, params, dataset)
             return cls(uri, run_id, client.get_run(run_id).info.start_time / 1000, system_metrics)
@@ -181,7 +181,8 @@ def _upload_time() -> Iterator[None]:
 
 
 @contextmanager
-def _one_line_errors(uri: str) -> Iterator[None]:
+def one_line_errors(uri: str) -> Iterator[None]:
+    """What a server at `uri` does not take or answer, as Denied or Unreachable in a line."""
     try:
         yield
     except (MlflowException, RequestException, OSError) as error:

@@ -79,7 +79,9 @@ def train(recipe: tuple[str, ...], again: bool) -> None:
 @click.option("--root", default=None, help="Storage root that holds the run, where CHECKPOINT is a run's name.")
 @click.option("--report", "report", default="report.html", show_default=True, help="Where the HTML report goes.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@click.option("--card", type=click.Path(path_type=Path), help="Write the model's card into this folder.")
 @click.option("--ensemble", default=None, help="A second checkpoint of the same dataset: scores are averaged.")
+@click.option("--against", default=None, help="Another checkpoint: should this one take its place?")
 @BEAMS
 def evaluate(
     checkpoint: str,
@@ -87,7 +89,9 @@ def evaluate(
     root: str | None,
     report: str,
     as_json: bool,
+    card: Path | None,
     ensemble: str | None,
+    against: str | None,
     beams: int,
 ) -> None:
     """Metrics beside chance with intervals, the HTML report, MLflow.
@@ -96,7 +100,7 @@ def evaluate(
     """
     from pipelines.evaluate.flow import evaluate
 
-    measured = evaluate(checkpoint, overrides, root, Path(report), as_json, ensemble, beams)
+    measured = evaluate(checkpoint, overrides, root, Path(report), as_json, ensemble, beams, card, against)
     click.echo(measured.text)
     measured.record()
 
@@ -166,6 +170,19 @@ def check(target: str, root: str | None, read_data: bool) -> None:
 
 
 @cli.command()
+@click.argument("images", nargs=-1, metavar="[IMAGE|FOLDER]...", type=click.Path(exists=True, path_type=Path))
+@click.option("--card", required=True, help="Folder or URL of the model's card, which `evaluate --card` writes.")
+@click.option("--place", "places", multiple=True, metavar="SURVEY/PLACE", help="Ask for a place; may be given often.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
+def seen(images: tuple[Path, ...], card: str, places: tuple[str, ...], as_json: bool) -> None:
+    """Was this image file, or this place, trained on? Asked of a model's card alone."""
+    from pipelines.seen import seen
+
+    for line in seen(images, places, card, as_json):
+        click.echo(line)
+
+
+@cli.command()
 @click.argument("dataset", metavar="DATASET")
 @click.option("--root", default=None, help="Storage root (directory or s3:// URL).")
 @click.option("--dry-run", is_flag=True, help="Only say what would be freed.")
@@ -180,6 +197,18 @@ def gc(dataset: str, root: str | None, dry_run: bool, older_than: str) -> None:
     from pipelines.gc import gc
 
     click.echo(gc(dataset, root, older_than, dry_run))
+
+
+@cli.command()
+@click.argument("version", metavar="MODEL/VERSION")
+@click.option("--root", default=None, help="Storage root (directory or s3:// URL), which keeps the decisions.")
+@click.option("--tracking", default=None, help="Address of the MLflow server.  [default: MLFLOW_TRACKING_URI]")
+@click.option("--why", default="by hand", show_default=True, help="Kept with the decision.")
+def promote(version: str, root: str | None, tracking: str | None, why: str) -> None:
+    """Make a registered version the champion, also an earlier one again."""
+    from pipelines.promote import promote
+
+    click.echo(promote(version, root, tracking, why))
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})

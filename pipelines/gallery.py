@@ -21,7 +21,8 @@ class Gallery:
     """N images and M texts of one split, on the CPU.
 
     In a captioned set every caption is a text of its own and fits its own image. In a survey equal captions are one
-    text, and a text fits every image whose recorded facts entail it; a text that claims nothing is left out.
+    text, and a text fits every image whose recorded facts entail it; a text that claims nothing is left out. In a set
+    of classes, where images share the one text that they have, equal ones are one text too and fit all these images.
     """
 
     images: Tensor
@@ -38,20 +39,31 @@ class Gallery:
     """(N, A) int32."""
     text_codes: Tensor
     """(M, A) int32."""
+    first: Tensor
+    """(N,) the `owner` of the texts that an image fits: itself, or the first image with the same text."""
     captioned: bool
-    """Whether ownership (captioned sets) or entailment (surveys) decides what is relevant."""
+    """Whether every caption is a text of its own."""
+    claiming: bool
+    """Whether entailment (surveys) or ownership (captioned sets, sets of classes) decides what is relevant."""
 
     def relevant_texts(self) -> Rows:
         """Image queries to texts."""
-        if self.captioned:
-            return same_owner(torch.arange(len(self.images)), self.owner)
-        return entailing(self.image_codes, self.text_codes)
+        if self.claiming:
+            return entailing(self.image_codes, self.text_codes)
+        return same_owner(self.first, self.owner)
 
     def relevant_images(self) -> Rows:
         """Text queries to images."""
-        if self.captioned:
-            return same_owner(self.owner, torch.arange(len(self.images)))
-        return entailed(self.text_codes, self.image_codes)
+        if self.claiming:
+            return entailed(self.text_codes, self.image_codes)
+        return same_owner(self.owner, self.first)
+
+    @property
+    def rule(self) -> str:
+        """What is right, in words."""
+        if self.claiming:
+            return "any whose recorded facts entail the text"
+        return "its own caption or image" if self.captioned else "the text of the image's class, or any image of it"
 
 
 @dataclass(frozen=True)
@@ -145,8 +157,10 @@ def _texts(reader: SampleReader, texts: list[tuple[bytes, int]]) -> tuple[Tensor
 def gallery(found: Embedded, attributes: int) -> Gallery:
     """The gallery of embedded rows."""
     flat = [(image, one) for image, captions in enumerate(found.captions) for one in captions]
-    captioned = all(one["codes"] is None for _, one in flat)
-    keep = range(len(flat)) if captioned else _distinct(flat)
+    claiming, classes = any(one["codes"] is not None for _, one in flat), _shared(found.captions)
+    captioned = not claiming and not classes
+    keep = _distinct(flat) if claiming else range(len(flat)) if captioned else list(classes.values())
+    images = torch.arange(len(found.records))
     codes = [np.frombuffer(record["codes"], np.int32).tolist() for record in found.records]
     return Gallery(
         images=torch.cat(found.images),
@@ -156,8 +170,19 @@ def gallery(found: Embedded, attributes: int) -> Gallery:
         written=torch.tensor(list(keep)),
         image_codes=torch.from_numpy(np.stack([padded_codes(one, attributes) for one in codes])),
         text_codes=torch.from_numpy(np.stack([padded_codes(flat[n][1]["codes"], attributes) for n in keep])),
+        first=torch.tensor([classes[own[0]["text"]] for own in found.captions]) if classes else images,
         captioned=captioned,
+        claiming=claiming,
     )
+
+
+def _shared(captions: list[list[dict[str, Any]]]) -> dict[str, int]:
+    """The first image of each text where every image has one and at least two share one, on average; else none."""
+    first: dict[str, int] = {}
+    for image, own in enumerate(captions):
+        for one in own:
+            first.setdefault(one["text"], image)
+    return first if all(len(own) == 1 for own in captions) and 2 * len(first) <= len(captions) else {}
 
 
 def _distinct(flat: list[tuple[int, dict[str, Any]]]) -> list[int]:

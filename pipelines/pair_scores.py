@@ -20,7 +20,7 @@ PAIRS = 256
 
 @dataclass(frozen=True)
 class Tokens:
-    """Of the query encoder, on the model's device."""
+    """Of the query encoder, on the model's device; an image's as the host is given them."""
 
     image: Tensor
     """(N, R, W)."""
@@ -38,7 +38,7 @@ def tokens(network: CrossModalModel, rows: Split, device: torch.device | str) ->
         found = network.query.text(ids, mask)
         return torch.cat([found, mask[..., None].to(found)], dim=2)  # the mask goes along as a last number
 
-    found = encode(rows, network.query.image, text, device)
+    found = encode(rows, network.placed_tokens, text, device)
     longest = max(part.shape[1] for part in found.texts)
     texts = torch.cat([pad(part, [0, 0, 0, longest - part.shape[1]]) for part in found.texts]).to(device)
     return Tokens(torch.cat(found.images).to(device), texts[..., :-1], texts[..., -1] > 0.5)

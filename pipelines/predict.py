@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from pipelines.errors import NotFound
 from pipelines.places import root_store
-from pipelines.progress import Progress
+from pipelines.progress import Progress, warn
 from pipelines.taxa import asked_in, species_texts
 from pipelines.train.runs import opened
 from pipelines.writable import check_writable
@@ -39,6 +39,8 @@ def predict(
         raise NotFound(f"no image file in {', '.join(map(str, images))}; looked for {', '.join(sorted(SUFFIXES))}")
     with opened(root_store(root), checkpoint) as directory:
         model = Inference.load(directory, beams=beams)
+    if what != "caption" and not model.network.trains_vectors:
+        warn("no task of this model has trained its vectors, and these come of nothing else: expect chance")
     rows = _with_progress(Predictor(model).rows(what, files), what, len(files))
     if out is None:
         for row in rows:

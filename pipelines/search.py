@@ -24,7 +24,8 @@ def search(
 ) -> list[dict[str, Any]]:
     """The `count` best images, best first: rank, score (cosine), survey, media_id, split and the first caption of each.
 
-    With `rerank` the first so many are ranked again by what of the model reads pairs, whose score is then given.
+    With `rerank` the first so many are ranked again by what of the model reads pairs, whose score is then given; of a
+    model whose vectors no task has trained all are ranked by that, whatever is asked.
     Raises NotFound where the checkpoint, its dataset version or the split does not exist, SettingsError where nothing
     of the model reads pairs.
     """
@@ -40,6 +41,8 @@ def search(
         raise NotFound(f"dataset {dataset.name}: no image in the {split} split")
     found = embed(model.network, rows, model.device)
     scores = torch.cat(found.images) @ model.text_vectors([text])[0]
+    if not model.network.trains_vectors:
+        rerank = len(rows)
     if rerank is not None:
         scores = ranked_again(model, text, rows, found, scores, max(rerank, count))
     scores, best = torch.topk(scores, min(count, len(rows)))
@@ -67,7 +70,7 @@ def ranked_again(model: Inference, text: str, rows: Split, found: Embedded, firs
     network = model.network
     best = torch.topk(first, min(most, len(rows))).indices
     some = Split(rows.dataset, rows.reader, rows.item[best.numpy()], rows.row[best.numpy()])
-    images = encode(some, network.query.image, lambda ids, mask: ids.new_zeros(0), model.device)
+    images = encode(some, network.placed_tokens, lambda ids, mask: ids.new_zeros(0), model.device)
     ids, mask = network.text_features([text])
     read = Tokens(torch.cat(images.images).to(model.device), network.query.text(ids, mask), mask)
     scored = pair_scores(network, read)(torch.arange(len(best)), torch.tensor([0]))[:, 0]

@@ -2,6 +2,7 @@
 
 import math
 import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,14 +82,26 @@ def _opened(recipe: Recipe, run: Run, plan: TrainingPlan) -> Tracker | NullTrack
     return tracker
 
 
-def log_evaluation(recipe: Recipe, mlflow_run: str | None, step: int, figures: Sequence[Figure], report: Path) -> None:
-    """Adds the figures and the report to the MLflow run that trained the model; without one nothing is logged."""
+def log_evaluation(
+    recipe: Recipe,
+    mlflow_run: str | None,
+    step: int,
+    figures: Sequence[Figure],
+    report: Path,
+    card: Mapping[str, bytes],
+) -> None:
+    """Adds the figures, the report and the files of the card to the MLflow run that trained the model; without one
+    nothing is logged."""
     uri = tracking_uri(recipe)
     if uri is None or not mlflow_run:
         return
     tracker = Tracker.start(uri, recipe.tracking.experiment, "", params={}, tags={}, run_id=mlflow_run)
     tracker.log(step, _finite({figure.name: figure.value for figure in figures}))
     tracker.artifact(report, "report")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in card.items():
+            (Path(folder) / name).write_bytes(data)
+            tracker.artifact(Path(folder) / name, "card")
     tracker.finish()
 
 

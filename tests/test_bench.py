@@ -219,9 +219,18 @@ def test_streamed_and_sorted_ranks_are_the_same() -> None:
 
 
 def test_every_step_takes_the_same_batches() -> None:
-    one, two = step.drawn_batch(3, 5), step.drawn_batch(3, 5)
+    one, two, later = (step.drawn_batch(number, step.drawn_lengths(number, 5)) for number in (3, 3, 4))
     assert len(one.image) == 5 and (one.image == two.image).all() and (one.text == two.text).all()
-    assert (step.drawn_batch(4, 5).image != one.image).any()
+    assert (later.image != one.image).any()
+
+
+def test_batches_of_like_texts_are_the_drawn_texts() -> None:
+    window = range(step.WINDOW)
+    drawn, like = (
+        torch.stack([make(number, 6) for number in window]) for make in (step.drawn_lengths, step.like_lengths)
+    )
+    assert like.flatten().sort().values.tolist() == drawn.flatten().sort().values.tolist()
+    assert like.amax(1).sum() < drawn.amax(1).sum() and (like.amax(1).diff() < 0).any()
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

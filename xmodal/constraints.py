@@ -60,12 +60,27 @@ def max_minus(weight: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return _normalised(left, left.detach().sum(-1) > 1e-6)
 
 
+HELD = 0.9
+"""Share of the weights that the attended keys hold, for `bottom_mass`."""
+
+
+def bottom_mass(weight: Tensor, mask: Tensor, held: float = HELD) -> tuple[Tensor, Tensor]:
+    """Evenly over the keys outside the smallest set that holds the share `held` of the weights; undefined where that
+    set is all of them, and for uniform weights, of which any set is as good."""
+    seen = weight.detach().masked_fill(~mask, 0)
+    falling, order = seen.sort(dim=-1, descending=True, stable=True)
+    needed = falling.cumsum(-1) - falling < held * falling.sum(-1, keepdim=True)
+    outside = mask & ~torch.zeros_like(needed).scatter(-1, order, needed)
+    apart = seen.amax(-1) - seen.masked_fill(~mask, torch.inf).amin(-1) > 1e-6
+    return _normalised(outside.to(weight), outside.any(-1) & apart)
+
+
 def _normalised(left: Tensor, defined: Tensor) -> tuple[Tensor, Tensor]:
     total = torch.where(defined[..., None], left.sum(-1, keepdim=True), torch.ones_like(left[..., :1]))
     return left / total, defined.expand(left.shape[:-1])
 
 
-REVERSES: dict[str, Reverse] = {"one_minus": one_minus, "max_minus": max_minus}
+REVERSES: dict[str, Reverse] = {"one_minus": one_minus, "max_minus": max_minus, "bottom_mass": bottom_mass}
 
 
 def resourcing(record: AttentionRecord, relevance: Relevance, reverse: Reverse, margin: float) -> Losses:

@@ -22,6 +22,7 @@ from xmodal.heads import MLP, Identity, Linear, Tokenwise
 from xmodal.heads import build as build_head
 from xmodal.pooling import GPO, MEAN, MeanPooling
 from xmodal.pooling import build as build_pooling
+from xmodal.positions import as_they_are
 from xmodal.products import plain
 from xmodal.queue import Facts, FeatureQueue, Keys
 from xmodal.relations import Relations, image_to_text, text_to_image
@@ -98,11 +99,12 @@ class Encodings:
         temperature: Temperature,
         host: Callable[["Encodings"], Any] = no_host,
         gatherer: distributed.Gatherer | None = None,
+        placed: Callable[[Tensor, Tensor], Tensor] = as_they_are,
     ):
-        """`host` makes `hosted`: what a cross-attention host sees in this batch. `gatherer` is that of the steps
-        before."""
+        """`host` makes `hosted`: what a cross-attention host sees in this batch, and `placed` what it is given of an
+        image. `gatherer` is that of the steps before."""
         self.batch, self.query, self.key, self.queue, self.temperature = batch, query, key, queue, temperature
-        self.host, self.gatherer = host, gatherer or distributed.Gatherer()
+        self.host, self.gatherer, self.placed = host, gatherer or distributed.Gatherer(), placed
         self.made: dict[Any, Any] = {}
 
     def once(self, asker: Any, make: Callable[[], Any]) -> Any:
@@ -120,6 +122,11 @@ class Encodings:
     def image_tokens(self) -> Tensor:
         """(B, R, W) of the query encoder."""
         return self.query.image(self.batch.image)
+
+    @property
+    def placed_tokens(self) -> Tensor:
+        """The same, with what a host asks of where they lie."""
+        return self.placed(self.image_tokens, self.batch.image)
 
     @cached_property
     def text_tokens(self) -> Tensor:

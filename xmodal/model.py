@@ -25,6 +25,7 @@ from xmodal.heads import HeadSettings, Linear, Standardise
 from xmodal.matchers import MatcherSettings
 from xmodal.momentum import KeyEncoder, MomentumSettings
 from xmodal.pooling import MEAN, PoolingSettings
+from xmodal.positions import PLACED
 from xmodal.queue import Keys, QueueSettings
 from xmodal.settings import Settings
 from xmodal.shards import ShardedEncodings
@@ -40,6 +41,8 @@ SHARDED = ("itc", "itm", "lm", "cons", "distil", "uto", "triplet", "ccr", "ccs",
 """Tasks that ask stored keys for nothing, or for what can be merged from shares (`xmodal.rows`)."""
 HOSTED = ("triplet", "ccr", "ccs", "entropy")
 """Tasks that see images and texts through the matcher alone."""
+OF_TOKENS = (*HOSTED, "itm", "lm")
+"""Tasks that give the pooled vectors no gradient."""
 
 
 class ModelSettings(Settings):
@@ -102,17 +105,10 @@ class ModelSettings(Settings):
 
     @model_validator(mode="after")
     def _positions_are_read(self) -> "ModelSettings":
-        """Blocks behind a region's numbers are taken off by pfan alone: all others would read ids as features."""
+        """Blocks that nobody asks for, or that are asked for and not there."""
         given, asked = (bool(getattr(one, "positions", False)) for one in (self.image, self.matcher))
         if given != asked:
             raise ValueError(f"image.positions is {given} and model.matcher.positions {asked}: pfan needs both")
-        readers = [f"tasks.{name}" for name in self.tasks.present if name not in HOSTED]
-        readers += ["image_enhance"] * bool(self.image_enhance)
-        if given and readers:
-            raise ValueError(
-                f"image.positions: {readers[0]} would read ids of blocks as features; without image_enhance, tasks of "
-                f"the matcher alone ({', '.join(HOSTED)}) can stand beside it"
-            )
         return self
 
     @model_validator(mode="after")
@@ -170,6 +166,7 @@ class CrossModalModel(nn.Module):
         sizes = Sizes(*widths, *lengths, seed, attributes, settings.momentum, wordpiece, patches)
         self.tasks = settings.tasks.build(sizes)
         self.host = settings.matcher.build(sizes, self.tasks) if settings.matcher else no_host
+        self.placed = PLACED[bool(getattr(settings.image, "positions", False))]
         self.queue = settings.queue.build(settings.embed_dim, attributes)
         self.encodings_type, self.gatherer = ENCODINGS[settings.queue.sharded], Gatherer()
         self.fresh_keys: list[Keys] = []
@@ -197,7 +194,7 @@ class CrossModalModel(nn.Module):
     def encodings(self, batch: Batch) -> Encodings:
         """What the tasks may ask of a batch."""
         shared = (self.query, self.key.encoder, self.queue, self.temperature)
-        return self.encodings_type(batch, *shared, self.host, self.gatherer)
+        return self.encodings_type(batch, *shared, self.host, self.gatherer, self.placed)
 
     def after_step(self, step: int) -> None:
         """After optimizer step `step` (0-based): key encoders follow, stored keys may be refreshed, then the queue
@@ -234,6 +231,11 @@ class CrossModalModel(nn.Module):
         queue = {f"queue.{name}": column for name, column in self.queue.alike().items()}
         averages = ((place, one.encoder.named_parameters()) for place, one in self.key_encoders.items())
         return queue | {f"{place}.{name}": weight for place, own in averages for name, weight in own}
+
+    @property
+    def trains_vectors(self) -> bool:
+        """Whether any task trains what `encode_image` and `encode_text` give; without one they stay what they were."""
+        return any(name not in OF_TOKENS for name in self.weights)
 
     @property
     def standardised(self) -> list[Standardise]:
@@ -280,6 +282,11 @@ class CrossModalModel(nn.Module):
         """The pieces, by id, that each part with weights of them would have with the caption vocabulary `wordpiece`."""
         text = {"text": self.settings.text.pieces(wordpiece)} if not self.settings.text.frozen else {}
         return text | ({"lm": wordpiece.tokens} if "lm" in self.weights else {})
+
+    @torch.no_grad()
+    def placed_tokens(self, x: Tensor) -> Tensor:
+        """(B, R, W) image tokens as a cross-attention host is given them, of what `encode_image` takes."""
+        return self.placed(self.query.image(x), x)
 
     @torch.no_grad()
     def encode_image(self, x: Tensor) -> Tensor:

@@ -14,6 +14,20 @@ POSITION = 2 * SLOTS
 """Numbers that say where a region lies: the ids of the blocks that it overlaps most, then their weights."""
 
 
+def as_they_are(tokens: Tensor, features: Tensor) -> Tensor:
+    """Tokens of an encoder that knows nothing of blocks."""
+    return tokens
+
+
+def with_blocks(tokens: Tensor, features: Tensor) -> Tensor:
+    """Tokens (B, R, W) made of the first numbers of `features`, with the blocks that are the last: (B, R, W + 30)."""
+    return torch.cat([tokens, features[:, : tokens.shape[1], -POSITION:]], dim=-1)
+
+
+PLACED = {False: as_they_are, True: with_blocks}
+"""By `image.positions`: what a cross-attention host is given of an image."""
+
+
 def block_overlaps(boxes: Tensor) -> tuple[Tensor, Tensor]:
     """(..., 4) boxes (x0, y0, x1, y1) relative to the image -> ids and weights (..., 15) of the blocks they overlap
     most: weight = overlap / sum of the overlaps kept."""

@@ -206,11 +206,16 @@ def differences(settings: Settings) -> dict[str, Any]:
 
 def dump_yaml(settings: Settings, whole: bool = False) -> str:
     """The tree as a recipe: what differs from the defaults, or every setting where `whole`."""
+    return yaml_text(settings.model_dump(mode="json") if whole else differences(settings))
+
+
+def yaml_text(tree: dict[str, Any]) -> str:
+    """A tree of plain values in block style, in its own order."""
     stream = io.StringIO()
     yaml = YAML(typ="safe")
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # pyright: ignore[reportAttributeAccessIssue]  # keeps their order
-    yaml.dump(settings.model_dump(mode="json") if whole else differences(settings), stream)
+    yaml.dump(tree, stream)
     return stream.getvalue()
 
 

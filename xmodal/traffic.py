@@ -12,6 +12,7 @@ from typing import Literal
 
 from xmodal.model import ModelSettings
 from xmodal.queue import PRECISIONS
+from xmodal.tasks.contrastive import UNTARGETED
 
 WORD = 4
 """Bytes of a float32 number and of a packed word; everything below travels in these."""
@@ -66,7 +67,7 @@ def _exchanged(settings: ModelSettings, workers: int) -> Iterator[int]:
     itc, uto = (settings.tasks.present.get(name) for name in ("itc", "uto"))
     stored = []
     if settings.queue.sharded and itc is not None:
-        stored.append(2 if itc.fn_policy == "unicon" else 3)
+        stored.append(2 if itc.fn_policy in UNTARGETED else 3)
     if settings.queue.sharded and uto is not None and uto.queue_weight > 0:
         stored.append(3)
     if stored or (uto is not None and uto.batch_weight > 0):

@@ -84,6 +84,7 @@ def part_of(found: Gallery, images: Tensor) -> Gallery:
         texts=found.texts[texts],
         captions=[found.captions[text] for text in texts.tolist()],
         owner=owner,
+        first=torch.arange(len(images)),
         written=found.written[texts],
         image_codes=found.image_codes[images],
         text_codes=found.text_codes[texts],

@@ -1,4 +1,4 @@
-"""Standard image classification: a captioned set whose texts name classes, each text shared by many images.
+"""Standard image classification: a set whose texts name classes, each text shared by many images.
 
 Any label is a class here, not taxa alone: an image is given the training text that fits it best.
 """
@@ -16,16 +16,13 @@ from xmodal.metrics.classification import hits
 from xmodal.metrics.figure import Figure
 
 FIRST = 5
-NOTE = (
-    "Images of one class share their text. Retrieval counts an image's own text alone, so its figures stay low "
-    "whatever the model knows. Nearest neighbours and linear probe on the image vectors stand under C8."
-)
+NOTE = "Nearest neighbours and linear probe on the image vectors stand under C8."
 
 
 def class_texts_of(subject: Subject) -> list[str]:
     """The classes' texts, sorted: those of the training rows, where each image has one text and each text several
     images; else none, as in a set of written captions or of taxa."""
-    if not subject.gallery.captioned:
+    if subject.gallery.claiming:
         return []
     counts = Counter(subject.train["captions"].to_pylist())
     texts = [[one["text"] for one in json.loads(document)] for document in counts]

@@ -125,7 +125,7 @@ LIMITS = (
 
 def _limits(subject: Subject) -> list[str]:
     """What holds for this dataset."""
-    if subject.gallery.captioned:
+    if not subject.gallery.claiming:
         return ["No places are known: intervals resample images."]
     unseen = set(subject.species) - {None, *subject.train_shown}
     asked = f"{len(unseen)} species of the test images occur in no training image and stand apart, as new ones."

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from infra.storage import Denied, Store, Unreachable
+from pipelines import card
 from pipelines.dataset import Dataset
 from pipelines.evaluate import captioned, classes, distractors, language, pairs, published, retrieval
+from pipelines.evaluate.against import against
 from pipelines.evaluate.attention import attention
 from pipelines.evaluate.claims import claims
 from pipelines.evaluate.data import about, curves, data_section, embedding_map
@@ -41,6 +43,8 @@ class Evaluated:
     text: str
     figures: Sequence[Figure]
     report: Path
+    card: dict[str, bytes]
+    """Its files by name."""
     recipe: Recipe
     mlflow_run: str | None
     step: int
@@ -49,7 +53,7 @@ class Evaluated:
         """Adds figures and report to the record of the run, where there is one. Comes after printing, so that a server
         which does not answer costs nothing that was measured. Raises Unreachable, Denied, saying that."""
         try:
-            log_evaluation(self.recipe, self.mlflow_run, self.step, self.figures, self.report)
+            log_evaluation(self.recipe, self.mlflow_run, self.step, self.figures, self.report, self.card)
         except (Unreachable, Denied) as error:
             kept = f"the figures and {self.report} are complete but were not logged; evaluate again to log them"
             raise type(error)(f"{error}; {kept}") from None
@@ -63,27 +67,39 @@ def evaluate(
     as_json: bool,
     ensemble: str | None = None,
     beams: int = 1,
+    card_folder: Path | None = None,
+    other: str | None = None,
 ) -> Evaluated:
-    """Measures and writes the report; returns the table (or JSON) to print, and what MLflow is to hold.
+    """Measures, writes the report, and the model's card where a folder is named; returns the table (or JSON) to print,
+    and what MLflow is to hold.
 
     `overrides` apply to the checkpoint's own recipe (tracking, compute, evaluation). `ensemble` names a second
-    checkpoint of the same dataset version, whose scores are averaged with this one's. Raises SettingsError where the
-    report cannot be written, before any work; NotFound, DataRefused, Damaged.
+    checkpoint of the same dataset version, whose scores are averaged with this one's, `other` one whose place this may
+    take. Raises SettingsError where a file cannot be written, before any work; NotFound, DataRefused, Damaged.
     """
     check_writable(report, "--report", "report.html")
+    if card_folder is not None:
+        check_writable(card_folder / card.README, "--card", "")
     store = root_store(root)
     with working("evaluate: embedding, measuring, drawing the report"):
         subject, recipe = examined(store, checkpoint, overrides, beams)
         partner = examined(store, ensemble, ())[0] if ensemble else None
-        content = report_content(subject, recipe, partner)
+        rival = against(subject, rated(store, other, subject), other, recipe.evaluation.gate) if other else None
+        content = report_content(subject, recipe, partner, rival)
+        said = card.written(content, recipe, subject.dataset).encode()
+        files = {card.README: said, card.TRAINED_ON: card.trained_on(subject.dataset).to_bytes()}
     report.write_text(render(content), encoding="utf-8")
+    if card_folder is not None:
+        for name, data in files.items():
+            (card_folder / name).write_bytes(data)
     figures = every_figure(content)
     if as_json:
         text = json.dumps([asdict(one) for one in figures], indent=1)
     else:
-        text = _table(figures, content, published.table(SPLIT, recipe.evaluation, figures), report)
+        compared = published.table(SPLIT, recipe.evaluation, figures) + ([rival.note] if rival else [])
+        text = _table(figures, content, compared, report)
     state = subject.model.state
-    return Evaluated(text, figures, report, recipe, state["mlflow_run_id"], state["step"])
+    return Evaluated(text, figures, report, files, recipe, state["mlflow_run_id"], state["step"])
 
 
 def examined(store: Store, checkpoint: str, overrides: tuple[str, ...], beams: int = 1) -> tuple[Subject, Recipe]:
@@ -96,8 +112,19 @@ def examined(store: Store, checkpoint: str, overrides: tuple[str, ...], beams: i
     return Subject.of(model, dataset, sample_reader(recipe, dataset), SPLIT), recipe
 
 
-def report_content(subject: Subject, recipe: Recipe, partner: Subject | None = None) -> ReportContent:
-    """Everything measured, section by section; `partner` is the second model of an ensemble."""
+def rated(store: Store, checkpoint: str, beside: Subject) -> Subject:
+    """Another checkpoint on the same rows as `beside`. Raises NotFound, also of features of its encoders."""
+    with opened(store, checkpoint) as directory:
+        model = Inference.load(directory)
+    reader = sample_reader(load(Recipe, (), below=model.recipe), beside.dataset)
+    return Subject.of(model, beside.dataset, reader, beside.split)
+
+
+def report_content(
+    subject: Subject, recipe: Recipe, partner: Subject | None = None, rival: FigureGroup | None = None
+) -> ReportContent:
+    """Everything measured, section by section; `partner` is the second model of an ensemble, `rival` what was found
+    beside another model."""
     sections = protocol(subject)
     caption_figures, captions = language.captions(subject)
     found = retrieval.retrieval(subject) + captioned.protocols(subject, recipe.evaluation, partner)
@@ -105,6 +132,8 @@ def report_content(subject: Subject, recipe: Recipe, partner: Subject | None = N
     beside = published.beside(subject.split, recipe.evaluation, [one for group in found for one in group.figures])
     named = classes.groups(subject)
     measures = [*found, *lacking(subject, sections), *beside, *named, *distractors.groups(subject, recipe.evaluation)]
+    if rival is not None:
+        measures.append(rival)
     looked, heats = attention(subject)
     measures += [*caption_figures, *looked, *language.space(subject), claims(subject)]
     main = retrieval.headline(subject.split, subject.gallery, subject.groups, subject.text_groups)
@@ -166,8 +195,8 @@ def every_figure(content: ReportContent) -> list[Figure]:
 
 
 def _table(figures: list[Figure], content: ReportContent, compared: list[str], report: Path) -> str:
-    """Columns that have nothing to say are left out; below, lines about published results (`compared`), what was
-    not asked and what could not be measured."""
+    """Columns that have nothing to say are left out; below, lines about published results and
+    another model (`compared`), what was not asked and what could not be measured."""
     columns = {
         "figure": [one.name for one in figures],
         "value": [number(one.value, one.unit) for one in figures],

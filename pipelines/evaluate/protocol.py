@@ -47,9 +47,9 @@ def protocol(subject: Subject) -> dict[str, Any]:
 
 
 def lacking(subject: Subject, sections: dict[str, Any]) -> list[FigureGroup]:
-    """Why there is no section about species, or which of its figures are not there, a line each. Captioned sets have
-    none and are told nothing."""
-    if subject.gallery.captioned:
+    """Why there is no section about species, or which of its figures are not there, a line each. Sets of captions or
+    classes have none and are told nothing."""
+    if not subject.gallery.claiming:
         return []
     lines = _gaps(subject.split, sections) if "species" in sections else [_none(subject)]
     return [FigureGroup("Species", [], missing=lines)] if lines else []

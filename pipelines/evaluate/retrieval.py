@@ -32,20 +32,19 @@ def ranked(found: Gallery) -> tuple[Ranks, Ranks]:
 
 
 def retrieval(subject: Subject) -> list[FigureGroup]:
-    """Instance recall and rsum for captioned sets; any-relevant recall, mAP@R, R-precision, P@k and nDCG by taxonomic
-    distance for surveys."""
+    """Instance recall and rsum for captioned sets; any-relevant recall, mAP@R, R-precision and P@k for others, and for
+    surveys nDCG by taxonomic distance."""
     found, groups, text_groups = subject.gallery, subject.groups, subject.text_groups
     i2t, t2i = ranked(found)
     rows = tables.retrieval(subject.split, "i2t", i2t, groups) + tables.retrieval(
         subject.split, "t2i", t2i, text_groups
     )
     rows.append(tables.recall_sum(subject.split, i2t, t2i, groups, text_groups))
-    kin = None if found.captioned else by_distance(subject)
+    kin = by_distance(subject) if found.claiming else None
     if not found.captioned:
         rows += [*_precision_rows(subject), *([kin] if kin else [])]
-    missing = [] if found.captioned or kin else [NO_LINEAGE]
-    rule = "its own caption or image" if found.captioned else "any whose recorded facts entail the text"
-    return [FigureGroup("Retrieval", rows, f"Right is {rule}. Intervals resample {subject.resampled}.", missing)]
+    missing = [NO_LINEAGE] if found.claiming and not kin else []
+    return [FigureGroup("Retrieval", rows, f"Right is {found.rule}. Intervals resample {subject.resampled}.", missing)]
 
 
 def _precision_rows(subject: Subject) -> list[Figure]:
@@ -100,7 +99,7 @@ def untrained(subject: Subject, other: Gallery) -> Figure:
 
 
 def headline(split: str, found: Gallery, groups: Groups, text_groups: Groups, prefix: str = "") -> Figure:
-    """rsum for captioned sets, text-to-image mAP@R for surveys."""
+    """rsum for captioned sets, text-to-image mAP@R for others."""
     if found.captioned:
         i2t, t2i = ranked(found)
         return tables.recall_sum(f"{prefix}{split}", i2t, t2i, groups, text_groups)

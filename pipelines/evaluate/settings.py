@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from pipelines.evaluate.gate import GateSettings
 from pipelines.sources.tables import ENDINGS
 from xmodal.settings import Settings
 
@@ -50,6 +51,8 @@ class EvaluationSettings(Settings):
     """Table of species whose texts stand as distractors beside the model's own: a local path, or `s3://bucket/key` by
     the AWS_* variables of the environment. Columns: name (scientific), and where known kingdom to genus, common_name;
     without it no distractors."""
+    gate: GateSettings = GateSettings()
+    """What a model must show to take another's place."""
 
     @field_validator("gallery")
     @classmethod

@@ -101,5 +101,6 @@ def _advice(policy: str | None) -> list[str]:
         "mask": "Nothing: the recipe takes them out of the comparison (fn_policy: mask).",
         "soft": "Nothing: the recipe makes them share the target (fn_policy: soft).",
         "unicon": "Nothing: the recipe makes them positives (fn_policy: unicon).",
+        "mil": "Nothing: the recipe asks that one of them or the own be near (fn_policy: mil).",
     }
     return [told.get(policy, f"The recipe’s policy is {policy}.")]

@@ -18,6 +18,7 @@ import torch
 from infra.storage import Store
 from pipelines.dataset import Dataset
 from pipelines.taxa import class_of
+from pipelines.train.lengths import AsDrawn, ByLength
 from pipelines.train.order import GROUP_ROWS, LaneOrder, Rows, WorkItem
 from pipelines.train.samples import Sample, SampleReader
 from xmodal.batch import Batch
@@ -40,6 +41,7 @@ class LaneSource:
     dataset: str
     version: int
     order: LaneOrder
+    arrange: AsDrawn | ByLength
     reader: SampleReader
 
     def chunk(self, epochs: int) -> int:
@@ -91,13 +93,13 @@ class ReadLane:
     def block(self, item: WorkItem) -> pa.Table:
         order, size = self.source.order, self.source.order.lane_batch
         lane, valid = order.lane(self._epoch(item.epoch), item.lane)
-        part = slice(item.first_batch * size, (item.first_batch + item.batches) * size)
-        samples = [self._sample(position, visit) for position, visit in lane[part].tolist()]
+        rows = self.source.arrange(lane, order, item, self._text_length)
+        samples = [self._sample(position, visit) for position, visit in rows.tolist()]
         batch = np.repeat(np.arange(item.first_batch, item.first_batch + item.batches), size)
         columns = {
             "step": pa.array(item.epoch * order.batches + batch, pa.int64()),
             "slot": pa.array(np.tile(item.lane * size + np.arange(size), item.batches), pa.int64()),
-            "valid": pa.array(valid[part]),
+            "valid": pa.array(valid[item.first_batch * size :][: item.batches * size]),
         }
         return pa.table(columns | self.source.reader.columns(samples))
 
@@ -107,9 +109,15 @@ class ReadLane:
         return self.current[1]
 
     def _sample(self, position: int, visit: int) -> Sample:
+        return self.source.reader.sample(*self._stored(position), visit)
+
+    def _text_length(self, position: int, visit: int) -> int:
+        return self.source.reader.text_length(*self._stored(position), visit)
+
+    def _stored(self, position: int) -> tuple[Any, int]:
+        """The row group that holds a row, and the row's place in it."""
         item, row = (int(column[position]) for column in (self.source.order.rows.item, self.source.order.rows.row))
-        group = self._group(item, row // GROUP_ROWS)
-        return self.source.reader.sample(group, row % GROUP_ROWS, visit)
+        return self._group(item, row // GROUP_ROWS), row % GROUP_ROWS
 
     def _group(self, item: int, group: int) -> Any:
         key = (item, group)

@@ -15,6 +15,7 @@ from pipelines.recipe import Recipe
 from pipelines.taxa import species_facts
 from pipelines.train.caption_words import CaptionWords, NoWords
 from pipelines.train.lanes import LaneSource, training_rows
+from pipelines.train.lengths import AsDrawn, ByLength, arrangement
 from pipelines.train.order import LaneOrder
 from pipelines.train.runs import opened
 from pipelines.train.samples import FeatureImages, FeatureTexts, PixelImages, SampleReader, TokenTexts, VariedTexts
@@ -38,6 +39,8 @@ class TrainingPlan:
     digest: str
     epochs: int
     order: LaneOrder
+    arrange: AsDrawn | ByLength
+    """Which of a lane's rows meet in a batch."""
     reader: SampleReader
     code: dict[str, str]
     """Version and commit of the code, as the driver has them: a worker's node may have no checkout."""
@@ -56,7 +59,7 @@ class TrainingPlan:
         )
         reader = sample_reader(recipe, dataset)
         names = (dataset.store, dataset.name, dataset.version, dataset.digest)
-        return cls(*names, settings.epochs, order, reader, code_version())
+        return cls(*names, settings.epochs, order, arrangement(settings.length_window), reader, code_version())
 
     @property
     def total_steps(self) -> int:
@@ -71,7 +74,7 @@ class TrainingPlan:
         return Dataset.open(self.store, self.dataset, self.version)
 
     def lanes(self) -> LaneSource:
-        return LaneSource(self.store, self.dataset, self.version, self.order, self.reader)
+        return LaneSource(self.store, self.dataset, self.version, self.order, self.arrange, self.reader)
 
     def initialise(self, model: CrossModalModel) -> None:
         """What a fresh run's model takes from the data before its first step."""

@@ -220,10 +220,8 @@ class SampleReader:
         return Group(records, captions, self._caption_ids(said), images, texts, words)
 
     def sample(self, group: Group, row: int, epoch: int) -> Sample:
-        record, captions = group.records[row], group.captions[row]
-        name = record["sample_id"]
-        choice = caption_choice(len(captions), self.seed, epoch, name)
-        caption = captions[choice]
+        record, choice = group.records[row], self._choice(group, row, epoch)
+        name, caption = record["sample_id"], group.captions[row][choice]
         text, length = self.texts.text(group.texts[row][choice], name, epoch)
         return Sample(
             image=self.images.image(group.images[row], name, epoch),
@@ -237,6 +235,13 @@ class SampleReader:
             sequence_id=sequence_identifier(record["survey"], record["event_id"]),
             words=group.words[row][choice],
         )
+
+    def text_length(self, group: Group, row: int, epoch: int) -> int:
+        """Tokens of the text that an epoch reads of a row, before its words are varied."""
+        return group.texts[row][self._choice(group, row, epoch)][1]
+
+    def _choice(self, group: Group, row: int, epoch: int) -> int:
+        return caption_choice(len(group.captions[row]), self.seed, epoch, group.records[row]["sample_id"])
 
     def _caption_ids(self, captions: list[list[str]]) -> list[list[bytes]]:
         """WordPiece ids of every caption of a row group, all in one call."""

@@ -55,6 +55,9 @@ class TrainSettings(Settings):
     """Parallel streams the epoch is cut into (see pipelines.train.order); every number of workers must divide it."""
     window: int = Field(default=16, ge=1)
     """Row groups (128 rows each) that are shuffled among each other: larger mixes more and reads less in sequence."""
+    length_window: int = Field(default=1, ge=1)
+    """Batches whose rows are sorted by the length of their texts among each other, so that less of a batch is padding;
+    1 = not. Other rows then meet in a batch: texts of like length."""
     class_power: float = Field(default=1.0, ge=0, le=1)
     """A species of n images gets draws in proportion to n ** class_power: 1 = every image once an epoch, 0.5 =
     square-root sampling, 0 = all species equally often. An epoch always has as many draws as there are images."""

@@ -88,7 +88,7 @@ class Validation:
 
 
 def figures(found: Gallery, texts: Rows, images: Rows) -> dict[str, float]:
-    """Recalls, rsum, and for surveys mAP@R, of scores of images with all texts and of texts with all images."""
+    """Recalls, rsum, and but for captioned sets mAP@R, of scores of images with texts and of texts with images."""
     i2t = (texts, found.relevant_texts(), len(found.images))
     t2i = (images, found.relevant_images(), len(found.texts))
     first, second = ranks(*i2t), ranks(*t2i)

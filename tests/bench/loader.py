@@ -19,6 +19,7 @@ from pipelines.dataset import Dataset
 from pipelines.prepare import flow
 from pipelines.train.blocks import lane_dataset
 from pipelines.train.lanes import LaneSource, batches, training_rows
+from pipelines.train.lengths import AsDrawn
 from pipelines.train.order import LaneOrder
 from pipelines.train.samples import PixelImages, SampleReader, TokenTexts
 from tests.bench.frame import Comparison, Side, compare
@@ -110,7 +111,7 @@ def lane_source(dataset: Dataset) -> LaneSource:
     texts = TokenTexts(text, words, text.length)
     reader = SampleReader(images, texts, words, CAPTION_LENGTH, len(dataset.attributes()), 0)
     order = LaneOrder(training_rows(dataset), seed=0, global_batch=BATCH, lanes=LANES, window=16)
-    return LaneSource(dataset.store, dataset.name, dataset.version, order, reader)
+    return LaneSource(dataset.store, dataset.name, dataset.version, order, AsDrawn(), reader)
 
 
 def drained(stream: Iterator[Batch]) -> float:

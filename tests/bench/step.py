@@ -1,17 +1,20 @@
 """The multi-task step (ITC with queue, ITM, LM, key encoder) against a plain in-batch CLIP step of the same encoders.
 
-`python -m tests.bench.step [DEVICE [PRECISION [compiled]]]`; no Ray. Shapes have ViT-B/16's proportions, as ALBEF and
-BLIP train them: 12 blocks over 14 x 14 patches, text, fusion encoder and decoder of 6 blocks, captions of 8 to 24
-pieces. Their width is 192 on a CPU and 768 on a GPU.
+`python -m tests.bench.step [DEVICE [PRECISION [compiled | lengths]]]`; no Ray. Shapes have ViT-B/16's proportions, as
+ALBEF and BLIP train them: 12 blocks over 14 x 14 patches, text, fusion encoder and decoder of 6 blocks, captions of 8
+to 24 pieces. Their width is 192 on a CPU and 768 on a GPU.
 
 Beside the ratios: samples a second, what share of the device's peak the step's multiplications come to, peak memory,
 and where the step's time goes. Multiplications are counted by torch over forward and backward; the peak is what a
 product of two large matrices reaches in the same precision, measured before.
 """
 
+import ctypes
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,9 +30,15 @@ from xmodal.model import CrossModalModel, ModelSettings
 from xmodal.settings import parse
 from xmodal.wordpiece import WordPiece
 
-SHAPES = {"cpu": (16, 192, 3, 2), "cuda": (256, 768, 12, 10)}
+VIT_B = (768, 12)
+"""Width and heads of ViT-B/16."""
+SHAPES = {"cpu": (16, 192, 3, 2), "cuda": (256, *VIT_B, 10)}
 """Rows, width, heads, and steps a run."""
 QUEUE, PIECES = 65_536, 8192
+SHORTEST, LONGEST = 8, 24
+"""Pieces of a caption, evenly."""
+WINDOW = 8
+"""Batches that are sorted by length among each other, where they are."""
 PEAK_SIDE = {"cpu": 2048, "cuda": 8192}
 
 
@@ -101,11 +110,13 @@ class Stepper:
 
     def __init__(self, model: "CrossModalModel | CLIP", train: TrainSettings, steps: int):
         self.model, self.rows, self.steps, self.position = model, train.global_batch, steps, 0
+        self.lengths = drawn_lengths
         self.descent = Descent(model, train, 10**9)  # pyright: ignore[reportArgumentType]
         self.device = model.temperature.value.device
 
     def step(self) -> None:
-        batch = drawn_batch(self.position, self.rows).to(self.device)
+        lengths = self.lengths(self.position, self.rows)
+        batch = drawn_batch(self.position, lengths).to(self.device)
         self.descent.gradients(self.model, batch)
         self.descent.step(batch.step)
         self.position += 1
@@ -128,7 +139,9 @@ def comparisons(device: str = "cpu", precision: str = "fp32") -> Iterator[Compar
 
 
 def following(bench: StepBench) -> Comparison:
-    """The key encoder's step against a copy of as many numbers."""
+    """The key encoder's step against a copy of as many numbers, at ViT-B/16's size on every device."""
+    bench = StepBench(bench.device, bench.precision)
+    bench.width, bench.heads = VIT_B
     key = bench.model({"itc": {}}).key
     average = list(key.encoder.parameters())
     source = [torch.randn_like(one) for one in average]
@@ -159,29 +172,53 @@ def compiled(device: str = "cpu", precision: str = "fp32") -> Comparison:
     return compare(about, "sample", Side("towers by torch.compile", ours.run), Side("as they are", plain.run))
 
 
+def lengths(device: str = "cpu", precision: str = "fp32") -> Comparison:
+    """The whole step on batches of like texts against the same texts as drawn, WINDOW steps a run; three pairs."""
+    torch.set_num_threads(1)
+    bench = StepBench(device, precision)
+    bench.steps = WINDOW
+    tasks = bench.tasks()["ITC + ITM + LM"]
+    ours, plain = bench.ours(tasks), bench.ours(tasks)
+    ours.lengths = like_lengths
+    about = f"train step, ITC + ITM + LM, {bench.rows} rows, {SHORTEST} to {LONGEST} pieces, {precision}, {device}"
+    return compare(about, "sample", Side("texts of like length", ours.run), Side("as drawn", plain.run), 3)
+
+
+ALONE = {"compiled": compiled, "lengths": lengths}
+"""Comparisons that are made only when they are named."""
+
+
 def report(device: str, precision: str) -> Iterator[str]:
     """Rate, share of the peak and memory of each step, and the parts of the whole one."""
     bench = StepBench(device, precision)
     peak = bench.peak()
     yield f"peak of a matrix product, {precision}: {peak / 1e12:.3g} TFLOP/s"
-    steppers = {"in-batch CLIP": bench.plain(), **{title: bench.ours(tasks) for title, tasks in bench.tasks().items()}}
-    for title, stepper in steppers.items():
-        stepper.step()
-        with FlopCounterMode(display=False) as counted:
-            stepper.step()
-        flops, memory = counted.get_total_flops() / stepper.rows, _memory(device)
-        seconds = min(_seconds(device, stepper.step) for _ in range(5)) / stepper.rows
-        yield (f"{title:<16}{1 / seconds:>8.4g} samples/s  {flops / 1e9:>6.3g} GFLOP a sample  "
-               f"{flops / seconds / peak:>5.0%} of the peak  {memory}")  # fmt: skip
-    whole = steppers["ITC + ITM + LM"]
+    yield told("in-batch CLIP", bench.plain, peak)
+    for title, tasks in bench.tasks().items():
+        yield told(title, partial(bench.ours, tasks), peak)
+    whole = bench.ours(bench.tasks()["ITC + ITM + LM"])
     seconds, parts = min(_seconds(device, whole.step) for _ in range(5)), shares(whole, device)
     yield f"parts of ITC + ITM + LM, each by itself, of a step of {seconds * 1e3:.0f} ms:"
-    yield from (f"  {name:<44}{part / seconds:>5.0%}" for name, part in parts.items())
+    yield from (f"  {name:<64}{part / seconds:>4.0%}" for name, part in parts.items())
+
+
+def told(title: str, make: Callable[[], Stepper], peak: float) -> str:
+    """A line about a step: `peak` is in FLOP a second."""
+    stepper = make()
+    device = stepper.device.type
+    _memory(device)
+    stepper.step()
+    with FlopCounterMode(display=False) as counted:
+        stepper.step()
+    flops, memory = counted.get_total_flops() / stepper.rows, _memory(device)
+    seconds = min(_seconds(device, stepper.step) for _ in range(5)) / stepper.rows
+    return (f"{title:<16}{1 / seconds:>8.4g} samples/s  {flops / 1e9:>6.3g} GFLOP a sample  "
+            f"{flops / seconds / peak:>5.0%} of the peak  {memory}")  # fmt: skip
 
 
 def shares(stepper: Stepper, device: str) -> dict[str, float]:
     """Seconds of each part of a step, run by itself on a step's rows: their sum is about the step's."""
-    model, batch = stepper.model, drawn_batch(0, stepper.rows).to(device)
+    model, batch = stepper.model, drawn_batch(0, drawn_lengths(0, stepper.rows)).to(device)
     assert isinstance(model, CrossModalModel)
     query, key, tasks = model.query, model.key.encoder, model.tasks
     image, text = query.image(batch.image).detach(), query.text(batch.text, batch.text_mask).detach()
@@ -228,20 +265,34 @@ def _wait(device: str) -> None:
 
 
 def _memory(device: str) -> str:
-    """Peak since the last look."""
-    if torch.device(device).type != "cuda":
-        return "peak memory not told by a CPU"
-    most = torch.cuda.max_memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    return f"peak {most / 1e9:.3g} GB"
+    """Peak since the last look: of a GPU what tensors had, of a CPU what the process had (Linux's own counter)."""
+    if torch.device(device).type == "cuda":
+        most = torch.cuda.max_memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        return f"peak {most / 1e9:.3g} GB"
+    ctypes.CDLL(None).malloc_trim(0)  # what has been freed is no part of what comes
+    told = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    Path("/proc/self/clear_refs").write_text("5")  # the counter begins anew
+    return f"peak {int(told['VmHWM'].split()[0]) * 1024 / 1e9:.3g} GB, of the process"
 
 
-def drawn_batch(step: int, rows: int) -> Batch:
-    """Random rows with captions of 8 to 24 pieces."""
-    generator = torch.Generator().manual_seed(step)
-    length = torch.randint(8, 25, (rows,), generator=generator)
-    mask = torch.arange(24) < length[:, None]
-    ids = torch.randint(5, PIECES, (rows, 24), generator=generator).masked_fill(~mask, 0)
+def drawn_lengths(step: int, rows: int) -> Tensor:
+    """(rows,) pieces of each caption of a step."""
+    return torch.randint(SHORTEST, LONGEST + 1, (rows,), generator=torch.Generator().manual_seed(step))
+
+
+def like_lengths(step: int, rows: int) -> Tensor:
+    """The same captions, but those of WINDOW steps sorted, the steps then in a drawn order."""
+    window, within = divmod(step, WINDOW)
+    sorted_ = torch.cat([drawn_lengths(window * WINDOW + one, rows) for one in range(WINDOW)]).sort().values
+    return sorted_.view(WINDOW, rows)[torch.randperm(WINDOW, generator=torch.Generator().manual_seed(window))[within]]
+
+
+def drawn_batch(step: int, length: Tensor) -> Batch:
+    """Random rows with captions of `length` (rows,) pieces, padded to the longest."""
+    generator, rows, places = torch.Generator().manual_seed(step), len(length), int(length.max())
+    mask = torch.arange(places) < length[:, None]
+    ids = torch.randint(5, PIECES, (rows, places), generator=generator).masked_fill(~mask, 0)
     name = torch.arange(rows) + step * rows
     return Batch(
         image=torch.randint(0, 256, (rows, 3, 224, 224), generator=generator, dtype=torch.uint8),
@@ -260,8 +311,8 @@ def drawn_batch(step: int, rows: int) -> Batch:
 
 
 def main(device: str = "cpu", precision: str = "fp32", what: str = "") -> None:
-    if what == "compiled":
-        show([compiled(device, precision)])
+    if what:
+        show([ALONE[what](device, precision)])
     else:
         show(comparisons(device, precision))
         print("\n".join(report(device, precision)))

@@ -218,11 +218,15 @@ def save(
 
 
 def untrained_run(recipe: Recipe, name: str = "untrained-0000-0") -> Run:
-    """A run whose one checkpoint holds the model before its first step, as Ray Train leaves it in the store."""
+    """A run whose one checkpoint holds the model before its first step."""
+    return run_of(recipe, build_model(recipe, Dataset.open(recipe.compute.store(), recipe.data.name)), name)
+
+
+def run_of(recipe: Recipe, model: CrossModalModel, name: str) -> Run:
+    """A run whose one checkpoint holds `model`, as Ray Train leaves it in the store."""
     store = recipe.compute.store()
     dataset = Dataset.open(store, recipe.data.name)
-    plan, model = TrainingPlan.of(recipe, dataset), build_model(recipe, dataset)
-    run, directory = Run(store, name), "checkpoint-0000000000"
+    plan, run, directory = TrainingPlan.of(recipe, dataset), Run(store, name), "checkpoint-0000000000"
     state = {"step": 0, "history": [], "world_size": 1, "run": name, "mlflow_run_id": ""} | plan.provenance()
     with tempfile.TemporaryDirectory() as folder:
         save(folder, recipe, dataset, model, torch.optim.AdamW(model.parameters()), state)

@@ -26,8 +26,16 @@ PIXELS, GRID = 64, 4
 RUN = "untrained-0000-0"
 
 
+OWN = {"kind": "vit", "image_size": PIXELS, "width": 32, "depth": 1, "heads": 2}
+CONFIG = {"model_type": "vit", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+CLASSED = {"kind": "hugging_face", "frozen": False} | {
+    "config": CONFIG | {"intermediate_size": 16, "image_size": PIXELS, "patch_size": PIXELS // GRID}
+}
+"""Of a token for the whole image, and the patches."""
+
+
 def subject_of(folder: Path, model: dict[str, Any]) -> Subject:
-    image = {"image": {"kind": "vit", "image_size": PIXELS, "width": 32, "depth": 1, "heads": 2}}
+    image = {"image": model.get("image", OWN)}
     data = {"pixels": {"size": PIXELS}, "split": {"kind": "place", "val": 0.2, "test": 0.5}}
     recipe = prepared(str(folder), model=model | image, data=data)
     torch.manual_seed(3)
@@ -38,6 +46,7 @@ def subject_of(folder: Path, model: dict[str, Any]) -> Subject:
 @pytest.fixture(scope="module")
 def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Subject]:
     models = {"scan": SCAN, "fusion": FUSION, "back": BACK, "none": {"tasks": {"itc": {}}}}
+    models["classed"] = FUSION | {"image": CLASSED}
     return {name: subject_of(tmp_path_factory.mktemp(name), model) for name, model in models.items()}
 
 
@@ -157,6 +166,28 @@ def test_the_curve_over_cuts_and_f1_of_the_means_are_their_loops(subjects: dict[
     assert told["f1_of_means"].value == pytest.approx(100 * 2 * p * r / (p + r), abs=1e-3)
     best = max(told[f"f1_at/{t:g}"].value for t in SWEEP)
     assert told["f1_tuned"].value <= best + 1e-9
+
+
+def test_attention_to_the_token_of_the_whole_image_is_told_and_left_out(subjects: dict[str, Subject]) -> None:
+    subject = subjects["classed"]
+    boxes = subject.dataset.records(["n_boxes", "boxes", "box_conf", "box_class"], split="test")
+    rows = {(row["item"], row["row"]): row for row in boxes.to_pylist()}
+    lost, held = [], []
+    for image, where in enumerate(zip(subject.rows.item.tolist(), subject.rows.row.tolist(), strict=True)):
+        covered, texts = patches(rows[where]), subject.embedded.captions[image]
+        words = np.array(
+            [look for text in texts for look in seen(subject, subject.model.network.host, image, text["text"])]
+        )
+        if covered.any() and len(words):
+            event = event_of(subject.records[image]) or subject.records[image]["sample_id"]
+            assert words.shape[1] == GRID * GRID + 1
+            lost.append((event, float(np.mean(words[:, 0]))))
+            held.append((event, float(np.mean(words[:, 1:][:, covered].sum(1) / words[:, 1:].sum(1)))))
+    told = figures(subject)
+    assert len(lost) > 5 and by_event(lost) > 1
+    assert told["cls_mass"].value == pytest.approx(by_event(lost), abs=1e-3) and told["cls_mass"].n == len(lost)
+    assert told["mass"].value == pytest.approx(by_event(held), abs=1e-3)
+    assert "cls_mass" not in figures(subjects["fusion"]), "its encoder has no such token"
 
 
 def test_what_cannot_be_asked_is_counted(subjects: dict[str, Subject]) -> None:

@@ -12,14 +12,16 @@ import torch
 from PIL import Image
 
 from infra.storage import open_store
-from pipelines.evaluate import classes
+from pipelines.evaluate import classes, retrieval
 from pipelines.evaluate.claims import CLAIMS, Asked
 from pipelines.evaluate.flow import examined
 from pipelines.evaluate.subject import Subject
 from pipelines.prepare import flow
 from pipelines.prepare.workers import InProcess
 from pipelines.recipe import Recipe
+from pipelines.train.validate import figures
 from tests.pipelines.road import document, untrained_run, xmodal
+from xmodal.metrics.retrieval import dots
 from xmodal.settings import parse
 
 COLOURS = {"truck": (200, 30, 30), "fire_engine": (30, 200, 30), "ship": (30, 30, 200)}
@@ -92,6 +94,32 @@ def test_accuracy_is_that_of_plain_counting(subject: Subject) -> None:
     assert found["top5_micro"].value == found["top5_micro"].chance == pytest.approx(100)
     assert found["micro"].chance == pytest.approx(100 / 3) == found["largest_class"].value
     assert found["micro"].low is not None
+
+
+def test_any_image_of_a_class_is_right_for_its_text(subject: Subject) -> None:
+    """Equal texts are one, and an image's right answer is that one: plain counting over 20 images and 4 texts."""
+    found = subject.gallery
+    assert sorted(found.captions) == [f"a photo: {name}" for name in ("fire engine", "kite", "ship", "truck")]
+    truth = [own[0]["text"] for own in subject.embedded.captions]
+    scores = found.images @ found.texts.T
+    (group,) = retrieval.retrieval(subject)
+    rows = {row.name.removeprefix("test/"): row for row in group.figures}
+    first = [found.captions[n] == text for n, text in zip(scores.argmax(1).tolist(), truth, strict=True)]
+    assert rows["i2t/r1"].value == pytest.approx(100 * np.mean(first)) and rows["i2t/r1"].chance == pytest.approx(25)
+    best = [truth[n] == text for n, text in zip(scores.argmax(0).tolist(), found.captions, strict=True)]
+    assert rows["t2i/r1"].value == pytest.approx(100 * np.mean(best))
+    own = [
+        np.array(truth)[scores[:, n].argsort(descending=True).numpy()] == text for n, text in enumerate(found.captions)
+    ]
+    share = [np.mean((np.cumsum(hit) / np.arange(1, 21) * hit)[: hit.sum()].sum() / hit.sum()) for hit in own]
+    assert rows["t2i/map_at_r"].value == pytest.approx(100 * np.mean(share))
+    assert "Right is the text of the image's class, or any image of it." in group.note
+
+
+def test_a_run_on_classes_is_chosen_by_all_images_of_a_class(subject: Subject) -> None:
+    texts, images = (dots(*pair) for pair in ((subject.gallery.images, subject.gallery.texts),
+                                               (subject.gallery.texts, subject.gallery.images)))  # fmt: skip
+    assert {"map", "rsum"} <= figures(subject.gallery, texts, images).keys()
 
 
 def test_neighbours_and_linear_probe_answer_for_classes(subject: Subject) -> None:

@@ -247,7 +247,9 @@ def test_recall_sum_is_rsum_image_by_image(rows: Rows) -> None:
             text_codes=own.text_codes[texts],
             captions=[own.captions[n] for n in texts],
             owner=own.owner[texts].clone().apply_(images.index),
+            first=torch.arange(len(images)),
             captioned=True,
+            claiming=False,
         )
         records = [subject.records[n] for n in images]
         cut = replace(subject, gallery=small, embedded=replace(subject.embedded, records=records))

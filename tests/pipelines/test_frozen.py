@@ -60,13 +60,15 @@ VERBS = {
     "show": "recipe --all",
     "prepare": "recipe --dry-run --report --sample",
     "train": "recipe --again",
-    "evaluate": "checkpoint overrides --root --report --json --ensemble --beams",
+    "evaluate": "checkpoint overrides --root --report --json --card --ensemble --against --beams",
     "predict embed": "checkpoint images --out --root",
     "predict classify": "checkpoint images --out --root",
     "predict caption": "checkpoint images --out --root --beams",
     "search": "text --checkpoint --root --split -k --rerank --json",
     "check": "target --root --read-data",
     "gc": "dataset --root --dry-run --older-than",
+    "seen": "images --card --place --json",
+    "promote": "version --root --tracking --why",
     "submit": "verb arguments --address --id --wait",
 }
 

@@ -1,5 +1,6 @@
 """The recipes of cross-attention hosts on a generated folder of the published layout: trained, and beside papers."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any, cast
@@ -91,6 +92,20 @@ def test_ours_stands_beside_what_is_published(folder: Path, name: str) -> None:
     for key, scores in (("host", first), ("ensemble/host", (first + second) / 2)):
         assert float(found[f"test/{key}/rsum"]) == pytest.approx(sum_of_recalls(subjects[0], scores), abs=0.06)
     assert np.abs(first - second).max() > 1e-3
+
+
+def test_search_asks_the_host_where_vectors_were_never_trained(folder: Path) -> None:
+    recipe = small(folder, "scan-f30k")
+    prepare(recipe.data, recipe.compute.store(), recipe.model.image, recipe.model.text, workers=InProcess())
+    torch.manual_seed(0)
+    run = untrained_run(recipe, "scan-f30k-0009-0").name
+    subject = examined(recipe.compute.store(), run, ())[0]
+    assert not subject.model.network.trains_vectors
+    text = subject.gallery.captions[0]
+    words = ("search", text, "--checkpoint", run, "--root", recipe.compute.root or "", "--split", "test", "-k", "5")
+    found = [json.loads(line) for line in xmodal(*words, "--json").out.splitlines()]
+    best = np.sort(host_scores(subject)[:, 0])[::-1][:5]
+    assert [line["score"] for line in found] == pytest.approx(best.tolist(), abs=1e-5)
 
 
 SECOND = {"sgraf-f30k": {"matcher": {"module": "saf"}}}

@@ -63,6 +63,12 @@ def cos(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def slow_reverse(row: np.ndarray, kind: str) -> np.ndarray | None:
+    if kind == "bottom_mass":
+        left, held = np.ones(len(row)), 0.0
+        for j in sorted(range(len(row)), key=lambda j: -row[j]):
+            if held < 0.9 * row.sum():
+                left[j], held = 0, held + row[j]
+        return None if left.sum() == 0 or np.ptp(row) < 1e-9 else left / left.sum()
     left = np.array([(1 if kind == "one_minus" else row.max()) - w for w in row])
     return None if left.sum() < 1e-9 or (kind == "one_minus" and len(row) < 2) else left / left.sum()
 
@@ -132,7 +138,7 @@ def ccs(
     return constraints.swapping(record, other or record, Cosine(record), allowed, SWAPS[swap], mine, margin)
 
 
-@pytest.mark.parametrize("kind", ["one_minus", "max_minus"])
+@pytest.mark.parametrize("kind", REVERSES)
 def test_ccr_is_its_loop(kind: str) -> None:
     assert_loops(ccr(Pairs().record(), kind), slow_ccr(Pairs(), kind))
 
@@ -175,7 +181,8 @@ def test_uniform_weights_lose_exactly_the_margin_and_one_key_nothing() -> None:
     weight = (KEYS.double() / KEYS.sum(1, keepdim=True))[:, None].expand(P, N, M)
     found = ccr(Pairs().record(weight=weight))
     assert torch.allclose(found.loss[found.valid], torch.tensor(MARGIN, dtype=torch.float64)) and found.valid.any()
-    assert not ccr(Pairs().record(weight=weight), "max_minus").valid.any()
+    for kind in ("max_minus", "bottom_mass"):
+        assert not ccr(Pairs().record(weight=weight), kind).valid.any()
     single = torch.zeros(P, M, dtype=torch.bool).index_fill(1, torch.tensor([2]), True)
     one = Pairs().record(key_mask=single, weight=single.double()[:, None].expand(P, N, M))
     for kind in REVERSES:
@@ -189,6 +196,14 @@ def test_what_max_minus_leaves_the_top_key() -> None:
     assert torch.allclose(reversed_weight, torch.tensor([[[0.0, 0.4, 0.6, 0.0]]])) and defined.all()
     reversed_weight, _ = constraints.one_minus(weight, torch.tensor([[[True, True, True, False]]]))
     assert torch.allclose(reversed_weight, torch.tensor([[[0.25, 0.35, 0.4, 0.0]]]))
+
+
+def test_what_bottom_mass_leaves() -> None:
+    weight, mask = torch.tensor([[[0.1, 0.5, 0.0, 0.3, 0.1]]]), torch.tensor([[[True, True, False, True, True]]])
+    for held, outside in ((0.4, [0, 3, 4]), (0.5, [0, 3, 4]), (0.6, [0, 4]), (0.85, [4])):
+        left, defined = constraints.bottom_mass(weight, mask, held)
+        assert left[0, 0].nonzero()[:, 0].tolist() == outside and left.sum() == pytest.approx(1) and defined.all()
+    assert not constraints.bottom_mass(weight, mask, 0.99)[1].any(), "all are needed"
 
 
 def test_relevance_of_a_swap_with_itself_is_the_positive_and_symmetry_makes_the_swaps_one() -> None:

@@ -301,16 +301,6 @@ PLACED: dict[str, Any] = {
             "tasks.triplet needs model.matcher of another",
         ),
         (
-            PLACED | {"tasks": {"triplet": {}}},
-            "image.positions: tasks.itc would read ids of blocks as features; without",
-        ),
-        (PLACED | {"tasks": {"itc": None, "triplet": {}} | ITM}, "tasks.itm would read ids of blocks as features"),
-        (PLACED | {"tasks": {"itc": None, "triplet": {}, "lm": {}}}, "tasks.lm would read ids of blocks as features"),
-        (
-            PLACED | {"image_enhance": [{"kind": "project", "width": 64}]},
-            r"image_enhance would read ids of blocks as features; .* \(triplet, ccr, ccs, entropy\) can stand",
-        ),
-        (
             {"tasks": {"itc": None, "ccr": {"weight": 0}}},
             "at least one task of a weight above 0; allowed: itc, itm, lm",
         ),
@@ -319,6 +309,23 @@ PLACED: dict[str, Any] = {
 def test_settings_that_do_not_fit_are_refused_in_one_line(changes: dict[str, Any], line: str) -> None:
     with pytest.raises(SettingsError, match=line):
         tiny.settings(**changes)
+
+
+def test_blocks_of_regions_are_the_hosts_matter_alone() -> None:
+    """All other tasks, and enhancers, stand beside it and see features: other blocks change what the host says only."""
+    tasks = {"itc": {}, "triplet": {}, "lm": {"decoder": tiny.FUSION}, "cons": {}} | ITM
+    narrow = [{"kind": "project", "width": 6}, {"kind": "residual_attention", "heads": 2}]
+    built = model(**PLACED | {"tasks": tasks, "image_enhance": narrow, "queue": {"size": 6}}).train()
+    draw = torch.Generator().manual_seed(0)
+    features, shares = torch.randn(4, 4, 8, generator=draw), torch.rand(4, 4, 15, generator=draw)
+    first, second = (torch.randint(0, OUTSIDE, (4, 4, 15), generator=draw).float() for _ in range(2))
+    said = [built(tiny.batch(4, image=torch.cat([features, ids, shares], dim=2))) for ids in (first, second)]
+    changed = {name for name, loss in said[0].items() if abs(float(loss - said[1][name])) > 1e-6}
+    assert changed == {"triplet"} and all(loss.isfinite() for loss in said[0].values())
+    other = built(tiny.batch(4, image=torch.cat([features.flip(0), first, shares], dim=2)))
+    assert {name for name, loss in said[0].items() if abs(float(loss - other[name])) > 1e-6} >= {"triplet", "itc", "lm"}
+    stored = torch.cat([features, first, shares], dim=2)
+    assert built.placed_tokens(stored).shape == (4, 4, 6 + 30) and built.encode_image(stored).isfinite().all()
 
 
 def test_a_layer_that_is_not_there_is_refused() -> None:

@@ -24,7 +24,7 @@ from xmodal.queue import PRECISIONS, QueueSettings, ShardedQueue
 from xmodal.relations import Relations
 from xmodal.settings import SettingsError
 from xmodal.tasks import Tasks
-from xmodal.tasks.contrastive import CrossEntropy, UniCon
+from xmodal.tasks.contrastive import MILNCE, CrossEntropy, UniCon
 from xmodal.tasks.unified import Part, SoftHinge, over_queue
 
 MODELS: dict[str, Any] = {
@@ -45,6 +45,7 @@ MODELS: dict[str, Any] = {
         "tasks": {"itc": None, "uto": {"fn_policy": "none", "batch_weight": 0, "gamma": 0.1}},
         "queue": {"size": 13},
     },
+    "mil": {"tasks": {"itc": {"fn_policy": "mil"}}, "queue": {"size": 9}},
     "soft, bfloat16": {"tasks": {"itc": {"fn_policy": "soft"}}, "queue": {"size": 11, "keys": "bf16"}},
 }
 STEEP = {name for name, model in MODELS.items() if "uto" in model["tasks"]}
@@ -178,6 +179,7 @@ HINGE = SoftHinge(90.0, 0.3)
 LOSSES: dict[str, Any] = {
     **{f"cross entropy, {name}": CrossEntropy(policy) for name, policy in POLICIES.items()},
     "unicon": UniCon(),
+    "mil": MILNCE(),
     **{f"UTO, {name}": Part(1.0, 1.0, over_queue, HINGE, policy) for name, policy in POLICIES.items()},
 }
 

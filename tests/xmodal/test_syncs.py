@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from pipelines.train.descent import Descent
 from pipelines.train.readings import Reading
@@ -12,6 +13,8 @@ from pipelines.train.settings import TrainSettings
 from tests.xmodal import tiny
 from tests.xmodal.syncs import host_reads
 from tests.xmodal.test_gpu import MODELS
+from tests.xmodal.world import World
+from xmodal import distributed
 from xmodal.settings import parse
 
 ROWS = 8
@@ -56,3 +59,31 @@ def test_a_read_is_seen() -> None:
         with host_reads() as places:
             read()
         assert places, read
+
+
+def places_of(name: str) -> list[list[str]]:
+    """What one of several workers reads in each of three steps, as its run makes them."""
+    settings, train = CASES[name]
+    model = tiny.model(**tiny.FOUR_REGIONS, **settings).train()
+    parallel = DistributedDataParallel(model, forward_sync_buffers=False)
+    descent, found = Descent(model, parse(TrainSettings, {"global_batch": ROWS, **train}), 10**6), []
+    for step in range(3):
+        own = torch.arange(distributed.rank(), ROWS, distributed.world_size())
+        given = tiny.rows_of(tiny.batch(ROWS, step=step, side=32), own)
+        with host_reads() as places:
+            shares = descent.gradients(parallel, given)
+            means = distributed.sum_across(torch.stack(list(shares.values())))
+            Reading({"means": means.sum(), "norm": descent.step(step)} | model.state(step + 1))
+        found.append(places)
+    return found
+
+
+@pytest.mark.parametrize("name", ["all tasks", "UTO", "refreshed", "sharded", "scan", "bf16, in two parts"])
+def test_several_workers_read_one_thing_more(world: World, name: str) -> None:
+    """How many rows and how long texts the others have: once a forward, twice where a share is longer than before."""
+    forwards = CASES[name][1].get("accumulate", 1)
+    for own in world.run(2, places_of, name):
+        for step, places in enumerate(own):
+            counts = Counter(places)
+            told = counts.pop("tolist in distributed.py: _told")
+            assert told == forwards + (step == 0) and set(counts) == KNOWN.get(name, set()), counts

@@ -17,7 +17,7 @@ from xmodal.encodings import Direction
 from xmodal.policies import POLICIES
 from xmodal.relations import Relations
 from xmodal.settings import SettingsError
-from xmodal.tasks.contrastive import UniCon
+from xmodal.tasks.contrastive import MILNCE, UniCon
 from xmodal.tasks.unified import UTO, SoftHinge, Unified
 
 MU, GAMMA = 90.0, 0.5
@@ -200,6 +200,23 @@ def test_unicon_is_its_plain_form_and_with_one_positive_the_cross_entropy(scale:
     assert torch.allclose(alone, -logits.log_softmax(1)[:, 0], rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("scale", [1.0, 20.0])
+def test_mil_is_its_plain_form_and_with_one_positive_the_cross_entropy(scale: float) -> None:
+    generator = torch.Generator().manual_seed(2)
+    logits = (scale * (2 * torch.rand(6, 9, generator=generator, dtype=torch.float64) - 1)).requires_grad_()
+    own, none, everyone = *torch.zeros(2, 6, 9, dtype=torch.bool), torch.ones(9, dtype=torch.bool)
+    own[:, 0] = True
+    positives = (torch.rand(6, 9, generator=generator) < 0.3) | own
+    ignored = (torch.rand(6, 9, generator=generator) < 0.2) & ~positives
+    found = MILNCE().whole(Given(logits, Relations(own, positives & ~own, ignored)), everyone)
+    plain = -torch.log((positives * logits.exp()).sum(1) / (~ignored * logits.exp()).sum(1))
+    assert torch.allclose(found, plain, rtol=1e-12, atol=1e-12)
+    (pull,) = torch.autograd.grad(found.sum(), logits)
+    assert (pull[positives] <= 0).all() and (pull[~positives] >= 0).all() and (pull[ignored] == 0).all()
+    alone = MILNCE().whole(Given(logits, Relations(own, none, none)), everyone)
+    assert torch.allclose(alone, -logits.log_softmax(1)[:, 0], rtol=1e-10, atol=1e-10)
+
+
 def test_unicon_takes_positives_from_the_relations_and_no_distillation() -> None:
     built = filled(tiny.model(tasks={"itc": {"fn_policy": "unicon"}}))
     given = tiny.batch(5, sequence_id=torch.tensor([1, 1, 2, -1, 3]))
@@ -211,5 +228,6 @@ def test_unicon_takes_positives_from_the_relations_and_no_distillation() -> None
             away = sum(math.exp(s) for s, ok, y in zip(row, allowed[i], positive[i], strict=True) if ok and not y)
             total += math.log(1 + away * sum(math.exp(-s) for s, y in zip(row, positive[i], strict=True) if y)) / 10
     assert built(given)["itc"].item() == pytest.approx(total, rel=1e-5)
-    with pytest.raises(SettingsError, match="unicon has no targets"):
-        tiny.settings(tasks={"itc": {"fn_policy": "unicon", "distillation": {}}})
+    for policy in ("unicon", "mil"):
+        with pytest.raises(SettingsError, match=f"{policy} has no targets"):
+            tiny.settings(tasks={"itc": {"fn_policy": policy, "distillation": {}}})

@@ -64,6 +64,16 @@ MODELS = {
         **tiny.FOUR_REGIONS,
         "matcher": {"kind": "scan", "width": 8, "max_entries": 100},
     },
+    "SCAN from regions to words": {
+        "tasks": {"itc": None, "triplet": {}, "ccr": {"weight": 1, "reverse": "bottom_mass", "held": 0.5}},
+        **tiny.FOUR_REGIONS,
+        "matcher": {"kind": "scan", "direction": "i2t", "width": 8},
+    },
+    "PFAN": {
+        "tasks": {"itc": None, "triplet": {}, "ccs": {"weight": 1}},
+        **tiny.FOUR_REGIONS,
+        "matcher": {"kind": "pfan", "width": 8, "position_width": 6},
+    },
     "BFAN, all negatives, constraints within pairs": {
         "tasks": {"itc": None, "triplet": {"mining": "all"}, "ccs": {"swap": "both", "source": "inter"}, "entropy": {}},
         **tiny.FOUR_REGIONS,

@@ -45,7 +45,7 @@ class Precomputed(Settings):
 
     @property
     def token_width(self) -> int:
-        """Numbers of a token, the ids and weights of its blocks included."""
+        """Numbers that are stored of a token, the ids and weights of its blocks included."""
         return self.width + POSITION * self.positions
 
     def build(self) -> "PrecomputedImage":
@@ -53,12 +53,13 @@ class Precomputed(Settings):
 
 
 class PrecomputedImage(nn.Module):
-    """Cached features (B, R, width) pass through; with a guide it is the last of R + 1 rows, padded with zeros; with
-    positions 15 ids and 15 weights of blocks are the last numbers of a region."""
+    """Cached features (B, R, width) pass through; with a guide it is the last of R + 1 rows, padded with zeros. With
+    positions 15 ids and 15 weights of blocks are the last numbers of a region: these are for a host that asks, and no
+    part of its token."""
 
     def __init__(self, settings: Precomputed):
         super().__init__()
-        self.settings, self.width = settings, settings.token_width
+        self.settings, self.width = settings, settings.width
 
     def identity(self) -> str:
         """16 hex digits of the settings: which files the numbers came from is said by the parts."""
@@ -71,4 +72,4 @@ class PrecomputedImage(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        return features
+        return features[..., : self.width]

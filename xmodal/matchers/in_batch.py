@@ -30,7 +30,7 @@ class MatcherHosted:
     @cached_property
     def image(self) -> Side:
         """The local images."""
-        return self.matcher.image_side(self.encodings.image_tokens)
+        return self.matcher.image_side(self.encodings.placed_tokens)
 
     @cached_property
     def text(self) -> Side:

@@ -47,7 +47,7 @@ class PFAN(HostSettings):
 
     def build(self, sizes: Sizes, tasks: nn.ModuleDict) -> "Pfan":
         located = stored if self.positions else patches(class_tokens if sizes.patches else no_class_token)
-        return Pfan(self, sizes.image_width - POSITION * self.positions, sizes.text_width, located)
+        return Pfan(self, sizes.image_width, sizes.text_width, located)
 
 
 class Pfan(Matcher):

@@ -27,24 +27,27 @@ class ITC(Settings):
 
     weight: float = Field(default=1.0, ge=0)
     """Factor of the loss in the total; 0 = without it."""
-    fn_policy: Literal["mask", "soft", "none", "unicon"] = "mask"
+    fn_policy: Literal["mask", "soft", "none", "unicon", "mil"] = "mask"
     """Candidates related to the query: `mask` takes them out of the denominator, `soft` makes positives share the
     target (1 / |P|, as ALBEF's retrieval), `none` counts all of them as negatives (MoCo, USER), `unicon` sets every
-    positive against every negative (UniMoCo) and takes no distillation."""
+    positive against every negative (UniMoCo), `mil` asks that some positive be near (MIL-NCE); these two take no
+    distillation."""
     distillation: Distillation | None = None
     """Momentum distillation; without it targets come from the relations alone."""
     i2t_weight: float = Field(default=0.5, ge=0, le=1)
     """w, share of the image-to-text direction."""
 
     @model_validator(mode="after")
-    def _unicon_has_no_targets(self) -> "ITC":
-        if self.fn_policy == "unicon" and self.distillation is not None:
-            raise ValueError("fn_policy unicon has no targets that a distillation could soften; take mask or soft")
+    def _some_have_no_targets(self) -> "ITC":
+        if self.fn_policy in UNTARGETED and self.distillation is not None:
+            raise ValueError(
+                f"fn_policy {self.fn_policy} has no targets that a distillation could soften; take mask or soft"
+            )
         return self
 
     def build(self, sizes: Sizes) -> "Contrastive":
-        if self.fn_policy == "unicon":
-            return Contrastive(UniCon(), self.i2t_weight)
+        if self.fn_policy in UNTARGETED:
+            return Contrastive(UNTARGETED[self.fn_policy](), self.i2t_weight)
         policy = POLICIES[self.fn_policy]
         loss = Distilled(policy, self.distillation) if self.distillation else CrossEntropy(policy)
         return Contrastive(loss, self.i2t_weight)
@@ -53,7 +56,7 @@ class ITC(Settings):
 class Contrastive(nn.Module):
     """The task; it has no parameters beyond the temperature."""
 
-    def __init__(self, row_losses: "CrossEntropy | Distilled | UniCon", i2t_weight: float):
+    def __init__(self, row_losses: "CrossEntropy | Distilled | UniCon | MILNCE", i2t_weight: float):
         super().__init__()
         self.row_losses, self.i2t_weight = row_losses, i2t_weight
 
@@ -121,6 +124,29 @@ class UniCon:
     def merged(self, partials: Tensor) -> Tensor:
         apart = partials.logsumexp(1).sum(1)
         return torch.logaddexp(apart, torch.zeros_like(apart))  # torch's softplus is cut off at 20
+
+
+class MILNCE:
+    """(B,) -log(sum_{p in P} exp(s_p) / sum_{j allowed} exp(s_j)), s the logits (Miech et al., CVPR 2020): with one
+    positive it is the cross entropy. Ignored candidates are in neither sum."""
+
+    def __call__(self, encodings: Encodings, direction: Direction) -> Tensor:
+        return direction.rows(self, encodings.candidates.valid)
+
+    def whole(self, direction: Direction, valid: Tensor) -> Tensor:
+        return self.merged(self.partials(direction, valid)[:, None])
+
+    def partials(self, direction: Direction, valid: Tensor) -> Tensor:
+        allowed, positive = soft(direction.relations, valid)
+        return torch.stack([logsumexp(direction.logits, allowed), logsumexp(direction.logits, positive)], dim=1)
+
+    def merged(self, partials: Tensor) -> Tensor:
+        every, near = partials.logsumexp(1).unbind(1)
+        return every - near
+
+
+UNTARGETED = {"unicon": UniCon, "mil": MILNCE}
+"""Losses by `fn_policy` that are no cross entropy of targets."""
 
 
 def masked_log_softmax(logits: Tensor, allowed: Tensor) -> Tensor:

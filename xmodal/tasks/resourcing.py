@@ -6,6 +6,7 @@ over the matched pairs of the model's host: what a fragment attends to must be m
 reversed attention. Pairs are reduced as the host's own loss is.
 """
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -13,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from xmodal.constraint_figures import figures
-from xmodal.constraints import REVERSES, Losses, Reverse, resourcing
+from xmodal.constraints import HELD, REVERSES, Losses, Reverse, bottom_mass, resourcing
 from xmodal.encodings import Encodings
 from xmodal.relevance import Cosine
 from xmodal.settings import Settings
@@ -27,11 +28,15 @@ class CCR(Settings):
     """lambda, factor of the loss in the total; 0 = without it."""
     margin: float = Field(default=0.2, ge=0)
     """gamma, by which attended content must be more relevant."""
-    reverse: Literal["one_minus", "max_minus"] = "one_minus"
-    """Reversed weights: 1 - w, or max w - w (which gives the top key nothing)."""
+    reverse: Literal["one_minus", "max_minus", "bottom_mass"] = "one_minus"
+    """Reversed weights: 1 - w, max w - w (which gives the top key nothing), or all of it evenly on the keys outside the
+    smallest set that holds `held` of the weights."""
+    held: float = Field(default=HELD, gt=0, lt=1)
+    """Share of the weights for `bottom_mass`."""
 
     def build(self, sizes: Sizes) -> "Resourcing":
-        return Resourcing(REVERSES[self.reverse], self.margin)
+        reverses = REVERSES | {"bottom_mass": partial(bottom_mass, held=self.held)}
+        return Resourcing(reverses[self.reverse], self.margin)
 
 
 class Resourcing(nn.Module):
