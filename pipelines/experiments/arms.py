@@ -163,7 +163,7 @@ HOSTS = Table(
     title="Flickr8k, SCAN from the words of MiniLM to 3 x 3 regions",
     note=(
         "188 steps, in which SCAN is far from learnt, and one weight of each constraint (0.1 and 0.3; entropy 0.1). "
-        "Neither CCR nor CCS can be told from nothing; attention that is only made sharper, the control, costs a fourth."
+        "Neither CCR nor CCS can be told from nothing; attention that is only sharper, the control, costs a fourth."
     ),
     recipe=(*WORDS, "model.tasks={itc: null, triplet: {}}", "model.matcher={kind: scan, width: 256}"),
     arms=(Arm("baseline", asks="SCAN t2i, hard-negative triplets"), *CONSTRAINED),
