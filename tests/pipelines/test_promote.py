@@ -138,17 +138,17 @@ def test_a_lost_answer_is_read_back(registry: Registry, root: Store) -> None:
     assert decisions(root, registry) == [made]
 
 
-def test_of_several_at_once_each_works_or_leaves(registry: Registry, root: Store) -> None:
-    """Four processes: the decisions are one row, and the alias is the last of them."""
+def test_of_two_at_once_each_works_or_leaves(registry: Registry, root: Store) -> None:
+    """Two processes: the decisions are one row, and the alias is the last of them."""
     command = [sys.executable, "-m", "pipelines", "promote"]
     racing = [
         subprocess.Popen(
-            [*command, f"{registry.model}/{1 + number % 3}", "--root", root.url],
+            [*command, f"{registry.model}/{1 + number}", "--root", root.url],
             cwd=REPOSITORY,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for number in range(4)
+        for number in range(2)
     ]
     told = [one.communicate(timeout=100)[1] for one in racing]
     codes = [one.returncode for one in racing]

@@ -320,10 +320,14 @@ def test_blocks_of_regions_are_the_hosts_matter_alone() -> None:
     features, shares = torch.randn(4, 4, 8, generator=draw), torch.rand(4, 4, 15, generator=draw)
     first, second = (torch.randint(0, OUTSIDE, (4, 4, 15), generator=draw).float() for _ in range(2))
     said = [built(tiny.batch(4, image=torch.cat([features, ids, shares], dim=2))) for ids in (first, second)]
-    changed = {name for name, loss in said[0].items() if abs(float(loss - said[1][name])) > 1e-6}
+    changed = {name for name, loss in said[0].items() if abs((loss - said[1][name]).item()) > 1e-6}
     assert changed == {"triplet"} and all(loss.isfinite() for loss in said[0].values())
     other = built(tiny.batch(4, image=torch.cat([features.flip(0), first, shares], dim=2)))
-    assert {name for name, loss in said[0].items() if abs(float(loss - other[name])) > 1e-6} >= {"triplet", "itc", "lm"}
+    assert {name for name, loss in said[0].items() if abs((loss - other[name]).item()) > 1e-6} >= {
+        "triplet",
+        "itc",
+        "lm",
+    }
     stored = torch.cat([features, first, shares], dim=2)
     assert built.placed_tokens(stored).shape == (4, 4, 6 + 30) and built.encode_image(stored).isfinite().all()
 
