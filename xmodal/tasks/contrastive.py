@@ -105,16 +105,26 @@ class Distilled:
         return cross_entropy(direction.logits, alpha * told + (1 - alpha) * shared(positive), allowed)
 
 
-class UniCon:
-    """(B,) log(1 + sum_{n in N} exp(s_n) sum_{p in P} exp(-s_p)), s the logits (Dai et al., arXiv 2103.10773): with one
-    positive it is the cross entropy. Ignored candidates are in neither sum. It is the softplus of two logsumexps, which
-    no logit makes overflow."""
+class OfShares:
+    """A loss of each row that is one share's where all candidates are at hand."""
 
     def __call__(self, encodings: Encodings, direction: Direction) -> Tensor:
         return direction.rows(self, encodings.candidates.valid)
 
     def whole(self, direction: Direction, valid: Tensor) -> Tensor:
         return self.merged(self.partials(direction, valid)[:, None])
+
+    def partials(self, direction: Direction, valid: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def merged(self, partials: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class UniCon(OfShares):
+    """(B,) log(1 + sum_{n in N} exp(s_n) sum_{p in P} exp(-s_p)), s the logits (Dai et al., arXiv 2103.10773): with one
+    positive it is the cross entropy. Ignored candidates are in neither sum. It is the softplus of two logsumexps, which
+    no logit makes overflow."""
 
     def partials(self, direction: Direction, valid: Tensor) -> Tensor:
         allowed, positive = soft(direction.relations, valid)
@@ -126,15 +136,9 @@ class UniCon:
         return torch.logaddexp(apart, torch.zeros_like(apart))  # torch's softplus is cut off at 20
 
 
-class MILNCE:
+class MILNCE(OfShares):
     """(B,) -log(sum_{p in P} exp(s_p) / sum_{j allowed} exp(s_j)), s the logits (Miech et al., CVPR 2020): with one
     positive it is the cross entropy. Ignored candidates are in neither sum."""
-
-    def __call__(self, encodings: Encodings, direction: Direction) -> Tensor:
-        return direction.rows(self, encodings.candidates.valid)
-
-    def whole(self, direction: Direction, valid: Tensor) -> Tensor:
-        return self.merged(self.partials(direction, valid)[:, None])
 
     def partials(self, direction: Direction, valid: Tensor) -> Tensor:
         allowed, positive = soft(direction.relations, valid)
