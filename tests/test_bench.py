@@ -237,7 +237,7 @@ def test_batches_of_like_texts_are_the_drawn_texts() -> None:
 def test_a_step_is_told_with_its_rate_its_share_of_the_peak_and_its_parts(
     precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step, "SHAPES", {"cpu": (2, 24, 3, 1)})
+    monkeypatch.setattr(step, "SHAPES", {"cpu": (4, 24, 3, 1)})
     monkeypatch.setattr(step, "PEAK_SIDE", {"cpu": 64})
     monkeypatch.setattr(step, "QUEUE", 64)
     lines = list(step.report("cpu", precision))

@@ -13,7 +13,6 @@ import ctypes
 import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -193,18 +192,17 @@ def report(device: str, precision: str) -> Iterator[str]:
     bench = StepBench(device, precision)
     peak = bench.peak()
     yield f"peak of a matrix product, {precision}: {peak / 1e12:.3g} TFLOP/s"
-    yield told("in-batch CLIP", bench.plain, peak)
+    yield told("in-batch CLIP", bench.plain(), peak)
     for title, tasks in bench.tasks().items():
-        yield told(title, partial(bench.ours, tasks), peak)
+        yield told(title, bench.ours(tasks), peak)
     whole = bench.ours(bench.tasks()["ITC + ITM + LM"])
     seconds, parts = min(_seconds(device, whole.step) for _ in range(5)), shares(whole, device)
     yield f"parts of ITC + ITM + LM, each by itself, of a step of {seconds * 1e3:.0f} ms:"
     yield from (f"  {name:<64}{part / seconds:>4.0%}" for name, part in parts.items())
 
 
-def told(title: str, make: Callable[[], Stepper], peak: float) -> str:
+def told(title: str, stepper: Stepper, peak: float) -> str:
     """A line about a step: `peak` is in FLOP a second."""
-    stepper = make()
     device = stepper.device.type
     _memory(device)
     stepper.step()
