@@ -15,8 +15,7 @@ from datetime import UTC, datetime
 from infra.lock import Lock, Lost, held
 from infra.registry import Registry
 from infra.storage import AlreadyExists, Store
-
-LOCKS = "locks"
+from pipelines.prepare.versions import LOCKS
 
 
 @dataclass(frozen=True)

@@ -195,8 +195,8 @@ def every_figure(content: ReportContent) -> list[Figure]:
 
 
 def _table(figures: list[Figure], content: ReportContent, compared: list[str], report: Path) -> str:
-    """Columns that have nothing to say are left out; below, lines about published results and
-    another model (`compared`), what was not asked and what could not be measured."""
+    """Columns that have nothing to say are left out; below, lines about published results and another model
+    (`compared`), what was not asked and what could not be measured."""
     columns = {
         "figure": [one.name for one in figures],
         "value": [number(one.value, one.unit) for one in figures],

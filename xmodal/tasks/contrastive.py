@@ -7,6 +7,7 @@
 gradient. `fn_policy` says what becomes of related candidates, which a single positive would count as false negatives.
 """
 
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
@@ -105,7 +106,7 @@ class Distilled:
         return cross_entropy(direction.logits, alpha * told + (1 - alpha) * shared(positive), allowed)
 
 
-class OfShares:
+class OfShares(ABC):
     """A loss of each row that is one share's where all candidates are at hand."""
 
     def __call__(self, encodings: Encodings, direction: Direction) -> Tensor:
@@ -114,11 +115,13 @@ class OfShares:
     def whole(self, direction: Direction, valid: Tensor) -> Tensor:
         return self.merged(self.partials(direction, valid)[:, None])
 
+    @abstractmethod
     def partials(self, direction: Direction, valid: Tensor) -> Tensor:
-        raise NotImplementedError
+        """As `xmodal.rows.RowLoss`."""
 
+    @abstractmethod
     def merged(self, partials: Tensor) -> Tensor:
-        raise NotImplementedError
+        """As `xmodal.rows.RowLoss`."""
 
 
 class UniCon(OfShares):
