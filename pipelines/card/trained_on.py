@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from infra.parquet import read_parquet
 from pipelines.dataset import Dataset
 from pipelines.prepare.units import place_hash
 
@@ -52,7 +53,7 @@ class TrainedOn:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "TrainedOn":
-        rows = pq.read_table(io.BytesIO(data)).to_pylist()
+        rows = read_parquet(data).to_pylist()
         images, places = (frozenset(row["hash"] for row in rows if row["kind"] == kind) for kind in ("image", "place"))
         return cls(images, places)
 

@@ -16,10 +16,11 @@ from typing import Any, NamedTuple, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from infra.parquet import read_parquet
 from infra.storage import Store, Unreadable, Web, is_address
 from pipelines.prepare.crops import box_name
 from pipelines.prepare.items import sample_id
-from pipelines.prepare.parts import PIXELS, parquet, put_part
+from pipelines.prepare.parts import PIXELS, parquet, put_part, with_new_columns
 from pipelines.sources.archive import Archive, is_streamed
 from pipelines.sources.members import ArchiveEntry, Content
 from xmodal.crops import Box, prepare_crops
@@ -65,7 +66,7 @@ class Unchanged:
         for part in self.parts:
             data = home.read(part["path"]) if home.head(part["path"]) else b""
             if hashlib.sha256(data).hexdigest() == part["sha256"]:
-                table = pq.read_table(pa.BufferReader(data), schema=PIXELS)
+                table = with_new_columns(read_parquet(data), PIXELS.names, PIXELS)
                 for row in table.to_pylist():
                     if row["key"] in self.outcomes:
                         found.setdefault(row["key"], []).append(row)
@@ -114,8 +115,8 @@ class PixelReceipt:
     @classmethod
     def from_bytes(cls, data: bytes) -> "PixelReceipt":
         facts = pq.read_schema(pa.BufferReader(data)).metadata
-        table = pq.read_table(pa.BufferReader(data), schema=OUTCOMES)  # null where an older run knew less
-        return cls(facts[b"item"].decode(), json.loads(facts[b"part"]), table)
+        outcomes = with_new_columns(read_parquet(data), OUTCOMES.names, OUTCOMES)
+        return cls(facts[b"item"].decode(), json.loads(facts[b"part"]), outcomes)
 
 
 class ReadPixels:

@@ -4,8 +4,8 @@ import codecs
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from infra.parquet import read_parquet
 from infra.storage import Store
 from pipelines.errors import DataRefused
 from pipelines.sources.reading import MISSING, read_csv, text_stream
@@ -65,7 +65,7 @@ def _is_utf8(store: Store, key: str) -> bool:
 def _read_parquet(store: Store, key: str) -> pa.Table:
     """Columns of any flat type as text, times in ISO 8601; nested and binary columns are left out."""
     try:
-        table = pq.read_table(pa.BufferReader(store.read(key)))
+        table = read_parquet(store.read(key))
         flat = [position for position, field in enumerate(table.schema) if _is_flat(field.type)]
         columns = [_as_text(table.column(position)) for position in flat]
     except pa.ArrowException as error:
