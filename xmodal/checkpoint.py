@@ -117,18 +117,39 @@ def load_weights(directory: str | Path, model: CrossModalModel) -> None:
     model.restart_momentum()
 
 
+def load_warm(directory: str | Path, model: CrossModalModel) -> None:
+    """`load_weights` for a model that trains on: of a vocabulary that has grown since, new pieces keep the weights that
+    `model` has for them. Raises Damaged, also where a piece of the checkpoint is another one in the model."""
+    folder = Path(directory)
+    check_vocabulary(folder, model)
+    verify(folder, WEIGHTS)
+    _check_identities(folder, model.identities)
+    with _fitting(folder / WEIGHTS[0]):
+        ours, saved = model.state_dict(), tensor_file.read(folder / WEIGHTS[0])
+        pieces = len(read_wordpiece(folder)), len(model.wordpiece)
+        _put(model, WEIGHTS[0], {name: _grown(one, ours.get(name), *pieces) for name, one in saved.items()})
+    model.restart_momentum()
+
+
+def _grown(saved: Tensor, ours: Tensor | None, before: int, now: int) -> Tensor:
+    """A tensor of `before` pieces (before, ...) with the rows of `ours` (now, ...) for those after them."""
+    if ours is None or (saved.shape[:1], ours.shape[:1]) != ((before,), (now,)):
+        return saved
+    return torch.cat([saved, ours[before:].to(saved)])
+
+
 def check_vocabulary(directory: str | Path, model: CrossModalModel) -> None:
     """Raises Damaged where weights of words in the checkpoint are of other words than the model's: two vocabularies of
-    one size have tensors of one shape. Asked before `load_weights` of a warm start."""
+    one size have tensors of one shape. The model may have more of them, after those of the checkpoint."""
     saved = read_wordpiece(directory)
     theirs, ours = model.vocabularies(saved), model.vocabularies(model.wordpiece)
-    for name, pieces in ours.items():
-        if pieces != theirs[name]:
-            moved = sum(one != other for one, other in zip(pieces, theirs[name], strict=False))
+    for name, pieces in theirs.items():
+        if pieces != ours[name][: len(pieces)]:
+            moved = sum(one != other for one, other in zip(pieces, ours[name], strict=False))
             raise Damaged(
-                f"{Path(directory) / 'wordpiece.json'}: its {len(theirs[name])} pieces, whose weights {name} has, are "
-                f"not the {len(pieces)} of this dataset ({moved} of the same id differ); take a version of the dataset "
-                "it was trained on, or a later one (a child keeps the vocabulary)"
+                f"{Path(directory) / 'wordpiece.json'}: its {len(pieces)} pieces, whose weights {name} has, are "
+                f"not the {len(ours[name])} of this dataset ({moved} of the same id differ); take a version of the "
+                "dataset it was trained on, or a later one (a child keeps the vocabulary, and adds at its end)"
             )
 
 
@@ -219,11 +240,15 @@ def _load_model(folder: Path, model: CrossModalModel, names: tuple[str, ...]) ->
     """Every tensor of the named files into `model`; tensors it lacks or has beyond them are refused."""
     for name in names:
         with _fitting(folder / name):
-            tensors = tensor_file.read(folder / name)
-            odd = sorted(set(tensors) ^ set(_weights(model, name)))
-            if odd:
-                raise ValueError(f"{odd[0]} stands in one of file and model only")
-            model.load_state_dict(tensors, strict=False)
+            _put(model, name, tensor_file.read(folder / name))
+
+
+def _put(model: CrossModalModel, name: str, tensors: dict[str, Tensor]) -> None:
+    """The tensors of the file `name` into `model`. Raises ValueError or RuntimeError where they do not fit."""
+    odd = sorted(set(tensors) ^ set(_weights(model, name)))
+    if odd:
+        raise ValueError(f"{odd[0]} stands in one of file and model only")
+    model.load_state_dict(tensors, strict=False)
 
 
 def _load_queue(folder: Path, model: CrossModalModel) -> None:

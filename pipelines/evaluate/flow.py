@@ -113,10 +113,11 @@ def examined(store: Store, checkpoint: str, overrides: tuple[str, ...], beams: i
 
 
 def rated(store: Store, checkpoint: str, beside: Subject) -> Subject:
-    """Another checkpoint on the same rows as `beside`. Raises NotFound, also of features of its encoders."""
+    """Another checkpoint on the same rows as `beside`, which may be of a later version than it was trained on. Raises
+    NotFound, also of features of its encoders."""
     with opened(store, checkpoint) as directory:
         model = Inference.load(directory)
-    reader = sample_reader(load(Recipe, (), below=model.recipe), beside.dataset)
+    reader = sample_reader(load(Recipe, (), below=model.recipe), beside.dataset, model.wordpiece)
     return Subject.of(model, beside.dataset, reader, beside.split)
 
 

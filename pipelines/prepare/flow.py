@@ -223,13 +223,16 @@ def write_records(
 
 
 def wordpiece_json(run: Run, records: list[dict[str, Any]]) -> str:
-    """The parent's WordPiece vocabulary where nothing it was trained on has changed, else a new one."""
+    """The parent's WordPiece vocabulary, grown where its captions have characters that it lacks, so that weights of
+    words stay those of the same words in later versions; a new one where there is no parent, or one of another size."""
     size = run.data.vocabulary_size
-    if run.parent is not None and run.parent["prepare"]["settings"]["vocabulary_size"] == size:
-        entry = next(one for one in run.parent["vocabularies"] if one["kind"] == "wordpiece")
-        if [part["path"] for part in run.parent["records"]] == [part["path"] for part in records]:
-            return run.home.read(entry["path"]).decode()
-    return vocabularies.train_wordpiece(run.home, records, size)
+    if run.parent is None or run.parent["prepare"]["settings"]["vocabulary_size"] != size:
+        return vocabularies.train_wordpiece(run.home, records, size)
+    entry = next(one for one in run.parent["vocabularies"] if one["kind"] == "wordpiece")
+    document = run.home.read(entry["path"]).decode()
+    if [part["path"] for part in run.parent["records"]] == [part["path"] for part in records]:
+        return document
+    return vocabularies.grow_wordpiece(document, run.home, records)
 
 
 def check_stored(run: Run, content: versions.Document) -> None:

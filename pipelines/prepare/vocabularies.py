@@ -61,6 +61,11 @@ def train_wordpiece(home: Store, records: list[dict[str, Any]], size: int) -> st
     return WordPiece.train(_train_texts(home, records), size).to_json()
 
 
+def grow_wordpiece(document: str, home: Store, records: list[dict[str, Any]]) -> str:
+    """The vocabulary `document` with the characters appended that it lacks for the train split's captions."""
+    return WordPiece.from_json(document).grown(_train_texts(home, records)).to_json()
+
+
 def _train_texts(home: Store, records: list[dict[str, Any]]) -> Iterator[str]:
     for part in records:
         table = read_columns(home, part["path"], ["split", "captions"], RECORDS)

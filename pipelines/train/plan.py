@@ -104,10 +104,11 @@ def written(world_sizes: range) -> str:
     return " to ".join(str(number) for number in sorted({world_sizes[0], world_sizes[-1]}))
 
 
-def sample_reader(recipe: Recipe, dataset: Dataset) -> SampleReader:
-    """How rows of `dataset` become samples of this recipe's encoders: cached features where an encoder is frozen."""
+def sample_reader(recipe: Recipe, dataset: Dataset, words: WordPiece | None = None) -> SampleReader:
+    """How rows of `dataset` become samples of this recipe's encoders: cached features where an encoder is frozen. Texts
+    are cut into pieces of the vocabulary `words`, without one of the dataset's own."""
     model, seed = recipe.model, recipe.train.seed
-    wordpiece = dataset.wordpiece()
+    wordpiece = words or dataset.wordpiece()
     if model.image.frozen:
         features = dataset.feature(model.image.build().identity())
         images = FeatureImages(features.encoder, tuple(features.shape))
@@ -121,8 +122,8 @@ def sample_reader(recipe: Recipe, dataset: Dataset) -> SampleReader:
     else:
         texts = token_texts(recipe, wordpiece)
     attributes, document = len(dataset.attributes()), wordpiece.to_json()
-    words = CaptionWords(model.text, document, texts.shape[0]) if model.matcher else NoWords()
-    return SampleReader(images, texts, document, model.caption_length, attributes, seed, words)
+    places = CaptionWords(model.text, document, texts.shape[0]) if model.matcher else NoWords()
+    return SampleReader(images, texts, document, model.caption_length, attributes, seed, places)
 
 
 def token_texts(recipe: Recipe, wordpiece: WordPiece) -> TokenTexts:
@@ -166,5 +167,4 @@ def warm_start(model: CrossModalModel, recipe: Recipe, root: Store) -> None:
     source = recipe.train.init_from
     if source is not None:
         with opened(root, source) as directory:
-            checkpoint.check_vocabulary(directory, model)
-            checkpoint.load_weights(directory, model)
+            checkpoint.load_warm(directory, model)

@@ -252,6 +252,29 @@ def test_other_words_of_the_same_number_are_refused_in_one_line(saved: Any) -> N
     checkpoint.check_vocabulary(folder, built(other, text=frozen, tasks={"itc": {}}))  # its identity is compared
 
 
+def test_a_warm_start_may_know_more_words(saved: Any) -> None:
+    """What the checkpoint's vocabulary has keeps its id and its weights; what came after has the model's own."""
+    folder, held, _ = saved
+    grown = tiny.wordpiece().grown(["w1 ø"])
+    assert grown.tokens == (*tiny.wordpiece().tokens, "ø", "##ø")
+    warm, fresh = (CrossModalModel(tiny.settings(**DROPOUT), grown, tiny.ATTRIBUTES) for _ in range(2))
+    fresh.load_state_dict(warm.state_dict())
+    checkpoint.load_warm(folder, warm)
+    before = len(tiny.wordpiece())
+    rows = 0
+    for name, one in warm.query.named_parameters():
+        saved_rows, own = held[f"model query.{name}"], fresh.query.get_parameter(name)
+        known = one
+        if one.shape != saved_rows.shape:
+            rows, known = rows + 1, one[:before]
+            assert len(one) == before + 2 and torch.equal(one[before:], own[before:]), name
+        assert torch.equal(known, saved_rows), name
+    assert rows >= 1
+    shorter = CrossModalModel(tiny.settings(**DROPOUT), WordPiece(tiny.wordpiece().tokens[:-1]), tiny.ATTRIBUTES)
+    with pytest.raises(Damaged, match=r"wordpiece\.json"):
+        checkpoint.load_warm(folder, shorter)
+
+
 def test_a_warm_start_drops_the_queue_and_starts_the_key_encoder_anew(saved: Any) -> None:
     """Ids of stored keys are of the checkpoint's attributes: a warm start may have others, so no row comes along, and
     the key encoder that made them does not either."""

@@ -103,3 +103,16 @@ def test_few_or_no_texts_still_give_a_vocabulary():
     assert WordPiece.train(["fox"], 100).encode(["fox"], 8)[0].shape == (1, 5)
     with pytest.raises(ValueError, match="too small"):
         WordPiece.train([], 4)
+
+
+def test_it_grows_by_the_characters_it_lacks_at_its_end(wordpiece: WordPiece):
+    assert wordpiece.grown(TEXTS) is wordpiece
+    ids, mask = wordpiece.encode(["a lynx Σ"], 16)
+    grown = wordpiece.grown(["a lynx Σ", "Σσ"])
+    assert mask.all() and UNK in ids and grown.tokens[: len(wordpiece)] == wordpiece.tokens
+    added = set(grown.tokens[len(wordpiece) :])
+    assert added >= {"σ", "##σ"} and all(len(one.removeprefix("##")) == 1 for one in added)
+    assert UNK not in grown.encode(["a lynx Σ"], 16)[0] and grown.grown(["Σ a"]) is grown
+    before, _ = wordpiece.encode(TEXTS[:3], 16)
+    after, _ = grown.encode(TEXTS[:3], 16)
+    assert before.equal(after)
