@@ -5,6 +5,7 @@ under a lock, and then makes the server say so.
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlflow.entities.model_registry import ModelVersion
@@ -17,6 +18,10 @@ from infra.tracking import one_line_errors
 
 CHAMPION = "champion"
 """Alias of the version that serves."""
+CHALLENGER = "challenger"
+"""Alias of the version that was judged last beside the champion and has not taken its place."""
+DESCRIPTION = 90_000
+"""Characters of a version's description, at most: MLflow takes 100,000."""
 RACES, PAUSE = 5, 0.2
 """How often an alias that others set for the first time at the same moment is set again, and seconds between: on
 PostgreSQL one of them is answered with 400, UniqueViolation."""
@@ -71,18 +76,48 @@ class Registry:
                 raise
 
     def serve(self, number: int) -> None:
-        """Makes version `number` the champion, and reads back that it is."""
+        """Makes version `number` the champion, and no challenger any more; reads back that it is."""
+        self._set(CHAMPION, number)
+        if (found := self.champion()) != number:
+            raise RuntimeError(f"{self.model}: the alias {CHAMPION} was set to {number} and is {found}")
+        if CHALLENGER in self.version(number).aliases:
+            with one_line_errors(self.uri):
+                self._client.delete_registered_model_alias(self.model, CHALLENGER)
+
+    def challenge(self, number: int) -> None:
+        """Makes version `number` the challenger."""
+        self._set(CHALLENGER, number)
+
+    def of_run(self, run_id: str) -> int | None:
+        """The newest version that the MLflow run `run_id` made; None where it made none."""
+        with one_line_errors(self.uri):
+            found = self._client.search_model_versions(f"name = '{self.model}'")
+        return max((int(one.version) for one in found if one.run_id == run_id), default=None)
+
+    def training_run(self, number: int) -> str | None:
+        """The name of the training run that made version `number`; None where another program made it. Raises
+        NoSuchModel."""
+        run_id = self.version(number).run
+        with one_line_errors(self.uri):
+            return self._client.get_run(run_id).data.tags.get("run") if run_id else None
+
+    def describe(self, number: int, text: str, tags: Mapping[str, str]) -> None:
+        """Puts a Markdown text (cut where MLflow would not take it) and tags on version `number`."""
+        with one_line_errors(self.uri):
+            self._client.update_model_version(self.model, str(number), text[:DESCRIPTION])
+            for key, value in tags.items():
+                self._client.set_model_version_tag(self.model, str(number), key, value)
+
+    def _set(self, alias: str, number: int) -> None:
         with one_line_errors(self.uri):
             for race in range(RACES):
                 try:
-                    self._client.set_registered_model_alias(self.model, CHAMPION, str(number))
-                    break
+                    self._client.set_registered_model_alias(self.model, alias, str(number))
+                    return
                 except MlflowException as error:
                     if "UniqueViolation" not in str(error) or race == RACES - 1:
                         raise
                     time.sleep(PAUSE)
-        if (found := self.champion()) != number:
-            raise RuntimeError(f"{self.model}: the alias {CHAMPION} was set to {number} and is {found}")
 
 
 def _version(one: ModelVersion, aliases: dict[str, str]) -> Version:

@@ -1,7 +1,7 @@
 """The verbs. A flow is imported only when its verb runs, so `xmodal --help` is instant.
 
 Data go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 usage or settings, 3 data refused,
-5 a service cannot be reached, 10 not found, 11 locked by another run, 130 interrupted.
+4 the gate kept the champion, 5 a service cannot be reached, 10 not found, 11 locked by another run, 130 interrupted.
 """
 
 import json
@@ -209,6 +209,23 @@ def promote(version: str, root: str | None, tracking: str | None, why: str) -> N
     from pipelines.promote import promote
 
     click.echo(promote(version, root, tracking, why))
+
+
+@cli.command()
+@RECIPES
+@click.option("--report", default="report.html", show_default=True, help="Where the challenger's HTML report goes.")
+@click.option("--kept-is-success", is_flag=True, help="Exit code 0, not 4, where the gate kept the champion.")
+def retrain(recipe: tuple[str, ...], report: str, kept_is_success: bool) -> None:
+    """What a schedule calls: prepare what is new, train a challenger, promote it if the gate lets it.
+
+    Run again, it goes on where it was cut, and does nothing where nothing has changed.
+    """
+    from pipelines.retrain.flow import retrain
+
+    done = retrain(recipe, Path(report))
+    click.echo(done.text)
+    if done.kept and not kept_is_success:
+        sys.exit(4)
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})

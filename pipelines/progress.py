@@ -32,6 +32,11 @@ def working(title: str) -> Iterator[None]:
         yield
 
 
+def say(text: str) -> None:
+    """Lines on stderr about how far the work is."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def warn(text: str) -> None:
     """A line on stderr about what the user should look at; the work goes on."""
     print(f"warning: {text}", file=sys.stderr, flush=True)

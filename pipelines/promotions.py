@@ -43,6 +43,11 @@ class Promotions:
         keys = [entry.key for entry in self.store.list(self.folder)]
         return Promotion(**json.loads(self.store.read(keys[-1]))) if keys else None
 
+    def of(self, version: int) -> Promotion | None:
+        """The newest decision for `version`."""
+        made = (Promotion(**json.loads(self.store.read(entry.key))) for entry in self.store.list(self.folder))
+        return max((one for one in made if one.version == version), key=lambda one: one.sequence, default=None)
+
     def settle(self) -> int | None:
         """Makes the alias what was decided last; returns the champion. Raises Lost."""
         decided, there = self.newest(), self.registry.champion()

@@ -1,4 +1,4 @@
-"""Recipe: data, model and train are its identity; evaluation, compute and tracking are not.
+"""Recipe: data, model and train are its identity; evaluation, retrain, compute and tracking are not.
 
 The same tree is what a recipe file says, what `path=value` overrides change, what a checkpoint holds, what MLflow logs
 and what Ray receives as a plain dict.
@@ -16,6 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from infra.storage import Store, open_store
 from pipelines.evaluate.settings import EvaluationSettings
 from pipelines.prepare.settings import DataSettings
+from pipelines.retrain.settings import RetrainSettings
 from pipelines.train.settings import TrainSettings
 from xmodal.model import ModelSettings
 from xmodal.settings import Settings, SettingsError, fingerprint, load
@@ -137,6 +138,8 @@ class Recipe(Settings):
     """Seed, batches, schedule, augmentation."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """Protocols of captioned sets, distractors, published results; no part of a run's identity."""
+    retrain: RetrainSettings = RetrainSettings()
+    """When a retraining trains, and from what; no part of a run's identity."""
     compute: ComputeSettings = ComputeSettings()
     """Where it runs."""
     tracking: TrackingSettings = TrackingSettings()

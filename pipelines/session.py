@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from infra.cluster import connect, local_ray, variables
+from infra.registry import Registry
 from infra.tracking import DatasetVersion, NullTracker, Tracker
+from pipelines.card import README
 from pipelines.code import git_commit
 from pipelines.recipe import ComputeSettings, Recipe
 from pipelines.train.plan import TrainingPlan
@@ -98,11 +100,29 @@ def log_evaluation(
     tracker = Tracker.start(uri, recipe.tracking.experiment, "", params={}, tags={}, run_id=mlflow_run)
     tracker.log(step, _finite({figure.name: figure.value for figure in figures}))
     tracker.artifact(report, "report")
+    describe(recipe, uri, mlflow_run, figures, card)
     with tempfile.TemporaryDirectory() as folder:
         for name, data in card.items():
             (Path(folder) / name).write_bytes(data)
             tracker.artifact(Path(folder) / name, "card")
     tracker.finish()
+
+
+def describe(recipe: Recipe, uri: str, mlflow_run: str, figures: Sequence[Figure], card: Mapping[str, bytes]) -> None:
+    """Puts the card and the figures with their intervals on the version that the run has in the registry, if any."""
+    if recipe.tracking.register_as is None:
+        return
+    registry = Registry(uri, recipe.tracking.register_as)
+    if (version := registry.of_run(mlflow_run)) is not None:
+        registry.describe(version, card[README].decode(), dict(_tags(figures)))
+
+
+def _tags(figures: Sequence[Figure]) -> Iterator[tuple[str, str]]:
+    """Figure by figure its value, and the interval where it has one. The names are of letters that MLflow takes."""
+    for one in figures:
+        if math.isfinite(one.value):
+            between = "" if one.low is None else f" ({one.low:.4g} to {one.high:.4g})"
+            yield one.name, f"{one.value:.4g}{between}{one.unit and f' {one.unit}'}"
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float]:

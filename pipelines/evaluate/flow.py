@@ -10,7 +10,7 @@ from infra.storage import Denied, Store, Unreachable
 from pipelines import card
 from pipelines.dataset import Dataset
 from pipelines.evaluate import captioned, classes, distractors, language, pairs, published, retrieval
-from pipelines.evaluate.against import against
+from pipelines.evaluate.against import Beside, against
 from pipelines.evaluate.attention import attention
 from pipelines.evaluate.claims import claims
 from pipelines.evaluate.data import about, curves, data_section, embedding_map
@@ -48,6 +48,8 @@ class Evaluated:
     recipe: Recipe
     mlflow_run: str | None
     step: int
+    beside: Beside | None = None
+    """What was found beside another model."""
 
     def record(self) -> None:
         """Adds figures and report to the record of the run, where there is one. Comes after printing, so that a server
@@ -80,26 +82,40 @@ def evaluate(
     check_writable(report, "--report", "report.html")
     if card_folder is not None:
         check_writable(card_folder / card.README, "--card", "")
-    store = root_store(root)
+    done = measured(root_store(root), checkpoint, overrides, report, as_json, ensemble, beams, other)
+    if card_folder is not None:
+        for name, data in done.card.items():
+            (card_folder / name).write_bytes(data)
+    return done
+
+
+def measured(
+    store: Store,
+    checkpoint: str,
+    overrides: tuple[str, ...],
+    report: Path,
+    as_json: bool = False,
+    ensemble: str | None = None,
+    beams: int = 1,
+    other: str | None = None,
+) -> Evaluated:
+    """`evaluate` below `store`, its report written and its card not."""
     with working("evaluate: embedding, measuring, drawing the report"):
         subject, recipe = examined(store, checkpoint, overrides, beams)
         partner = examined(store, ensemble, ())[0] if ensemble else None
         rival = against(subject, rated(store, other, subject), other, recipe.evaluation.gate) if other else None
-        content = report_content(subject, recipe, partner, rival)
+        content = report_content(subject, recipe, partner, rival.group if rival else None)
         said = card.written(content, recipe, subject.dataset).encode()
         files = {card.README: said, card.TRAINED_ON: card.trained_on(subject.dataset).to_bytes()}
     report.write_text(render(content), encoding="utf-8")
-    if card_folder is not None:
-        for name, data in files.items():
-            (card_folder / name).write_bytes(data)
     figures = every_figure(content)
     if as_json:
         text = json.dumps([asdict(one) for one in figures], indent=1)
     else:
-        compared = published.table(SPLIT, recipe.evaluation, figures) + ([rival.note] if rival else [])
+        compared = published.table(SPLIT, recipe.evaluation, figures) + ([rival.group.note] if rival else [])
         text = _table(figures, content, compared, report)
     state = subject.model.state
-    return Evaluated(text, figures, report, files, recipe, state["mlflow_run_id"], state["step"])
+    return Evaluated(text, figures, report, files, recipe, state["mlflow_run_id"], state["step"], rival)
 
 
 def examined(store: Store, checkpoint: str, overrides: tuple[str, ...], beams: int = 1) -> tuple[Subject, Recipe]:

@@ -28,12 +28,16 @@ def prepare(arguments: tuple[str, ...], dry_run: bool = False) -> str:
 
 
 def made(recipe: Recipe) -> list[str]:
+    """The recipe's dataset version, and what became of every file."""
+    return told(version(recipe))
+
+
+def version(recipe: Recipe) -> Dataset:
     """Runs the flow in the recipe's cluster, which starts only where there is work."""
     most = max(recipe.compute.world_sizes[-1], recipe.compute.data_workers)  # nothing trains meanwhile
     with RayWorkers(most, lambda: cluster(recipe.compute)) as workers:
         model = recipe.model
-        dataset = flow.prepare(recipe.data, recipe.compute.store(), model.image, model.text, workers=workers)
-    return told(dataset)
+        return flow.prepare(recipe.data, recipe.compute.store(), model.image, model.text, workers=workers)
 
 
 def told(dataset: Dataset) -> list[str]:

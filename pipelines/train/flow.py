@@ -41,7 +41,11 @@ def train(arguments: tuple[str, ...], again: bool = False) -> str:
     A complete run of the same identity is not repeated unless `again`; an interrupted one continues.
     Raises SettingsError, DataRefused, NotFound, Failed.
     """
-    recipe = load_recipe(arguments)
+    return _told(*trained(load_recipe(arguments), again))
+
+
+def trained(recipe: Recipe, again: bool = False) -> tuple[Run, dict[str, Any]]:
+    """The complete run of the recipe, and its result document."""
     store = recipe.compute.store()
     dataset = Dataset.open(store, recipe.data.name, recipe.data.version)
     plan = TrainingPlan.of(recipe, dataset)
@@ -55,7 +59,7 @@ def train(arguments: tuple[str, ...], again: bool = False) -> str:
                 warm_start(build_model(recipe, dataset), recipe, store)
         with cluster(recipe.compute):
             result = fit(recipe, plan, run)
-    return _told(run, result)
+    return run, result
 
 
 def choose_run(store: Store, recipe: Recipe, digest: str, again: bool) -> Run:

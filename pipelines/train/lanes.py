@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from infra.storage import Store
@@ -57,10 +58,12 @@ class LaneSource:
         return ReadLane(self)
 
 
-def training_rows(dataset: Dataset) -> Rows:
-    """The rows of the train split, in storage order. A row's class is its species, else its higher taxon, else its
-    kind: blank frames are a class, and so are animals that nobody named."""
-    table = dataset.records(["facts"], split="train")
+def training_rows(dataset: Dataset, left_out: pa.Array | None = None) -> Rows:
+    """The rows of the train split but the samples `left_out`, in storage order. A row's class is its species, else its
+    higher taxon, else its kind: blank frames are a class, and so are animals that nobody named."""
+    table = dataset.records(["facts", "sample_id"], split="train")
+    if left_out is not None:
+        table = table.filter(pc.invert(pc.is_in(table["sample_id"], value_set=left_out)))
     item, row = (table[name].to_numpy() for name in ("item", "row"))
     order = np.lexsort((row, item))
     return Rows(item[order], row[order], _classes(table["facts"])[order])

@@ -17,6 +17,7 @@ from pipelines.train.caption_words import CaptionWords, NoWords
 from pipelines.train.lanes import LaneSource, training_rows
 from pipelines.train.lengths import AsDrawn, ByLength, arrangement
 from pipelines.train.order import LaneOrder
+from pipelines.train.replay import Replay
 from pipelines.train.runs import opened
 from pipelines.train.samples import FeatureImages, FeatureTexts, PixelImages, SampleReader, TokenTexts, VariedTexts
 from xmodal import checkpoint
@@ -49,7 +50,8 @@ class TrainingPlan:
     def of(cls, recipe: Recipe, dataset: Dataset) -> "TrainingPlan":
         """Raises DataRefused where the train split is empty or the splits cross, SettingsError where workers do not
         divide the lanes."""
-        settings, rows = recipe.train, training_rows(dataset)
+        settings = recipe.train
+        rows = training_rows(dataset, (settings.replay or Replay()).left_out(dataset))
         if len(rows) == 0:
             raise DataRefused(f"dataset {dataset.name} version {dataset.version}: no image in the train split")
         refuse_leaks(dataset)

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from pipelines.train.replay import Replay
 from xmodal.corruption import WordCorruption
 from xmodal.settings import Settings
 from xmodal.transforms import AugmentSettings
@@ -82,6 +83,8 @@ class TrainSettings(Settings):
     """Validation images used during training, at most; `evaluate` reads all."""
     init_from: str | None = None
     """Checkpoint whose weights start the run (warm start); asks only for the same architecture."""
+    replay: Replay | None = None
+    """Which of the images that were trained on before are trained on again; without it all."""
 
     @model_validator(mode="after")
     def _lanes_divide_the_batch(self) -> "TrainSettings":

@@ -1,0 +1,1 @@
+"""`xmodal retrain`: from whatever has arrived to a decision about the champion."""

@@ -1,0 +1,79 @@
+"""What has changed between two versions of a dataset: images that are new, and labels that are."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.dataset import Dataset
+from pipelines.prepare.parts import RECORDS
+from pipelines.taxa import class_of, species_key
+
+COLUMNS = ["sample_id", "survey", "place", "split", "facts", "captions"]
+USED = ("train", "val", "test", "cis_val", "cis_test")
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Rows of the later version beside those of the earlier one."""
+
+    rows: pa.Table
+    """COLUMNS, item and row, and of each row its `label` and its label `before`: null where it was not there."""
+    old: pa.Table
+    """COLUMNS of the earlier version, with its `label`."""
+
+    @cached_property
+    def labelled(self) -> pa.Table:
+        """Rows in use whose label is new or another one."""
+        label, before = self.rows["label"], self.rows["before"]
+        changed = pc.fill_null(pc.not_equal(label, before), True)
+        used = pc.is_in(self.rows["split"], value_set=pa.array(USED))
+        return self.rows.filter(pc.and_(pc.and_(changed, pc.not_equal(label, "")), used))
+
+    @cached_property
+    def counted(self) -> dict[str, Any]:
+        """What there is to tell, as JSON data."""
+        came, labelled = self.rows.filter(pc.is_null(self.rows["before"])), self.labelled
+        left = pc.invert(pc.is_in(self.old["sample_id"], value_set=self.rows["sample_id"].combine_chunks()))
+        return {
+            "new_media": len(came),
+            "gone_media": int(pc.sum(left).as_py() or 0),
+            "labelled": len(labelled),
+            "labelled_train": int(pc.sum(pc.equal(labelled["split"], "train")).as_py() or 0),
+            "corrected": len(labelled.filter(pc.not_equal(pc.fill_null(labelled["before"], ""), ""))),
+            "surveys": _new(came["survey"], self.old["survey"]),
+            "places": len(_new(came["place"], self.old["place"])),
+            "species": sorted(set(_species(labelled)) - set(_species(self.old))),
+        }
+
+
+def changes(dataset: Dataset, earlier: Dataset | None) -> Changes:
+    """From `earlier`, or from nothing, to `dataset`."""
+    old = _with_labels(earlier) if earlier else _with_labels_empty()
+    before = old.select(["sample_id", "label"]).rename_columns(["sample_id", "before"])
+    rows = _with_labels(dataset).join(before, "sample_id", join_type="left outer")
+    return Changes(rows.sort_by([("item", "ascending"), ("row", "ascending")]), old)
+
+
+def _with_labels(dataset: Dataset) -> pa.Table:
+    table = dataset.records(COLUMNS)
+    coded = table["facts"].combine_chunks().dictionary_encode()  # many rows, few documents
+    labels = pa.array([class_of(json.loads(document)) for document in coded.dictionary.to_pylist()], pa.string())
+    return table.append_column("label", labels.take(coded.indices) if len(labels) else pa.nulls(0, pa.string()))
+
+
+def _with_labels_empty() -> pa.Table:
+    fields = [RECORDS.field(name) for name in COLUMNS]
+    return pa.schema([*fields, ("item", pa.int32()), ("row", pa.int32()), ("label", pa.string())]).empty_table()
+
+
+def _new(now: pa.ChunkedArray, before: pa.ChunkedArray) -> list[str]:
+    return sorted({one for one in pc.unique(now).to_pylist() if one} - set(pc.unique(before).to_pylist()))
+
+
+def _species(rows: pa.Table) -> list[str]:
+    documents = pc.unique(rows["facts"]).to_pylist()
+    return [key for one in documents if (key := species_key(json.loads(one).get("taxon"))) is not None]
