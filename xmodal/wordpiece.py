@@ -54,8 +54,9 @@ class WordPiece:
         return cls(sorted(vocabulary, key=vocabulary.__getitem__))
 
     def grown(self, texts: Iterable[str]) -> "WordPiece":
-        """The same pieces, and after them what is lacking to write the words of `texts` that are [UNK]: their characters,
-        each as it begins a word and as it continues one. No piece changes its id. Itself where nothing is lacking."""
+        """The same pieces, and after them what is lacking to write the words of `texts` that are [UNK]: their
+        characters, each as it begins a word and as it continues one. No piece changes its id. Itself where nothing is
+        lacking."""
         words = sorted({word for text in dict.fromkeys(texts) for word in _words(self._pieces, text)})
         pieces = self._pieces.encode_batch(words, add_special_tokens=False)
         unknown = [word for word, one in zip(words, pieces, strict=True) if UNK in one.ids]

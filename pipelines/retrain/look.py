@@ -85,11 +85,8 @@ def _tried(model: Inference, dataset: Dataset, rows: pa.Table, most: int) -> tup
     """(n,) whether the model names each image rightly, and its place; of rows that name a species and have a text, at
     most `most`, evenly spread. An image without a place is a place of its own."""
     species = species_keys(rows["facts"].to_pylist())
-    kept = [
-        n
-        for n, (key, texts) in enumerate(zip(species, rows["captions"].to_pylist(), strict=True))
-        if key and texts != b"[]"
-    ]
+    told = [texts != b"[]" for texts in rows["captions"].to_pylist()]
+    kept = [n for n, key in enumerate(species) if key and told[n]]
     kept = [kept[n] for n in np.linspace(0, len(kept) - 1, min(most, len(kept))).round().astype(int)]
     if not kept:
         return np.zeros(0), []
@@ -105,7 +102,8 @@ def _tried(model: Inference, dataset: Dataset, rows: pa.Table, most: int) -> tup
 def looked(document: dict[str, Any], champion: str) -> str:
     """What was found, in words."""
     counted = document["counted"]
-    found = f"{counted['new_media']:,} new media, {counted['labelled']:,} newly labelled ({counted['corrected']:,} of them corrected)"
+    labelled = f"{counted['labelled']:,} newly labelled ({counted['corrected']:,} of them corrected)"
+    found = f"{counted['new_media']:,} new media, {labelled}"
     new = [f"surveys {', '.join(counted['surveys'])}"] if counted["surveys"] else []
     new += [f"{counted['places']:,} places"] if counted["places"] else []
     new += [f"species {', '.join(counted['species'])}"] if counted["species"] else []
