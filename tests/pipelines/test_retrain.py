@@ -1,0 +1,93 @@
+"""`xmodal retrain` from survey to survey, through a real S3 store, MLflow and Ray: promoted, kept, stopped, refused."""
+
+import json
+import secrets
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from infra.mlflow_server import MlflowServer
+from infra.registry import CHALLENGER, CHAMPION, Registry
+from infra.storage import Store, open_store
+from tests.pipelines.arriving import NAMES, arrive, images, label
+from tests.pipelines.road import Ended, document, xmodal
+
+RATE = {"epochs": 8, "global_batch": 28, "optimizer": {"learning_rate": 2e-3}}
+
+
+def write(path: Path, url: str, names: tuple[str, ...], uri: str, model: str, **changes: Any) -> Path:
+    """The recipe over the surveys `names` below `url`."""
+    source = {"kind": "coco_camera_traps", "metadata": "metadata.json"}
+    surveys = [{"name": name, "archive": f"{url}/{name}", "source": source} for name in names]
+    tracking = {"uri": uri, "experiment": model, "register_as": model, "system_metrics": False}
+    found = document("", f"{url}/root", train=RATE, model={"tasks": {"itm": None, "lm": None}}, tracking=tracking)
+    found["data"] |= {"surveys": surveys, "split": {"kind": "place", "test": 0.4, "val": 0.1}}
+    with path.open("w") as file:
+        YAML().dump(found | changes, file)
+    return path
+
+
+class Team:
+    """One model of one team: its store, its registry, and its schedule's command."""
+
+    def __init__(self, url: str, uri: str, folder: Path) -> None:
+        self.url, self.uri, self.folder = url, uri, folder
+        self.model = f"traps-{secrets.token_hex(4)}"
+        self.root, self.registry = open_store(f"{url}/root"), Registry(uri, self.model)
+
+    def retrain(self, *names: str, **settings: Any) -> Ended:
+        """`xmodal retrain` over the surveys `names`, in the suite's Ray cluster."""
+        return xmodal(*self.words(*names, **settings))
+
+    def words(self, *names: str, **settings: Any) -> list[str | Path]:
+        recipe = write(self.folder / "recipe.yaml", self.url, names, self.uri, self.model)
+        changes = [f"retrain.{name}={value}" for name, value in settings.items()]
+        return ["retrain", recipe, *changes, "--report", self.folder / "report.html"]
+
+    def archive(self, name: str) -> Store:
+        return open_store(f"{self.url}/{name}")
+
+    def aliases(self) -> dict[str, int]:
+        return {alias: one.number for one in self.registry.versions() for alias in one.aliases}
+
+    def gate(self) -> dict[str, Any]:
+        """The newest decision of the gate."""
+        keys = [entry.key for entry in self.root.list(f"retrain/{self.model}") if entry.key.endswith("/gate.json")]
+        return json.loads(self.root.read(max(keys)))
+
+
+@pytest.fixture
+def team(bucket_url: str, mlflow_server: MlflowServer, ray_cluster: str, tmp_path: Path) -> Team:
+    return Team(bucket_url, mlflow_server.uri, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.services
+@pytest.mark.timeout(1200)
+def test_from_survey_to_survey(team: Team) -> None:
+    arrive(team.archive("one"), "one", 12, NAMES[:2])
+    ended = team.retrain("one")
+    assert ended.code == 0 and ended.out.startswith(f"{team.model}/1 is the first champion"), ended.err
+    ended = team.retrain("one")
+    assert ended.code == 0 and f"{team.model}/1 stays: 0 newly labelled training images" in ended.out, ended.err
+
+    arrive(team.archive("two"), "two", 12, NAMES, wrong=6)
+    ended = team.retrain("one", "two")
+    assert ended.code == 0 and f"{team.model}/2 is the champion: By the gate it would take" in ended.out, ended.err
+    assert "species Sus scrofa" in ended.err and f"{team.model}/1 names " in ended.err
+    assert team.aliases() == {CHAMPION: 2}
+    page = (team.folder / "report.html").read_text()
+    assert "Beside " in page and "old species" in page
+
+    arrive(team.archive("three"), "three", 16, NAMES, shuffled=True)
+    ended = team.retrain("one", "two", "three")
+    assert ended.code == 4 and f"{team.model}/2 stays, {team.model}/3 is its challenger" in ended.out, ended.err
+    assert team.aliases() == {CHAMPION: 2, CHALLENGER: 3} and not team.gate()["promote"]
+
+    label(team.archive("two"), images("two", 12, NAMES))
+    ended = team.retrain("one", "two", least_labelled=50)
+    assert ended.code == 0 and f"{team.model}/2 stays: 6 newly labelled training images, 50 are asked for" in ended.out
+    assert "(6 of them corrected)" in ended.err and team.aliases() == {CHAMPION: 2, CHALLENGER: 3}
