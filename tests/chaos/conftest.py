@@ -13,8 +13,9 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from infra.storage import open_store
 from tests.chaos import stories
 from tests.chaos.killing import PHASES, Killing, Ordinal
 from tests.chaos.moments import Moment, moments
+from tests.chaos.retraining import Retraining, Stage, stages
 from tests.chaos.training import Training
 from tests.chaos.world import Kill, Victims, World
 from tests.conftest import BUCKET, REPOSITORY
@@ -158,9 +160,9 @@ def _over_ray(story: str, done: list[tuple[str, str]]) -> Iterator[Kill]:
         yield from (Kill("ray", story, number, phase, "worker") for number in cut for phase in ("torn", "unfinished"))
 
 
-def draw(kills: Sequence[Kill | Moment], seed: int) -> list[Kill | Moment]:
-    """All of them in an order drawn by `seed`: the first of each kind (store and story; training and who dies), the
-    second of each ..."""
+def draw(kills: Sequence[Kill | Moment | Stage], seed: int) -> list[Kill | Moment | Stage]:
+    """All of them in an order drawn by `seed`: the first of each kind (store and story; training and who dies;
+    retraining), the second of each ..."""
     shuffled = random.Random(seed).sample(kills, len(kills))
     before = Counter[tuple[str, str]]()
     places = {}
@@ -179,14 +181,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    name = next((one for one in ("kill", "moment") if one in metafunc.fixturenames), None)
+    name = next((one for one in ("kill", "moment", "stage") if one in metafunc.fixturenames), None)
     if name is None:
         return
     found: list[Any] = []
     if metafunc.config.getoption("markexpr") == "chaos":
         if _KEPT not in metafunc.config.stash:
             metafunc.config.stash[_KEPT] = Chaos(metafunc.config)
-        found = moments() if name == "moment" else list(_kills(metafunc.config.stash[_KEPT].kept["operations"]))
+        operations = metafunc.config.stash[_KEPT].kept["operations"]
+        every: dict[str, Callable[[], Iterable[Any]]] = {
+            "moment": moments,
+            "stage": stages,
+            "kill": partial(_kills, operations),
+        }
+        found = list(every[name]())
     metafunc.parametrize(name, found, ids=str)
 
 
@@ -279,3 +287,8 @@ def training(s3_world: World, s3, tmp_path_factory: pytest.TempPathFactory) -> I
     with Cluster(1, seen, s3_world.victims.token) as cluster:
         folder = tmp_path_factory.mktemp("training")
         yield Training(s3_world.victims, s3, cluster, f"s3://{BUCKET}/training", folder)
+
+
+@pytest.fixture(scope="session")
+def retraining(victims: Victims, mlflow_server, tmp_path_factory: pytest.TempPathFactory) -> Retraining:
+    return Retraining(victims, mlflow_server.uri, tmp_path_factory.mktemp("retraining"))

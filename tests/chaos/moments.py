@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from pipelines.train.descent import Descent
 from pipelines.train.runs import CHECKPOINT, SNAPSHOT
+from tests.chaos.killing import kill
 from xmodal.distributed import Gatherer
 
 HELD, GONE_ON, DRIVER = "held", "gone-on", "driver"
@@ -118,6 +119,14 @@ class Held:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return armed, (self.place, self.folder)
+
+
+class Dying(Held):
+    """The fuse of a place at which this process dies."""
+
+    def fatal(self, number: int, phase: str) -> Callable[[], None] | None:
+        here = (number, phase) == (self.place.number, self.place.phase)
+        return partial(kill, self.folder, os.getpid()) if here else None
 
 
 def hold(folder: str) -> None:

@@ -2,8 +2,9 @@
 
 A job is a line of JSON on stdin: story, archives, root, environment, the lease that it takes and its patience with
 another's, and where something dies (number, phase, marks), with `ray` in workers of the Ray cluster there; or the
-`recipe` of a training run. With a `place` nobody dies by himself: the first who comes there is held. The answer is a
-line on stdout: the exit status of the child.
+`recipe` of a training run. With a `place` nobody dies by himself: the first who comes there is held. Or the `recipe` of
+a retraining and where its `report` goes, which dies at its `place`. The answer is a line on stdout: the exit status of
+the child.
 obstore hangs in a child forked after its first use, so this process never uses a store.
 """
 
@@ -26,9 +27,11 @@ from pipelines.prepare import workers
 from pipelines.prepare.settings import SurveySettings
 from pipelines.prepare.workers import RayWorkers, Worker, Workers
 from pipelines.recipe import ComputeSettings
+from pipelines.retrain.flow import retrain
 from pipelines.train import flow as train_flow
 from tests.chaos import moments, stories
 from tests.chaos.killing import Fuse, Killing, KillingReads, Ordinal, Shared, kill
+from tests.chaos.moments import Dying
 from tests.pipelines.surveys import IN_PROCESS
 
 
@@ -36,7 +39,9 @@ def run(job: dict[str, Any]) -> None:
     """In the child."""
     os.environ.update(job["environment"])
     with patch.object(lock, "PATIENCE", job["patience"]):
-        if "recipe" in job:
+        if "report" in job:
+            renew(job)
+        elif "recipe" in job:
             train(job)
         elif "place" in job:
             with connect(job["ray"], 1), patch.object(workers, "LIGHT_TASKS", 2):
@@ -54,6 +59,14 @@ def train(job: dict[str, Any]) -> None:
         opened, fuse = ComputeSettings.store, _held(job)
         ComputeSettings.store = lambda self: cast(Store, Killing(opened(self), fuse))
     train_flow.train((job["recipe"],))
+
+
+def renew(job: dict[str, Any]) -> None:
+    """`xmodal retrain`, which dies at the place, if there is one."""
+    if "place" in job:
+        opened, fuse = ComputeSettings.store, Dying(moments.Place(*job["place"]), job["folder"])
+        ComputeSettings.store = lambda self: cast(Store, Killing(opened(self), fuse))
+    retrain((job["recipe"],), Path(job["report"]))
 
 
 def _held(job: dict[str, Any]) -> moments.Held:

@@ -222,12 +222,12 @@ def untrained_run(recipe: Recipe, name: str = "untrained-0000-0") -> Run:
     return run_of(recipe, build_model(recipe, Dataset.open(recipe.compute.store(), recipe.data.name)), name)
 
 
-def run_of(recipe: Recipe, model: CrossModalModel, name: str) -> Run:
+def run_of(recipe: Recipe, model: CrossModalModel, name: str, mlflow_run: str = "") -> Run:
     """A run whose one checkpoint holds `model`, as Ray Train leaves it in the store."""
     store = recipe.compute.store()
     dataset = Dataset.open(store, recipe.data.name)
     plan, run, directory = TrainingPlan.of(recipe, dataset), Run(store, name), "checkpoint-0000000000"
-    state = {"step": 0, "history": [], "world_size": 1, "run": name, "mlflow_run_id": ""} | plan.provenance()
+    state = {"step": 0, "history": [], "world_size": 1, "run": name, "mlflow_run_id": mlflow_run} | plan.provenance()
     with tempfile.TemporaryDirectory() as folder:
         save(folder, recipe, dataset, model, torch.optim.AdamW(model.parameters()), state)
         for file in Path(folder).iterdir():

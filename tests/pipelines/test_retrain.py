@@ -12,21 +12,8 @@ from infra.mlflow_server import MlflowServer
 from infra.registry import CHALLENGER, CHAMPION, Registry
 from infra.storage import Store, open_store
 from tests.pipelines.arriving import NAMES, arrive, images, label
-from tests.pipelines.road import Ended, document, xmodal
-
-RATE = {"epochs": 8, "global_batch": 28, "optimizer": {"learning_rate": 2e-3}}
-
-
-def write(path: Path, url: str, names: tuple[str, ...], uri: str, model: str, **changes: Any) -> Path:
-    """The recipe over the surveys `names` below `url`."""
-    source = {"kind": "coco_camera_traps", "metadata": "metadata.json"}
-    surveys = [{"name": name, "archive": f"{url}/{name}", "source": source} for name in names]
-    tracking = {"uri": uri, "experiment": model, "register_as": model, "system_metrics": False}
-    found = document("", f"{url}/root", train=RATE, model={"tasks": {"itm": None, "lm": None}}, tracking=tracking)
-    found["data"] |= {"surveys": surveys, "split": {"kind": "place", "test": 0.4, "val": 0.1}}
-    with path.open("w") as file:
-        YAML().dump(found | changes, file)
-    return path
+from tests.pipelines.retraining import recipe_over, tracking
+from tests.pipelines.road import Ended, xmodal
 
 
 class Team:
@@ -42,7 +29,9 @@ class Team:
         return xmodal(*self.words(*names, **settings))
 
     def words(self, *names: str, **settings: Any) -> list[str | Path]:
-        recipe = write(self.folder / "recipe.yaml", self.url, names, self.uri, self.model)
+        recipe = self.folder / "recipe.yaml"
+        with recipe.open("w") as file:
+            YAML().dump(recipe_over(self.url, *names, tracking=tracking(self.uri, self.model)), file)
         changes = [f"retrain.{name}={value}" for name, value in settings.items()]
         return ["retrain", recipe, *changes, "--report", self.folder / "report.html"]
 
