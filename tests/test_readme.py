@@ -33,8 +33,8 @@ COMMANDS = [
     for line in block.splitlines()
     if line.startswith("xmodal ")
 ]
-ELSEWHERE = ("xmodal submit", "xmodal promote")
-"""Need a cluster's address and a registered model: tests/pipelines/test_submit.py, test_promote.py."""
+ELSEWHERE = ("xmodal submit", "xmodal promote", "xmodal retrain")
+"""Need a cluster's address or a registered model: tests/pipelines/test_submit.py, test_promote.py, test_retrain.py."""
 
 
 @dataclass(frozen=True)

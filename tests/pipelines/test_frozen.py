@@ -68,6 +68,7 @@ VERBS = {
     "check": "target --root --read-data",
     "gc": "dataset --root --dry-run --older-than",
     "seen": "images --card --place --json",
+    "retrain": "recipe --report --kept-is-success",
     "promote": "version --root --tracking --why",
     "submit": "verb arguments --address --id --wait",
 }
