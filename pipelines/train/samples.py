@@ -6,7 +6,9 @@ as token ids (`TokenTexts`, `VariedTexts`) or cached features (`FeatureTexts`). 
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from pipelines.dataset import Dataset
 from pipelines.train.caption_words import CaptionWords, NoWords
+from pipelines.train.known_texts import Encode, KnownTexts
 from xmodal.batch import Batch
 from xmodal.corruption import Corruption
 from xmodal.encoders import TextEncoderSettings
@@ -116,12 +119,15 @@ class TokenTexts:
 
     def read(self, dataset: Dataset, item: int, group: int, captions: list[list[str]]) -> list[list[tuple[bytes, int]]]:
         """Bytes and token count of every caption of a row group."""
-        tokenizer = self.encoder.build_tokenizer(_wordpiece(self.wordpiece))
-        ids, mask = tokenizer([text for texts in captions for text in texts])
-        padded = np.zeros((len(ids), self.length), np.int64)
-        padded[:, : ids.shape[1]] = ids.masked_fill(~mask, 0).numpy()[:, : self.length]
-        flat = iter([(row.tobytes(), int(count)) for row, count in zip(padded, mask.sum(1), strict=True)])
+        flat = iter(self._known()([text for texts in captions for text in texts]))
         return [[next(flat) for _ in texts] for texts in captions]
+
+    def _known(self) -> KnownTexts:
+        return _known(
+            f"text {self.encoder.model_dump_json()} {self.wordpiece}",
+            self.length,
+            lambda: self.encoder.build_tokenizer(_wordpiece(self.wordpiece)),
+        )
 
     def text(self, stored: tuple[bytes, int], sample: str, epoch: int) -> tuple[bytes, int]:
         return stored
@@ -245,11 +251,10 @@ class SampleReader:
 
     def _caption_ids(self, captions: list[list[str]]) -> list[list[bytes]]:
         """WordPiece ids of every caption of a row group, all in one call."""
-        ids, _ = _wordpiece(self.wordpiece).encode([text for texts in captions for text in texts], self.caption_length)
-        padded = np.zeros((len(ids), self.caption_length), np.int64)
-        padded[:, : ids.shape[1]] = ids.numpy()
-        flat = iter([row.tobytes() for row in padded])
-        return [[next(flat) for _ in texts] for texts in captions]
+        length, wordpiece = self.caption_length, _wordpiece(self.wordpiece)
+        known = _known(f"captions {self.wordpiece}", length, lambda: partial(wordpiece.encode, length=length))
+        flat = iter(known([text for texts in captions for text in texts]))
+        return [[next(flat)[0] for _ in texts] for texts in captions]
 
     def columns(self, samples: list[Sample]) -> dict[str, pa.Array]:
         """The samples as Arrow columns: fixed-size binary for arrays, int64 for ids."""
@@ -295,6 +300,16 @@ def _view(column: pa.ChunkedArray, dtype: np.dtype, shape: tuple[int, ...]) -> n
         for width in (chunk.type.byte_width,)
     ]
     return np.concatenate(chunks).view(dtype).reshape(-1, *shape)
+
+
+_known_texts: dict[tuple[str, int], KnownTexts] = {}
+
+
+def _known(what: str, length: int, encoder: Callable[[], Encode]) -> KnownTexts:
+    """What is known of texts as `what`, once a process."""
+    if (what, length) not in _known_texts:
+        _known_texts[what, length] = KnownTexts(encoder(), length)
+    return _known_texts[what, length]
 
 
 _wordpieces: dict[str, WordPiece] = {}

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pipelines.dataset import Dataset
 from pipelines.prepare.language import language
 from pipelines.recipe import Recipe
 from pipelines.train.caption_words import CaptionWords
+from pipelines.train.known_texts import KnownTexts
 from pipelines.train.lanes import LARGEST_BLOCK, MANY_ITEMS, ReadLane, batches
 from pipelines.train.order import LaneOrder
 from pipelines.train.plan import TrainingPlan, sample_reader
@@ -273,3 +275,22 @@ def test_a_long_run_has_larger_blocks_up_to_what_ray_data_leaves_whole(plan: Tra
     epochs = 17 * MANY_ITEMS // (source.order.batches * source.order.lanes)
     assert source.chunk(1) == 16 and source.chunk(epochs) == 17
     assert source.chunk(10**9) == LARGEST_BLOCK // batch_bytes
+
+
+def test_texts_that_are_known_are_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def encode(texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """As many ids as a text has characters, and more where another one is longer."""
+        asked.append(list(texts))
+        longest = max(map(len, texts))
+        counts = torch.tensor([len(text) for text in texts])
+        return torch.full((len(texts), longest), 9), torch.arange(longest) < counts[:, None]
+
+    known = KnownTexts(encode, 4)
+    first = known(["ab", "a", "ab"])
+    assert asked == [["ab", "a"]] and first[0] == first[2]
+    assert [np.frombuffer(ids, np.int64).tolist() for ids, _ in first[:2]] == [[9, 9, 0, 0], [9, 0, 0, 0]]
+    assert [count for _, count in first] == [2, 1, 2] and known(["a"]) == [first[1]] and len(asked) == 1
+    monkeypatch.setattr(known, "most", 2)
+    assert known(["abc", "a"])[1] == first[1] and asked[1:] == [["abc", "a"]], "it begins anew"
