@@ -39,6 +39,9 @@ STORED = {
 set between the promotion and the release. tests/chaos/stories.py and moments.py are about the others."""
 
 
+DATASET = "tiny"
+
+
 class Stage(NamedTuple):
     """`phase` of storing `what`."""
 

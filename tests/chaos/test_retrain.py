@@ -2,12 +2,14 @@
 and the one after that does nothing."""
 
 import signal
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from infra.registry import CHAMPION
-from tests.chaos.retraining import Retraining, Stage, died
+from pipelines.gc import free
+from tests.chaos.retraining import DATASET, Retraining, Stage, died
 
 
 @pytest.mark.chaos
@@ -32,6 +34,8 @@ def survives(stage: Stage, retraining: Retraining, marks: Path) -> None:
         assert team.retrain() == 0, team.victims.log.read_text()[-3000:]
         assert team.registry.champion() == 2 and team.registry.version(2).aliases == (CHAMPION,)
     decisions = [entry.key for entry in team.root.list("promotions")]
-    assert len(decisions) == 1 and list(team.root.leftovers()) == []
+    assert len(decisions) == 1
     before = team.stored()
     assert team.retrain() == 0 and team.stored() == before
+    free(team.root, DATASET, timedelta(0))
+    assert list(team.root.leftovers()) == [], "what was torn is gone with the next gc"
