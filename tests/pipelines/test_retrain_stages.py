@@ -1,10 +1,14 @@
 """What a retraining looks at before it trains: what has changed, how the champion does on it, what it will train on."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from ruamel.yaml import YAML
 
+from infra.lock import held
 from infra.storage import open_store
 from pipelines.dataset import Dataset
 from pipelines.evaluate.against import against
@@ -19,8 +23,8 @@ from pipelines.train.lanes import training_rows
 from pipelines.train.plan import TrainingPlan, build_model, warm_start
 from pipelines.train.replay import Replay
 from tests.pipelines.arriving import NAMES, arrive, images, label
-from tests.pipelines.retraining import parsed, version_of
-from tests.pipelines.road import run_of, stepped
+from tests.pipelines.retraining import parsed, recipe_over, tracking, version_of
+from tests.pipelines.road import run_of, stepped, xmodal
 
 OLD = "old-0000-0"
 NEW = "Sus scrofa"
@@ -142,3 +146,30 @@ def test_a_champion_of_fewer_words_and_species_stands_beside_on_the_new_version(
     ours, theirs = beside.answers
     new = [n for n, name in enumerate(theirs.species) if name == NEW]
     assert new and not theirs.right[new].any() and ours.right[new].mean() > 0.9
+
+
+def written_recipe(folder: Path, **changes: Any) -> Path:
+    with (folder / "recipe.yaml").open("w") as file:
+        YAML().dump(recipe_over(str(folder), "one", **changes), file)
+    return folder / "recipe.yaml"
+
+
+def test_of_two_at_once_one_leaves_in_a_line(tmp_path: Path) -> None:
+    recipe = written_recipe(tmp_path, tracking=tracking("http://127.0.0.1:9", "traps"))
+    with held(open_store(f"{tmp_path}/root"), "locks/retrain-traps.json", ttl=1.0):
+        ended = xmodal("retrain", recipe, "--report", tmp_path / "report.html")
+    assert ended.code == 11 and "holds the lock" in ended.line and not (tmp_path / "report.html").exists()
+    assert [entry.key for entry in open_store(f"{tmp_path}/root").list()] == ["locks/retrain-traps.json"]
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "told"),
+    [
+        ({"uri": "http://127.0.0.1:9"}, 2, "tracking.register_as: retrain needs the name"),
+        ({"register_as": "traps"}, 2, "tracking.uri: retrain needs an MLflow server"),
+        ({"uri": "http://127.0.0.1:9", "register_as": "traps"}, 5, "MLflow at http://127.0.0.1:9: no answer"),
+    ],
+)
+def test_a_mistake_is_a_line(given: dict[str, str], code: int, told: str, tmp_path: Path) -> None:
+    ended = xmodal("retrain", written_recipe(tmp_path, tracking=given), "--report", tmp_path / "report.html")
+    assert ended.code == code and ended.line.startswith(f"xmodal: {told}")
