@@ -28,22 +28,21 @@ class Changes:
     @cached_property
     def labelled(self) -> pa.Table:
         """Rows in use whose label is new or another one."""
-        label, before = self.rows["label"], self.rows["before"]
-        changed = pc.fill_null(pc.not_equal(label, before), True)
-        used = pc.is_in(self.rows["split"], value_set=pa.array(USED))
-        return self.rows.filter(pc.and_(pc.and_(changed, pc.not_equal(label, "")), used))
+        label, before = pc.field("label"), pc.field("before")
+        changed = before.is_null() | (label != before)
+        return self.rows.filter(changed & (label != "") & pc.field("split").isin(USED))
 
     @cached_property
     def counted(self) -> dict[str, Any]:
         """What there is to tell, as JSON data."""
-        came, labelled = self.rows.filter(pc.is_null(self.rows["before"])), self.labelled
-        left = pc.invert(pc.is_in(self.old["sample_id"], value_set=self.rows["sample_id"].combine_chunks()))
+        came, labelled = self.rows.filter(pc.field("before").is_null()), self.labelled
+        stayed = pc.field("sample_id").isin(self.rows["sample_id"].combine_chunks())
         return {
             "new_media": len(came),
-            "gone_media": int(pc.sum(left).as_py() or 0),
+            "gone_media": len(self.old.filter(~stayed)),
             "labelled": len(labelled),
-            "labelled_train": int(pc.sum(pc.equal(labelled["split"], "train")).as_py() or 0),
-            "corrected": len(labelled.filter(pc.not_equal(pc.fill_null(labelled["before"], ""), ""))),
+            "labelled_train": len(labelled.filter(pc.field("split") == "train")),
+            "corrected": len(labelled.filter(pc.field("before") != "")),
             "surveys": _new(came["survey"], self.old["survey"]),
             "places": len(_new(came["place"], self.old["place"])),
             "species": sorted(set(_species(labelled)) - set(_species(self.old))),
@@ -71,9 +70,9 @@ def _with_labels_empty() -> pa.Table:
 
 
 def _new(now: pa.ChunkedArray, before: pa.ChunkedArray) -> list[str]:
-    return sorted({one for one in pc.unique(now).to_pylist() if one} - set(pc.unique(before).to_pylist()))
+    return sorted({one for one in now.unique().to_pylist() if one} - set(before.unique().to_pylist()))
 
 
 def _species(rows: pa.Table) -> list[str]:
-    documents = pc.unique(rows["facts"]).to_pylist()
+    documents = rows["facts"].unique().to_pylist()
     return [key for one in documents if (key := species_key(json.loads(one).get("taxon"))) is not None]

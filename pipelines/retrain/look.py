@@ -55,18 +55,18 @@ def look(store: Store, champion: str, dataset: Dataset, found: Changes, settings
     with opened(store, champion) as directory:
         model = Inference.load(directory)
     labelled = found.labelled
-    fresh = pc.is_in(found.rows["sample_id"], value_set=labelled["sample_id"].combine_chunks())
-    old = found.rows.filter(pc.and_(pc.invert(fresh), pc.equal(found.rows["split"], "test")))
+    fresh = pc.field("sample_id").isin(labelled["sample_id"].combine_chunks())
+    old = found.rows.filter(~fresh & (pc.field("split") == "test"))
     answers = [_tried(model, dataset, some, settings.look_at) for some in (labelled, old)]
     (new_right, new_place), (old_right, old_place) = answers
-    tried = [Tried(len(right), mean(right) if len(right) else None) for right, _ in answers]
+    new, before = (Tried(len(right), mean(right) if len(right) else None) for right, _ in answers)
     fall, sure = None, None
     if len(new_right) and len(old_right):
         fall = float(mean(old_right) - mean(new_right))
         interval = sum_interval([(old_right, old_place), (-new_right, new_place)])
         sure = None if interval is None else interval.low
     train, why = worth(found.counted, sure, settings)
-    return Look(found.counted, *tried, fall, sure, train, why)
+    return Look(found.counted, new, before, fall, sure, train, why)
 
 
 def worth(counted: dict[str, Any], sure_fall: float | None, settings: RetrainSettings) -> tuple[bool, str]:

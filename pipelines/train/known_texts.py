@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from torch import Tensor
 
-Encode = Callable[[Sequence[str]], tuple[Tensor, Tensor]]
+Encode = Callable[[list[str]], tuple[Tensor, Tensor]]
 
 MOST_BYTES = 32 << 20
 """Ids that are remembered, at most; then all are forgotten."""
