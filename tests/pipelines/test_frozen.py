@@ -69,6 +69,7 @@ VERBS = {
     "gc": "dataset --root --dry-run --older-than",
     "seen": "images --card --place --json",
     "promote": "version --root --tracking --why",
+    "schedule": "recipe --every --target --cluster",
     "submit": "verb arguments --address --id --wait",
 }
 
