@@ -69,7 +69,7 @@ VERBS = {
     "gc": "dataset --root --dry-run --older-than",
     "seen": "images --card --place --json",
     "promote": "version --root --tracking --why",
-    "submit": "verb arguments --address --id --wait",
+    "submit": "verb arguments --address --env --id --runtime-env --wait",
 }
 
 
