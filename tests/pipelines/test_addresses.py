@@ -91,7 +91,9 @@ def test_lines_of_a_broken_recipe_are_not_shown(tmp_path: Path) -> None:
 def test_addresses_of_the_environment_hold_no_login_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = load_recipe([str(write_recipe(tmp_path / "tiny.yaml", "archive", "root"))])
     monkeypatch.setenv("MLFLOW_TRACKING_URI", LOGIN)
-    with pytest.raises(SettingsError, match=r"^MLFLOW_TRACKING_URI: this address holds .* set MLFLOW_TRACKING_USERNAME"):
+    with pytest.raises(
+        SettingsError, match=r"^MLFLOW_TRACKING_URI: this address holds .* set MLFLOW_TRACKING_USERNAME"
+    ):
         tracking_uri(recipe)
     ended = xmodal("promote", "a-model/1")
     assert ended.code == 2 and ended.line.startswith("xmodal: MLFLOW_TRACKING_URI: ") and PLANTED not in ended.err
