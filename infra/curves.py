@@ -23,11 +23,12 @@ _LIMITS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 """MLflow's own would hold a call for up to four minutes."""
+_ALWAYS = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+"""Whatever the user has set: a pickle runs code, and no model of ours is one."""
 
 logger = logging.getLogger("xmodal.tracking")
 
@@ -85,7 +86,7 @@ class Curves:
 def set_limits() -> None:
     """How long a call to MLflow may hold its caller; what the user has set stays."""
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # else a line for every retry
-    os.environ.update(_LIMITS | {name: os.environ[name] for name in _LIMITS if name in os.environ})
+    os.environ.update(_LIMITS | {name: os.environ[name] for name in _LIMITS if name in os.environ} | _ALWAYS)
 
 
 def one_line(error: Exception) -> str:

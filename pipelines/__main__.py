@@ -243,48 +243,65 @@ def schedule(recipe: tuple[str, ...], every: str, target: str, cluster: str | No
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
-@click.argument("verb", metavar="VERB|status|logs")
+@click.argument("verb", metavar="VERB|status|logs|stop")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[ARGUMENTS|JOB]...")
 @click.option("--address", envvar="RAY_ADDRESS", required=True, help="The cluster's jobs address, http://host:8265.")
-@click.option("--id", "submission_id", default=None, help="Submission id; the same id is accepted once.")
+@click.option("--id", "submission_id", default=None, help="Submission id: the same words with the same id are one job.")
 @click.option("--wait", is_flag=True, help="Follow the log until the job ends; its exit code is this command's.")
-def submit(verb: str, arguments: tuple[str, ...], address: str, submission_id: str | None, wait: bool) -> None:
-    """Run another verb as a cluster job: the same words, after `submit`. With `status JOB` or `logs JOB`, look at one
-    that was submitted."""
+@click.option("--env", "variables", multiple=True, metavar="NAME[=VALUE]", help="A variable for the job; no secret.")
+@click.option("--runtime-env", type=click.Path(path_type=Path), help="YAML of Ray's runtime environment: pip ...")
+def submit(
+    verb: str,
+    arguments: tuple[str, ...],
+    address: str,
+    submission_id: str | None,
+    wait: bool,
+    variables: tuple[str, ...],
+    runtime_env: Path | None,
+) -> None:
+    """Run another verb as a cluster job: the same words, after `submit`. With `status JOB`, `logs JOB` or `stop JOB`,
+    look at one that was submitted, or end it."""
     from pipelines.submit import LOOKS, submit
 
     verbs = sorted(set(cli.commands) - {"submit"})
     if verb in LOOKS:
-        if len(arguments) != 1 or submission_id is not None:
-            raise click.UsageError(f"submit {verb} takes the id of one job, which `submit` printed")
+        if len(arguments) != 1 or submission_id or variables or runtime_env:
+            raise click.UsageError(f"submit {verb} takes the id of one job, which `submit` printed, and no more")
         sys.exit(LOOKS[verb](arguments[0], address, wait))
     if verb not in verbs:
         raise click.UsageError(f"{verb}: no such verb to submit; allowed: {', '.join([*verbs, *LOOKS])}")
-    sys.exit(submit(verb, arguments, address, submission_id, wait))
+    sys.exit(submit(verb, arguments, address, submission_id, wait, variables, runtime_env))
 
 
 def main() -> None:
     """Console entry."""
+    from infra.secrecy import watch_output
+
+    watch_output()
     with one_line_errors():
         cli(standalone_mode=False)
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """A user's mistake or a missing thing ends in one line and its exit code, a bug in its traceback."""
+    """A user's mistake or a missing thing ends in one line and its exit code, a bug in its traceback. No line shows a
+    secret."""
+    from infra.secrecy import shown
+
     try:
         yield
     except (click.exceptions.Abort, KeyboardInterrupt):  # click makes the one of the other
         print("interrupted; run the same command again to continue", file=sys.stderr)
         sys.exit(130)
     except click.ClickException as error:
+        error.message = shown(error.message)
         error.show()
         sys.exit(2)
     except Exception as error:
         code = exit_code(error)
         if code is None:
             raise
-        print(f"xmodal: {error}", file=sys.stderr)
+        print(f"xmodal: {shown(str(error))}", file=sys.stderr)
         sys.exit(code)
 
 

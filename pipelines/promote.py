@@ -1,9 +1,9 @@
 """`xmodal promote`: the champion set by hand, also back to an earlier version."""
 
-import os
 import re
 
 from infra.registry import Registry
+from pipelines.addresses import from_environment, optional_address
 from pipelines.places import root_store
 from pipelines.promotions import promoting
 from xmodal.settings import SettingsError
@@ -19,7 +19,7 @@ def promote(target: str, root: str | None, tracking: str | None, why: str) -> st
     named = TARGET.fullmatch(target)
     if named is None:
         raise SettingsError(f"{target}: not a version of a registered model; write MODEL/VERSION, as in camera-traps/3")
-    uri = tracking or os.environ.get("MLFLOW_TRACKING_URI")
+    uri = optional_address("--tracking", tracking) or from_environment("MLFLOW_TRACKING_URI")
     if not uri:
         raise SettingsError("promote: no MLflow server is named; give --tracking or set MLFLOW_TRACKING_URI")
     registry, version = Registry(uri, named["model"]), int(named["version"])

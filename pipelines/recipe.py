@@ -14,12 +14,18 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from infra.storage import Store, open_store
+from pipelines.addresses import from_environment, optional_address
 from pipelines.evaluate.settings import EvaluationSettings
 from pipelines.prepare.settings import DataSettings
 from pipelines.retrain.settings import RetrainSettings
 from pipelines.train.settings import TrainSettings
 from xmodal.model import ModelSettings
 from xmodal.settings import Settings, SettingsError, fingerprint, load
+
+
+def in_job() -> bool:
+    """Whether this process is the command of a job that a Ray cluster runs."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 
 class ComputeSettings(Settings):
@@ -33,7 +39,8 @@ class ComputeSettings(Settings):
     region: str | None = None
     """S3 region of `root`."""
     ray_address: str | None = None
-    """Ray cluster to join; without it a local one is started for the verb and stopped after it."""
+    """Ray cluster to join (`host:port` or `auto`); without it the one whose job this is, and outside of jobs a local
+    one that is started for the verb and stopped after it."""
     autoscaled: bool = False
     """Whether nodes come to the cluster at ray_address when they are asked for, from none at all. Then its size is not
     checked before the run, and start_timeout decides whether it has become large enough."""
@@ -106,15 +113,20 @@ class ComputeSettings(Settings):
 
     def store(self) -> Store:
         """The store at `root`."""
-        root = self.root or os.environ.get("XMODAL_ROOT") or ".xmodal/root"
-        return open_store(root, endpoint=self.endpoint, region=self.region, patience=self.store_patience)
+        root = optional_address("compute.root", self.root) or from_environment("XMODAL_ROOT") or ".xmodal/root"
+        if in_job() and "://" not in root and not Path(root).is_absolute():
+            raise SettingsError(
+                f"compute.root: {root} would go with the folder of this job; set it, or XMODAL_ROOT, to s3://bucket/prefix"
+            )
+        endpoint = optional_address("compute.endpoint", self.endpoint)
+        return open_store(root, endpoint=endpoint, region=self.region, patience=self.store_patience)
 
 
 class TrackingSettings(Settings):
     """MLflow; without a `uri` nothing is tracked."""
 
     uri: str | None = None
-    """Address of the MLflow server; without it MLFLOW_TRACKING_URI, else no tracking."""
+    """Address of the MLflow server, or `${env:NAME}`; without it MLFLOW_TRACKING_URI, else no tracking."""
     experiment: str = "xmodal"
     """MLflow experiment; made where it does not exist."""
     system_metrics: bool = True

@@ -11,9 +11,10 @@ from typing import Any
 from infra.cluster import connect, local_ray, variables
 from infra.registry import Registry
 from infra.tracking import DatasetVersion, NullTracker, Tracker
+from pipelines.addresses import from_environment, optional_address
 from pipelines.card import README
 from pipelines.code import git_commit
-from pipelines.recipe import ComputeSettings, Recipe
+from pipelines.recipe import ComputeSettings, Recipe, in_job
 from pipelines.train.plan import TrainingPlan
 from pipelines.train.runs import Run
 from xmodal.metrics.figure import Figure
@@ -28,7 +29,8 @@ def cluster(compute: ComputeSettings) -> Iterator[None]:
 
     The addresses of storage that a recipe names go into the environment, which is how Ray's workers resolve them.
     """
-    addresses = {"AWS_ENDPOINT_URL": compute.endpoint, "AWS_REGION": compute.region}
+    endpoint = optional_address("compute.endpoint", compute.endpoint)
+    addresses = {"AWS_ENDPOINT_URL": endpoint, "AWS_REGION": compute.region}
     os.environ.update({name: value for name, value in addresses.items() if value})
     timeouts = {
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(compute.start_timeout),
@@ -37,9 +39,10 @@ def cluster(compute: ComputeSettings) -> Iterator[None]:
     }
     least, most = compute.world_sizes[0], compute.world_sizes[-1]
     options: dict[str, Any] = {"cpus_per_worker": compute.cpus_per_worker, "gpus": least if compute.gpu else 0}
+    address = optional_address("compute.ray_address", compute.ray_address) or ("auto" if in_job() else None)
     joined = (
-        connect(compute.ray_address, least, grows=compute.autoscaled, **options)
-        if compute.ray_address
+        connect(address, least, grows=compute.autoscaled, **options)
+        if address
         else local_ray(most, RAY_HOME, **options)
     )
     with variables(timeouts), joined:
@@ -48,7 +51,7 @@ def cluster(compute: ComputeSettings) -> Iterator[None]:
 
 def tracking_uri(recipe: Recipe) -> str | None:
     """MLflow's address: the recipe's, else the environment's; None = nothing is tracked."""
-    return recipe.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or None
+    return optional_address("tracking.uri", recipe.tracking.uri) or from_environment("MLFLOW_TRACKING_URI")
 
 
 @contextmanager

@@ -3,41 +3,70 @@
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TextIO
-from urllib.parse import urlsplit
+from typing import Any, TextIO
 
-from infra.jobs import JobRefused, follow_job, job_log, job_state, submit_job
+from infra.jobs import ended_job, follow_job, job_log, job_state, stop_job, submit_job
 from infra.storage import Unreachable
+from xmodal.settings import SettingsError, read_yaml
 
-SENT = ("AWS_ENDPOINT_URL", "AWS_REGION", "MLFLOW_TRACKING_URI")
+SENT = (
+    "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION", "MLFLOW_TRACKING_URI", "XMODAL_ROOT",
+)  # fmt: skip
 """Addresses the job is given where the submitter has them; credentials stay with the cluster's nodes."""
 LEFT_BEHIND = (".git", ".venv", ".xmodal", "**/__pycache__", ".pytest_cache", ".ruff_cache")
+OURS = ("working_dir", "excludes", "env_vars")
+"""Parts of Ray's runtime environment that are made here."""
 
 
-def submit(verb: str, arguments: tuple[str, ...], address: str, submission_id: str | None, wait: bool) -> int:
+def submit(
+    verb: str,
+    arguments: tuple[str, ...],
+    address: str,
+    submission_id: str | None,
+    wait: bool,
+    variables: Sequence[str] = (),
+    runtime_env: Path | None = None,
+) -> int:
     """Submits `python -m pipelines VERB ARGUMENTS` with this folder as working directory; returns the exit code.
 
+    `variables` are NAME=VALUE, or NAME alone for the value here. `runtime_env` is a YAML file of Ray's further fields.
     Without `wait` the code only says that the cluster took the job; with it, it is the job's. Raises JobRefused,
-    Unreachable.
+    Unreachable, SettingsError.
     """
     _quiet()
-    environment = {name: _without_password(name, os.environ[name]) for name in SENT if name in os.environ}
-    command = ["python", "-m", "pipelines", verb, *arguments]
     job = submit_job(
         address,
-        command,
+        ["python", "-m", "pipelines", verb, *arguments],
         working_dir=str(Path.cwd()),
-        environment=environment,
+        environment={name: os.environ[name] for name in SENT if name in os.environ} | _given(variables),
         submission_id=submission_id,
         excludes=LEFT_BEHIND,
+        runtime_env=_runtime_env(runtime_env) if runtime_env else None,
     )
     print(job)
     if not wait:
         print(f"next: xmodal submit logs {job} --wait --address {address}", file=sys.stderr)
         return 0
     return _followed(address, job, sys.stderr)
+
+
+def _given(variables: Sequence[str]) -> dict[str, str]:
+    given = {}
+    for word in variables:
+        name, equals, value = word.partition("=")
+        if not equals and name not in os.environ:
+            raise SettingsError(f"--env {name}: not set here; give --env {name}=VALUE")
+        given[name] = value if equals else os.environ[name]
+    return given
+
+
+def _runtime_env(path: Path) -> dict[str, Any]:
+    found = read_yaml(path)
+    if own := next((name for name in OURS if name in found), None):
+        raise SettingsError(f"{path}: {own} is made here: of this folder, of .rayignore and of --env")
+    return found
 
 
 def status(job: str, address: str, wait: bool) -> int:
@@ -58,7 +87,16 @@ def logs(job: str, address: str, wait: bool) -> int:
     return 0
 
 
-LOOKS: dict[str, Callable[[str, str, bool], int]] = {"status": status, "logs": logs}
+def stop(job: str, address: str, wait: bool) -> int:
+    """Ends a job; prints how it stands, or with `wait` how it ended, and returns 0. Raises NoSuchJob."""
+    _quiet()
+    stop_job(address, job)
+    state = ended_job(address, job) if wait else job_state(address, job)
+    print(f"{job}  {state.status}  {state.message}".rstrip())
+    return 0
+
+
+LOOKS: dict[str, Callable[[str, str, bool], int]] = {"status": status, "logs": logs, "stop": stop}
 """What may stand in the place of a verb, before the id of a job that was submitted."""
 
 
@@ -76,10 +114,3 @@ def _followed(address: str, job: str, out: TextIO) -> int:
 def _quiet() -> None:
     """Ray's client writes a line for each package that it sends."""
     logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.WARNING)
-
-
-def _without_password(name: str, address: str) -> str:
-    """`address`, where it holds no password: what a job is sent can be read by all who may list jobs."""
-    if urlsplit(address).password:
-        raise JobRefused(f"{name}: holds a password, and job environments are read in clear text; set it on the nodes")
-    return address

@@ -10,7 +10,8 @@ import difflib
 import hashlib
 import io
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -31,6 +32,8 @@ class SettingsError(ValueError):
 
 
 Tree = TypeVar("Tree", bound=Settings)
+_LOGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#]*@")
+"""An address that holds a user name or a password."""
 
 
 def load(tree: type[Tree], arguments: Iterable[str], below: dict[str, Any] | None = None) -> Tree:
@@ -55,7 +58,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise SettingsError(f"{path}: cannot read this recipe ({error.strerror})") from None
     except (YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+        raise SettingsError(f"{path}: not valid YAML ({_fault(error)})") from None
     if not isinstance(document, dict):
         raise SettingsError(f"{path}: a recipe is a mapping of settings, this file holds {type(document).__name__}")
     return document
@@ -66,7 +69,13 @@ def read_value(text: str, argument: str) -> Any:
     try:
         return YAML(typ="safe").load(text) if text else ""
     except YAMLError:
-        raise SettingsError(f"{argument}: the value is not valid YAML") from None
+        raise SettingsError(f"{argument.partition('=')[0]}: the value is not valid YAML") from None
+
+
+def _fault(error: YAMLError | UnicodeDecodeError) -> str:
+    """What is wrong and where, without the lines around it: they may hold what must not be shown."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark else type(error).__name__
 
 
 def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -106,12 +115,27 @@ def _index(items: list[Any], name: str, path: str) -> int:
 
 
 def parse(tree: type[Tree], document: dict[str, Any]) -> Tree:
-    """Validates `document`. Raises SettingsError with one line a mistake; no value but the faulty one is echoed."""
+    """Validates `document`. Raises SettingsError with one line a mistake; no value but the faulty one is echoed, and
+    none that holds a user name or a password: settings are stored, logged and shown."""
+    if path := next(_logins(document, ""), None):
+        raise SettingsError(
+            f"{path}: this address holds a user name or a password; settings are kept and shown, so give those by the "
+            "environment (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, AWS_*), and here the address alone"
+        )
     try:
         return tree.model_validate(_with_default_kinds(tree, document))
     except ValidationError as error:
         lines = [_line(tree, fault) for fault in error.errors(include_url=False, include_context=True)]
         raise SettingsError("\n".join(dict.fromkeys(lines))) from None
+
+
+def _logins(node: Any, path: str) -> Iterator[str]:
+    """Paths of texts that hold one."""
+    if isinstance(node, str) and _LOGIN.search(node):
+        yield path
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list | tuple) else ()
+    for name, value in items:
+        yield from _logins(value, f"{path}.{name}" if path else str(name))
 
 
 def _with_default_kinds(model: type[BaseModel], document: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ hosts. Credentials come from the AWS_* environment or profile alone and are neve
 import os
 import urllib.parse
 
+from infra.secrecy import has_login
 from infra.storage.address import host_of, is_address
 from infra.storage.connection import Connection
 from infra.storage.contract import (
@@ -62,7 +63,7 @@ def open_store(
     endpoint: S3 server, default AWS_ENDPOINT_URL, else AWS. region: default AWS_REGION, AWS_DEFAULT_REGION, us-east-1.
     anonymous: unsigned requests, for public archives. requester_pays: agrees to pay for what is asked of the bucket.
     patience: seconds for which a call that may be repeated is retried on connection errors. Raises NotFound for an
-    address of another kind.
+    address of another kind, Denied for an endpoint with a password.
     """
     address = urllib.parse.urlsplit(url)
     foreign = "://" in url and address.scheme not in ("file", "s3")
@@ -72,5 +73,9 @@ def open_store(
         return LocalStore(os.path.abspath(os.path.expanduser(url.removeprefix("file://"))))
     place = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
     reached = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if has_login(reached or ""):
+        raise Denied(
+            f"s3://{address.netloc}: its endpoint holds a user name or a password; set AWS_* variables instead"
+        )
     path = url.removeprefix(f"s3://{address.netloc}").strip("/")
     return S3Store(Connection(address.netloc, reached or None, place, anonymous, patience, requester_pays), path)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from infra.storage import Linked, Store, Web, host_of, open_store
+from pipelines.addresses import optional_address, read_address
 from pipelines.prepare.by_place import PlaceSplit
 from pipelines.prepare.by_time import TimeSplit
 from pipelines.prepare.crops import CropSettings
@@ -54,8 +55,8 @@ class SurveySettings(Settings):
     def store(self) -> Store:
         """The archive's store."""
         store = open_store(
-            self.archive,
-            endpoint=self.endpoint,
+            read_address(f"archive of survey {self.name}", self.archive),
+            endpoint=optional_address(f"endpoint of survey {self.name}", self.endpoint),
             region=self.region,
             anonymous=self.anonymous,
             requester_pays=self.requester_pays,

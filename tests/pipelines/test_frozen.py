@@ -71,7 +71,7 @@ VERBS = {
     "retrain": "recipe --report --kept-is-success",
     "promote": "version --root --tracking --why",
     "schedule": "recipe --every --target --cluster",
-    "submit": "verb arguments --address --id --wait",
+    "submit": "verb arguments --address --env --id --runtime-env --wait",
 }
 
 

@@ -1,166 +1,230 @@
-"""`xmodal submit` against a real Ray head with its jobs API."""
+"""`xmodal submit` against a real Ray head with token authentication, MLflow behind passwords, and S3."""
 
 import json
 import os
-import re
 import secrets
-import shutil
 import subprocess
-import sys
-import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from infra.process import Child, free_ports, program
 from infra.storage import open_store
 from pipelines.train.runs import Run, run_names
+from tests.conftest import BUCKET
+from tests.infra.guarded_mlflow import guarded_mlflow
+from tests.infra.ray_head import Head, ray_head
 from tests.pipelines.road import prepared, write_recipe
+from tests.pipelines.secret_plants import Secrets, found, left
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
 
 PLANTED = "planted-and-never-to-be-sent"
-START_SECONDS = 120.0
-PORTS = ("port", "dashboard-port", "ray-client-server-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port",
-         "metrics-export-port", "runtime-env-agent-port", "node-manager-port", "object-manager-port")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Head:
-    """A cluster of one node: its jobs address, the token that opens it, and where Prometheus would look."""
-
-    address: str
-    token: str
-    metrics: str
-
-    def shown(self) -> dict[str, float]:
-        """What Prometheus would find of ours: the last value of each name, with its task where it has one."""
-        with urllib.request.urlopen(self.metrics, timeout=10) as answer:
-            found = re.findall(r"^ray_(xmodal_\w+)\{(.*)\} (\S+)$", answer.read().decode(), re.MULTILINE)
-        tasks = ((name, re.findall(r'task="(\w+)"', labels), value) for name, labels, value in found)
-        return {" ".join([name, *task]): float(value) for name, task, value in tasks}
-
-    def get(self, path: str) -> bytes:
-        request = urllib.request.Request(self.address + path, headers={"Authorization": f"Bearer {self.token}"})
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            return answer.read()
-
-    def ready(self) -> bool:
-        try:
-            return bool(self.get("/api/version"))
-        except OSError:
-            return False
-
-    def submit(self, folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """`xmodal submit WORDS` in `folder`, from a process of its own."""
-        environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token} | variables
-        command = [sys.executable, "-m", "pipelines", "submit", "--address", self.address, *words]
-        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
-def head() -> Iterator[Head]:
-    ray = program("ray")
-    assert ray is not None
-    directory = Path(tempfile.mkdtemp(prefix="xr-", dir="/tmp"))  # Ray's socket paths must stay short
-    ports = free_ports(len(PORTS))
-    token = secrets.token_hex(32)
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "PATH": path}
-    environment["RAY_metrics_report_interval_ms"] = "1000"  # of 10 s: the training below takes not much longer
-    options = [f"--{name}={port}" for name, port in zip(PORTS, ports, strict=True)]
-    options += ["--head", "--block", "--num-cpus=2", "--disable-usage-stats", "--include-dashboard=true"]
-    options += ["--node-ip-address=127.0.0.1", f"--temp-dir={directory / 'r'}", f"--object-store-memory={128 << 20}"]
-    metrics = f"http://127.0.0.1:{ports[PORTS.index('metrics-export-port')]}/metrics"
-    found = Head(f"http://127.0.0.1:{ports[1]}", token, metrics)
-    try:
-        with Child([ray, "start", *options], directory / "head.log", environment) as child:
-            child.wait_until(found.ready, START_SECONDS)
-            yield found
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+def kept(s3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secrets]:
+    with guarded_mlflow(tmp_path_factory.mktemp("guarded")) as mlflow:
+        yield Secrets(s3.environment(), mlflow)
+
+
+@pytest.fixture(scope="module")
+def head(kept: Secrets) -> Iterator[Head]:
+    with ray_head(kept.nodes) as running:
+        yield running
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A working directory that holds a recipe and nothing else."""
-    write_recipe(tmp_path / "tiny.yaml", "archive", "root")
-    return tmp_path
+    made = tmp_path / "folder"
+    made.mkdir()
+    write_recipe(made / "tiny.yaml", "archive", str(tmp_path / "root"))
+    return made
 
 
-def test_a_verb_runs_as_a_job_and_no_secret_goes_with_it(head: Head, folder: Path) -> None:
+def one_line(ended: subprocess.CompletedProcess[str]) -> str:
+    """The line in which a user's mistake ends; it shows no secret."""
+    assert ended.returncode in (1, 2) and ended.stderr.startswith("xmodal: ") and ended.stderr.count("\n") == 1, ended
+    assert PLANTED not in ended.stdout + ended.stderr
+    return ended.stderr
+
+
+def test_a_verb_runs_as_a_job_and_one_id_is_one_job(head: Head, folder: Path) -> None:
     name = f"show-{secrets.token_hex(4)}"
-    secret = {"AWS_SECRET_ACCESS_KEY": PLANTED, "AWS_ACCESS_KEY_ID": PLANTED, "MLFLOW_TRACKING_PASSWORD": PLANTED}
+    words = ("--id", name, "--wait", "--env", "NO_SECRET=1", "show", "tiny.yaml", "train.seed=5")
     endpoint = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
-    ended = head.submit(folder, "--id", name, "--wait", "show", "tiny.yaml", "train.seed=5", **secret, **endpoint)
+    ended = head.submit(folder, *words, **endpoint)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.strip() == name and "# fingerprint" in ended.stderr and "seed: 5" in ended.stderr
-    described = head.get(f"/api/jobs/{name}").decode()
-    assert json.loads(described)["runtime_env"]["env_vars"].items() >= endpoint.items()
-    assert PLANTED not in described + head.get("/api/jobs/").decode() + ended.stderr
+    sent = json.loads(head.get(f"/api/jobs/{name}"))["runtime_env"]["env_vars"]
+    assert sent == endpoint | {"NO_SECRET": "1"}, "what is allowed or asked for, and nothing else of the environment"
     told = head.submit(folder, "status", name)
     assert told.returncode == 0 and told.stdout.startswith(f"{name}  SUCCEEDED"), told.stderr
     written = head.submit(folder, "logs", name)
     assert written.returncode == 0 and "# fingerprint" in written.stdout and "seed: 5" in written.stdout
-    again = head.submit(folder, "--id", name, "show", "tiny.yaml")
-    assert again.returncode == 1 and again.stderr.count("\n") == 1
-    assert again.stderr.startswith("xmodal: ") and "submission id exists" in again.stderr
+    again = head.submit(folder, *words, **endpoint)
+    assert (again.returncode, again.stdout) == (0, ended.stdout) and "seed: 5" in again.stderr
+    jobs = json.loads(head.get("/api/jobs/"))
+    assert [job["submission_id"] for job in jobs].count(name) == 1
+    other = head.submit(folder, "--id", name, "show", "tiny.yaml")
+    assert f"job {name} exists with another command (python -m pipelines show tiny.yaml train.seed=5)" in one_line(
+        other
+    )
 
 
 def test_a_failing_verb_ends_the_command_with_its_code(head: Head, folder: Path) -> None:
-    """10, not found; for whoever looks later, too."""
-    ended = head.submit(folder, "--wait", "check", "nothing-of-that-name")
+    """10, not found; for whoever looks later, too. What would be lost with the job is refused there."""
+    ended = head.submit(folder, "--wait", "check", "nothing-of-that-name", "--root", str(folder))
     assert ended.returncode == 10 and "nothing-of-that-name: no checkpoint there" in ended.stderr
     followed = head.submit(folder, "logs", ended.stdout.strip(), "--wait")
     assert followed.returncode == 10 and "nothing-of-that-name: no checkpoint there" in followed.stdout
     told = head.submit(folder, "status", ended.stdout.strip())
     assert told.returncode == 0 and "FAILED" in told.stdout
+    lost = head.submit(folder, "--wait", "check", "tiny")
+    assert lost.returncode == 2 and "would go with the folder of this job" in lost.stderr
 
 
-@pytest.mark.parametrize("look", [["status"], ["logs"], ["logs", "--wait"]], ids=" ".join)
+def test_a_job_is_stopped(head: Head, folder: Path) -> None:
+    """One that would take ten minutes: code of the folder goes before the installed one."""
+    (folder / "slow.py").write_text("import time; print('begun', flush=True); time.sleep(600)\n")
+    package = folder / "pipelines"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "__main__.py").write_text("import slow\n")
+    name = head.submit(folder, "check", "tiny").stdout.strip()
+    while "begun" not in head.submit(folder, "logs", name).stdout:
+        time.sleep(0.5)
+    ended = head.submit(folder, "stop", name, "--wait")
+    assert ended.returncode == 0 and ended.stdout.startswith(f"{name}  STOPPED"), ended.stderr
+    again = head.submit(folder, "stop", name)
+    assert again.returncode == 0 and again.stdout.startswith(f"{name}  STOPPED")
+    assert head.submit(folder, "status", name, "--wait").returncode == 1
+
+
+@pytest.mark.parametrize("look", [["status"], ["logs"], ["logs", "--wait"], ["stop"]], ids=" ".join)
 def test_a_job_that_the_cluster_does_not_know(head: Head, folder: Path, look: list[str]) -> None:
     ended = head.submit(folder, look[0], "nobodys-job", *look[1:])
     assert ended.returncode == 10 and ended.stderr.count("\n") == 1 and "no job nobodys-job there" in ended.stderr
 
 
-def test_a_wrong_token_is_one_line(head: Head, folder: Path) -> None:
-    ended = head.submit(folder, "status", "some-job", RAY_AUTH_TOKEN="ab" * 32)
-    assert ended.returncode == 1 and ended.stderr.startswith("xmodal: ") and ended.stderr.count("\n") == 1
+def test_without_the_token_nothing_is_answered(head: Head, folder: Path) -> None:
+    for path in ("/api/jobs/", "/api/v0/jobs", "/nodes?view=summary", "/api/packages/gcs/x.zip"):
+        assert (head.status(path, ""), head.status(path, "ab" * 32)) == (401, 403), path
+    assert head.status("/api/jobs/", head.token) == 200
+    told = one_line(head.submit(folder, "status", "some-job", RAY_AUTH_TOKEN="ab" * 32))
+    assert f"{head.address}: refuses the token; set RAY_AUTH_TOKEN" in told
 
 
-def test_train_runs_as_a_job_on_the_cluster_it_was_sent_to(head: Head, tmp_path: Path) -> None:
-    """The recipe says `auto`: the job joins the Ray that runs it. What it says is what `train` says, and the node shows
-    the run to Prometheus."""
-    root = tmp_path / "elsewhere"
-    prepared(str(root))
-    folder = tmp_path / "folder"
+@pytest.mark.parametrize(
+    ("words", "variables", "said"),
+    [
+        (
+            ["--env", f"SOME_PASSWORD={PLANTED}", "show", "tiny.yaml"],
+            {},
+            "SOME_PASSWORD: job environments are readable",
+        ),
+        (
+            ["--env", "WANDB_API_KEY", "show", "tiny.yaml"],
+            {"WANDB_API_KEY": PLANTED},
+            "WANDB_API_KEY: job environments",
+        ),
+        (["--env", f"A=http://me:{PLANTED}@h", "show", "tiny.yaml"], {}, "A: holds an address with a user name"),
+        (["--env", "MISSING", "show", "tiny.yaml"], {}, "--env MISSING: not set here"),
+        (
+            ["show", "tiny.yaml", f"name={PLANTED}"],
+            {"SOME_TOKEN": PLANTED},
+            "the command: holds the value of SOME_TOKEN",
+        ),
+        (
+            ["show", "tiny.yaml", f"tracking.uri=http://{PLANTED}@h"],
+            {},
+            "the command: holds an address with a user name",
+        ),
+        (
+            ["show", "tiny.yaml"],
+            {"MLFLOW_TRACKING_URI": f"http://me:{PLANTED}@h"},
+            "MLFLOW_TRACKING_URI: holds an addr",
+        ),
+        (["--runtime-env", "env.yaml", "show", "tiny.yaml"], {}, "env.yaml: env_vars is made here"),
+    ],
+)
+def test_secrets_are_refused_by_name_before_anything_is_sent(
+    folder: Path, words: list[str], variables: dict[str, str], said: str
+) -> None:
+    """Nobody listens at the address."""
+    (folder / "env.yaml").write_text("env_vars: {A: b}\n")
+    nobody = Head("http://127.0.0.1:9", "ab" * 32, folder, 0)
+    assert said in one_line(nobody.submit(folder, *words, **variables))
+
+
+def test_a_folder_that_is_too_large_is_refused_before_it_is_sent(head: Head, folder: Path) -> None:
+    (folder / "frames").mkdir()
+    for number in range(11):
+        (folder / f"frames/{number}.bin").write_bytes(os.urandom(10 << 20))
+    told = one_line(head.submit(folder, "show", "tiny.yaml"))
+    assert "more than the 100 MiB that Ray's jobs API takes (largest: frames 115 MB, tiny.yaml 0 MB)" in told
+    (folder / ".rayignore").write_text("frames\n")
+    assert head.submit(folder, "--wait", "show", "tiny.yaml").returncode == 0
+
+
+def test_a_runtime_environment_goes_with_it(head: Head, folder: Path) -> None:
+    (folder / "module.py").write_text("")
+    (folder / "env.yaml").write_text("config: {setup_timeout_seconds: 77}\n")
+    ended = head.submit(folder, "--runtime-env", "env.yaml", "--wait", "show", "tiny.yaml")
+    described = json.loads(head.get(f"/api/jobs/{ended.stdout.strip()}"))
+    assert ended.returncode == 0 and described["runtime_env"]["config"]["setup_timeout_seconds"] == 77, ended.stderr
+
+
+def test_training_as_a_job_uses_secrets_and_shows_none(
+    head: Head, kept: Secrets, bucket_url: str, tmp_path: Path
+) -> None:
+    """train and evaluate, with S3 and MLflow behind passwords that stand on the nodes alone. The recipe names no
+    cluster: a job joins the one that runs it. Each secret is found where it was planted, and nowhere else. While it
+    trains, the node shows the run to Prometheus."""
+    prepared(bucket_url)
+    folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
     folder.mkdir()
-    write_recipe(folder / "tiny.yaml", f"{root}/archive", str(root))
-    where = ["compute.ray_address=auto", "compute.workers=1", "train.epochs=8"]
+    elsewhere.mkdir()
+    write_recipe(folder / "tiny.yaml", f"{bucket_url}/archive", bucket_url)
+    kept.plant(folder, elsewhere)
+    places = kept.submitter | {"XMODAL_ROOT": bucket_url}
+    name = f"train-{secrets.token_hex(4)}"
+    words = ["--id", name, "--wait", "train", "tiny.yaml", "compute.workers=1", "train.epochs=8"]
     shown = dict[str, float]()
     with ThreadPoolExecutor(1) as pool:
-        job = pool.submit(head.submit, folder, "--wait", "train", "tiny.yaml", *where)
+        job = pool.submit(head.submit, folder, *words, **places)
         while not job.done():
             shown |= head.shown()
             time.sleep(0.2)
-    ended = job.result()
-    assert ended.returncode == 0 and "next: xmodal evaluate tiny-" in ended.stderr, ended.stderr
-    (name,) = run_names(open_store(str(root)))
-    result = Run(open_store(str(root)), name).read("result.json")
-    assert result is not None and shown["xmodal_samples_total"] in range(14, 14 * result["step"] + 1, 14)
+    said = [job.result()]
+    assert said[0].returncode == 0 and "next: xmodal evaluate tiny-" in said[0].stderr, said[0].stderr
+    root = open_store(bucket_url)
+    (run,) = run_names(root)
+    result = Run(root, run).read("result.json")
+    assert result is not None
+    assert_shown(shown, result["step"])
+    said.append(head.submit(folder, "--wait", "evaluate", run, **places))
+    assert said[1].returncode == 0 and "report: report.html" in said[1].stderr, said[1].stderr
+    kept.leaky(folder)
+    said += [head.submit(folder, "show", "tiny.yaml", **places), head.submit(folder, "logs", name, **places)]
+    assert "leaky.yaml: holds an address with a user name or a password" in said[2].stderr
+    planted, all_left = kept.all(head), left(head, kept.mlflow, root, said)
+    assert len(planted) == 13 and len(found(planted, {"source": kept.sources(head, folder)})) == len(planted)
+    for place, known in {"bucket": run, "mlflow": "report.html", "ray session": name, "job api": name,
+                         "state api": name, "commands": run}.items():  # fmt: skip
+        assert known in all_left[place], f"{place}: or this test proves nothing"
+    assert found(planted, all_left) == []
+    assert f"s3://{BUCKET}" in bucket_url and len(list(root.list("runs"))) > 10
+
+
+def assert_shown(shown: dict[str, float], steps: int) -> None:
+    """What a run of so many steps of 14 samples shows."""
+    assert shown["xmodal_samples_total"] in range(14, 14 * steps + 1, 14)
     assert all(shown[f"xmodal_loss_value {task}"] > 0 for task in ("itc", "itm", "lm", "total"))
     assert shown["xmodal_speed_samples_per_second"] > 0 and shown["xmodal_step_seconds"] > 0
     assert 0 <= shown["xmodal_data_wait_ratio"] <= 1 and 0 < shown["xmodal_queue_drift_ratio"] < 1
     assert shown["xmodal_queue_age_steps"] > 0 and 0 < shown["xmodal_momentum_staleness_ratio"] < 1
     assert "xmodal_validation_score_value" in shown
-
-
-def test_an_address_that_holds_a_password_is_not_sent(head: Head, folder: Path) -> None:
-    ended = head.submit(folder, "show", "tiny.yaml", MLFLOW_TRACKING_URI=f"http://me:{PLANTED}@127.0.0.1:5000")
-    assert ended.returncode == 1 and ended.stderr.startswith("xmodal: MLFLOW_TRACKING_URI: ")
-    assert ended.stderr.count("\n") == 1 and PLANTED not in ended.stderr
