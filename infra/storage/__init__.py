@@ -75,7 +75,7 @@ def open_store(
     reached = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if has_login(reached or ""):
         raise Denied(
-            f"s3://{address.netloc}: its endpoint holds a user name or a password; set AWS_* variables instead"
+            f"s3://{address.netloc}: its endpoint holds a user name or a password; set AWS_* variables"
         )
     path = url.removeprefix(f"s3://{address.netloc}").strip("/")
     return S3Store(Connection(address.netloc, reached or None, place, anonymous, patience, requester_pays), path)
