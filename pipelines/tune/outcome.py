@@ -1,0 +1,58 @@
+"""What became of a trial."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ray.tune.experiment import Trial
+
+from pipelines.tune.trial import FAILED
+
+STATES = {"RUNNING": "running", "PENDING": "waiting", "PAUSED": "waiting", "ERROR": "failed"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One trial as it stands: `curve` is [step, score] of each validation, `drawn` its values by setting."""
+
+    trial: str
+    state: str
+    """running, waiting, complete, stopped (at a rung), failed."""
+    drawn: dict[str, Any]
+    step: int
+    steps: int
+    best: float
+    """Highest score of its validations."""
+    run: str
+    curve: list[list[float]]
+    why: str = ""
+    """Of one that failed."""
+    schedule: list[list[Any]] = field(default_factory=list)
+    """[step, values from there on]: more than one where a population exchanged what it had found."""
+
+    @property
+    def over(self) -> bool:
+        return self.state in ("complete", "stopped", "failed")
+
+
+def outcome(trial: Trial) -> Outcome:
+    """Of one of Tune's trials."""
+    told = trial.last_result or {}
+    step, steps, why = told.get("step", 0), told.get("steps", 0), told.get("failed", "")
+    ended = "failed" if why else "complete" if steps and step >= steps else "stopped"
+    state = STATES.get(trial.status, ended)
+    if state == "failed" and not why:
+        why = str(trial.get_error() or "the trial's process died").strip().splitlines()[-1]
+    best, curve = told.get("best", FAILED), told.get("curve", [])
+    drawn, run, schedule = trial.config["drawn"], told.get("run", ""), told.get("schedule", [])
+    return Outcome(trial.trial_id, state, drawn, step, steps, best, run, curve, why, schedule)
+
+
+def ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Complete trials first, then by their best score."""
+    return sorted(outcomes, key=lambda one: (one.state == "complete", one.best), reverse=True)
+
+
+def value(drawn: Any) -> str:
+    """Of a setting, for people."""
+    return f"{drawn:.3g}" if isinstance(drawn, float) else str(drawn)
