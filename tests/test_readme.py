@@ -33,8 +33,9 @@ COMMANDS = [
     for line in block.splitlines()
     if line.startswith("xmodal ")
 ]
-ELSEWHERE = ("xmodal submit", "xmodal promote")
-"""Need a cluster's address and a registered model: tests/pipelines/test_submit.py, test_promote.py."""
+ELSEWHERE = ("xmodal submit", "xmodal promote", "xmodal tune")
+"""Need a cluster's address, a registered model, and an hour: tests/pipelines/test_submit.py, test_promote.py,
+test_tune_sweep.py."""
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,8 @@ class Importance:
     high: float
     chance: float
     trials: int
-    better: str
-    """Which way scores are higher."""
+    where: str
+    """Where scores are higher."""
 
 
 def importances(settings: dict[str, AnyDomain], outcomes: Sequence[Outcome]) -> tuple[int, list[Importance]]:
@@ -96,14 +96,15 @@ def _importance(path: str, domain: AnyDomain, outcomes: Sequence[Outcome], step:
         values, explained = np.array([domain.values.index(one) for one in drawn]), _eta
         kinds = sorted(set(values.tolist()))
         chance, best = (len(kinds) - 1) / (n - 1), max(kinds, key=lambda one: scores[values == one].mean())
-        better = value(domain.values[best])
+        where = f"are highest at {value(domain.values[best])}"
     else:
         values, explained, chance = _ranks(np.array(drawn, float)), _rho, 1 / (n - 1)
-        better = "higher" if ((values - values.mean()) * scores).sum() > 0 else "lower"
+        rising = ((values - values.mean()) * scores).sum() > 0
+        where = f"{'rise' if rising else 'fall'} with {domain.unit or 'it'}"
     generator = np.random.default_rng(0)
     picks = [generator.integers(n, size=n) for _ in range(DRAWS)]
     low, high = np.quantile([explained(values[pick], scores[pick]) for pick in picks], (0.025, 0.975))
-    return Importance(path, explained(values, scores), float(low), float(high), chance, n, better)
+    return Importance(path, explained(values, scores), float(low), float(high), chance, n, where)
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

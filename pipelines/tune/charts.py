@@ -1,6 +1,5 @@
 """Charts of a sweep's page; each has its table beside it. The best trial is the accent, stopped trials are dashed."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,23 +15,24 @@ DASHED = (0, (4, 2))
 
 
 def parallel(axes: Sequence[Axis], outcomes: Sequence[Outcome], first: Outcome) -> Chart:
-    """One line a trial across what was drawn for it, to its best score; broken where a setting was not searched."""
+    """One line a trial across what was drawn for it, to its best score; without a dot where that was not searched."""
     width = max(5.0, 1.75 * len(axes) + 1.2)
 
     def paint(figure: Figure, theme: Theme) -> None:
         place = figure.add_axes((0.9 / width, 0.14, 1 - 1.6 / width, 0.72))
         _empty(place)
         for at, axis in enumerate(axes):
-            place.axvline(at, color=theme.line, linewidth=1.2, zorder=1)
+            place.plot([at, at], [0, 1], color=theme.line, linewidth=1.2, zorder=1)
             for height, text in axis.ticks():
-                place.annotate(text, (at, height), (-5, 0), textcoords="offset points", color=theme.muted, fontsize=8,
-                               ha="right", va="center")  # fmt: skip
+                box = {"facecolor": theme.paper, "edgecolor": "none", "pad": 1, "alpha": 0.85}
+                look = {"color": theme.ink, "fontsize": 8, "ha": "right", "va": "center", "zorder": 4, "bbox": box}
+                place.annotate(text, (at, height), (-7, 0), textcoords="offset points", **look)
             place.annotate(short(axis.label, 24), (at, 1.07), color=theme.ink, fontsize=8.5, ha="center", va="bottom")
             if axis.unit:
                 place.annotate(axis.unit, (at, -0.09), color=theme.muted, fontsize=8, ha="center", va="top")
         for one in sorted(outcomes, key=lambda one: one is first):
-            heights = [math.nan if found is None else found for found in (axis.height(one) for axis in axes)]
-            place.plot(range(len(axes)), heights, **_look(one, first, theme), marker="o", markersize=3.5)
+            crossed = [(at, height) for at, axis in enumerate(axes) if (height := axis.height(one)) is not None]
+            place.plot(*zip(*crossed, strict=True), **_look(one, first, theme), marker="o", markersize=3.5)
 
     names = ", ".join(axis.label for axis in axes)
     alt = f"Parallel coordinates of {len(outcomes)} trials over {names}; the best has a score of {first.best:.4g}"

@@ -1,7 +1,7 @@
 """The page of a sweep as plain data: the first screen, and the sections in the order in which they are read."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, ClassVar
 
@@ -10,9 +10,10 @@ from pipelines.recipe import Recipe
 from pipelines.report.formats import count
 from pipelines.report.sections import About, Section
 from pipelines.tune.axes import LEAST, Axis, Importance, axes, importances
-from pipelines.tune.best import best_recipe, settings
+from pipelines.tune.best import best_recipe
 from pipelines.tune.charts import curves, parallel
 from pipelines.tune.outcome import Outcome, ranked, value
+from pipelines.tune.space import resolved
 from pipelines.tune.sweep import Sweep
 
 
@@ -22,7 +23,9 @@ class Trials(Section):
 
     anchor: ClassVar[str] = "trials"
     title: ClassVar[str] = "Trials"
-    lead: ClassVar[str] = "A line a trial. The best is thick; dashed ones were stopped at a rung."
+    lead: ClassVar[str] = (
+        "A line a trial. The best is thick; dashed ones were stopped at a rung. Without a dot: not searched there."
+    )
     template: ClassVar[str] = "tune/trials.html.j2"
 
     chart: Any
@@ -109,8 +112,8 @@ def content(sweep: Sweep, recipe: Recipe, outcomes: Sequence[Outcome], spent: fl
     first, paths = scored[0], list(sweep.space.settings)
     lines: list[Axis] = axes(sweep.space.settings, scored)
     step, found = importances(sweep.space.settings, scored)
-    rows = [(one, _cells(paths, settings(sweep, one))) for one in ranked(outcomes)]
-    schedule = [(at, _cells(paths, settings(sweep, replace(first, drawn=drawn)))) for at, drawn in first.schedule]
+    rows = [(one, _cells(paths, one.values)) for one in ranked(outcomes)]
+    schedule = [(at, _cells(paths, resolved(sweep.trial(drawn), drawn))) for at, drawn in first.schedule]
     return SweepContent(
         title=f"{recipe.name}: {sweep.space.description or sweep.name}",
         subtitle=f"Sweep {sweep.name}, {sweep.space.search.kind} over {_listed(paths)}",
@@ -146,13 +149,13 @@ def _verdict(
     sure = [one for one in found if one.low > one.chance]
     if not sure:
         return f"{start} No setting explains more of the order than chance might: a second sweep may end elsewhere."
-    return f"{start} {sure[0].path} explains most of the order: better where it is {sure[0].better}."
+    return f"{start} {sure[0].path} explains most of the order: scores {sure[0].where}."
 
 
 def _cards(outcomes: Sequence[Outcome], scored: Sequence[Outcome], first: Outcome, spent: float) -> list[Card]:
     complete = sum(one.state == "complete" for one in outcomes)
     stopped = sum(one.state == "stopped" for one in outcomes)
-    failed = sum(one.state == "failed" for one in outcomes)
+    failed = sum(one.state in ("failed", "crashed") for one in outcomes)
     steps, whole = sum(one.step for one in outcomes), sum(one.steps for one in scored)
     share = 100 * steps / whole if whole else 0.0
     return [

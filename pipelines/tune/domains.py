@@ -132,7 +132,7 @@ class OneMinus(Interval):
         return (round(1 - self.high, 12), round(1 - self.low, 12))
 
     def setting(self, drawn: float, recipe: Recipe) -> float:
-        return 1 - drawn
+        return round(1 - drawn, 12)
 
 
 class Age(Interval):

@@ -24,7 +24,7 @@ from pipelines.taxa import species_keys
 from pipelines.train.plan import TrainingPlan, build_model, warm_start
 from pipelines.train.runs import Run
 from pipelines.tune import patience, room
-from pipelines.tune.best import best_recipe, settings
+from pipelines.tune.best import best_recipe
 from pipelines.tune.claims import claims
 from pipelines.tune.content import content
 from pipelines.tune.outcome import Outcome, outcome, ranked, value
@@ -106,13 +106,16 @@ def _searched(sweep: Sweep, recipe: Recipe, wishes: Wishes, grace: int, steps: i
         with Progress(sweep.name, sweep.space.search.trials) as progress:
             watch = Watch(sweep, holders, progress, room.devices(compute), wishes.hours)
             results = tuner(sweep, compute, holders, watch, at_once, grace, steps).fit()
-            watch.note()
-        outcomes = [outcome(one) for one in results._experiment_analysis.trials]
-    left = [one for one in outcomes if not one.over]
+            outcomes = [outcome(one) for one in results._experiment_analysis.trials]
+            watch.end(outcomes)
+    left = sweep.space.search.trials - sum(one.over for one in outcomes)
+    crashed = [one for one in outcomes if one.state == "crashed"]
     if watch.exhausted:
-        warn(f"{wishes.hours:g} device-hours are spent, {len(left)} trials are not over; more --hours go on with them")
+        warn(f"{wishes.hours:g} device-hours are spent and {left} trials not over; more --hours go on with them")
     elif left:
         raise KeyboardInterrupt
+    elif crashed:
+        warn(f"{len(crashed)} trials crashed ({crashed[0].why}); the same command tries them again")
     else:
         sweep.write(outcomes=[asdict(one) for one in outcomes])
     return outcomes
@@ -173,7 +176,7 @@ def _told(sweep: Sweep, recipe: Recipe, outcomes: list[Outcome], wishes: Wishes,
         [
             f"sweep {sweep.name}: {', '.join(f'{count} {state}' for state, count in sorted(counts.items()))}",
             f"best {first.best:.2f}  trial {first.trial}  run {first.run}",
-            *(f"  {path} {value(found)}" for path, found in settings(sweep, first).items()),
+            *(f"  {path} {value(found)}" for path, found in first.values.items()),
             f"recipe {wishes.best}  report {wishes.report}  {spent / 3600:.2f} device-hours",
             f"next: xmodal train {wishes.best}",
         ]

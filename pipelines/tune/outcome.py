@@ -8,7 +8,7 @@ from ray.tune.experiment import Trial
 
 from pipelines.tune.trial import FAILED
 
-STATES = {"RUNNING": "running", "PENDING": "waiting", "PAUSED": "waiting", "ERROR": "failed"}
+STATES = {"RUNNING": "running", "PENDING": "waiting", "PAUSED": "waiting", "ERROR": "crashed"}
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Outcome:
 
     trial: str
     state: str
-    """running, waiting, complete, stopped (at a rung), failed."""
+    """running, waiting, complete, stopped (at a rung), failed (it would again), crashed (it is tried again)."""
     drawn: dict[str, Any]
     step: int
     steps: int
@@ -26,13 +26,15 @@ class Outcome:
     run: str
     curve: list[list[float]]
     why: str = ""
-    """Of one that failed."""
+    """Of one that failed or crashed."""
+    values: dict[str, Any] = field(default_factory=dict)
+    """What was drawn as the recipe has it."""
     schedule: list[list[Any]] = field(default_factory=list)
     """[step, values from there on]: more than one where a population exchanged what it had found."""
 
     @property
     def over(self) -> bool:
-        return self.state in ("complete", "stopped", "failed")
+        return self.state not in ("running", "waiting")
 
 
 def outcome(trial: Trial) -> Outcome:
@@ -41,11 +43,12 @@ def outcome(trial: Trial) -> Outcome:
     step, steps, why = told.get("step", 0), told.get("steps", 0), told.get("failed", "")
     ended = "failed" if why else "complete" if steps and step >= steps else "stopped"
     state = STATES.get(trial.status, ended)
-    if state == "failed" and not why:
+    if state == "crashed":
         why = str(trial.get_error() or "the trial's process died").strip().splitlines()[-1]
     best, curve = told.get("best", FAILED), told.get("curve", [])
-    drawn, run, schedule = trial.config["drawn"], told.get("run", ""), told.get("schedule", [])
-    return Outcome(trial.trial_id, state, drawn, step, steps, best, run, curve, why, schedule)
+    drawn, run = trial.config["drawn"], told.get("run", "")
+    values, schedule = told.get("values", drawn), told.get("schedule", [])
+    return Outcome(trial.trial_id, state, drawn, step, steps, best, run, curve, why, values, schedule)
 
 
 def ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:

@@ -13,7 +13,7 @@ from typing import Any
 from pipelines.recipe import Recipe
 from pipelines.tune.domains import AnyDomain
 from pipelines.tune.searches import Search
-from xmodal.settings import Settings, SettingsError, differences, override, parse, read_yaml
+from xmodal.settings import Settings, SettingsError, differences, flatten, override, parse, read_yaml
 
 CORNERS = 4096
 """Of a space, at most: it is checked at each of them."""
@@ -115,6 +115,12 @@ def applied(space: Space, recipe: Recipe, found: Drawn) -> Recipe:
             told = ", ".join(f"{one} {drawn}" for one, drawn in found.items())
             raise SettingsError(f"{str(error).splitlines()[0]} (in a trial with {told})") from None
     return recipe
+
+
+def resolved(recipe: Recipe, found: Drawn) -> Drawn:
+    """The values in the recipe of a trial of what was drawn for it: m, say, where a staleness was drawn."""
+    leaves = flatten(recipe)
+    return {path: leaves.get(path, value) for path, value in found.items()}
 
 
 def _check_group(recipe: Recipe, path: str) -> None:

@@ -48,7 +48,7 @@ class Progress:
 
 def line(one: Outcome) -> str:
     """Of a trial that is over."""
-    drawn = "  ".join(f"{path} {value(found)}" for path, found in one.drawn.items())
+    drawn = "  ".join(f"{path} {value(found)}" for path, found in one.values.items())
     return f"tune  {one.trial}  {one.state}  step {one.step}/{one.steps}  best {one.best:.2f}  {drawn}"
 
 
@@ -65,8 +65,7 @@ def table(name: str, outcomes: Sequence[Outcome], hours: float) -> Table:
     for head in ("trial", "state", "step", "score", "best", "drawn"):
         found.add_column(head)
     for one in ranked(outcomes)[:WIDTH]:
-        drawn = "  ".join(f"{path.rpartition('.')[0].rpartition('.')[2]}.{path.rpartition('.')[2]} {value(given)}"
-                          for path, given in one.drawn.items())  # fmt: skip
+        drawn = "  ".join(f"{'.'.join(path.split('.')[-2:])} {value(given)}" for path, given in one.values.items())
         score = f"{one.curve[-1][1]:.2f}" if one.curve else ""
         found.add_row(one.trial, one.state, f"{one.step}/{one.steps}", score, f"{one.best:.2f}", drawn)
     return found

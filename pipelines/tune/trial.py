@@ -23,6 +23,7 @@ from pipelines.train.runs import Run, newest
 from pipelines.train.runs import sweep as cleared
 from pipelines.tune.origin import ORIGINS, report, schedule
 from pipelines.tune.room import alone
+from pipelines.tune.space import resolved
 from pipelines.tune.sweep import Sweep, Told
 from xmodal import checkpoint
 
@@ -40,12 +41,13 @@ def trial(config: dict[str, Any], sweep: Sweep, claims: Any) -> None:
     run = ORIGINS[sweep.space.search.kind](sweep, recipe, plan, config)
     while not ray.get(claims.take.remote(run.name, tune.get_context().get_trial_id())):
         time.sleep(LOOK_SECONDS)
-    curve, whole = known(run), {"steps": plan.total_steps, "run": run.name, "schedule": schedule(run, config["drawn"])}
+    curve, values = known(run), resolved(recipe, config["drawn"])
+    own = {"steps": plan.total_steps, "run": run.name, "values": values, "schedule": schedule(run, config["drawn"])}
 
     def told(metrics: dict[str, Any], directory: str) -> None:
         if not curve or curve[-1][0] < metrics["step"]:
             curve.append([metrics["step"], metrics["score"]])
-        report(run, directory, config, whole | figures(curve))
+        report(run, directory, config, own | figures(curve))
 
     for saved in run.saved()[:1]:
         told(saved.metrics, saved.directory)
@@ -53,7 +55,7 @@ def trial(config: dict[str, Any], sweep: Sweep, claims: Any) -> None:
         try:
             (train_alone if alone(recipe.compute) else train_group)(sweep, recipe, plan, run, told)
         except Failed as error:
-            tune.report(whole | figures(curve) | {"score": FAILED, "failed": str(error)})
+            tune.report(own | figures(curve) | {"score": FAILED, "failed": str(error)})
 
 
 def figures(curve: list[list[float]]) -> dict[str, Any]:

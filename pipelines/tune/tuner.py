@@ -9,12 +9,12 @@ from typing import Any
 import optuna
 from pyarrow.fs import PyFileSystem
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining
 from ray.tune.search.optuna import OptunaSearch
 
 from infra.storage.files import StoreFiles
 from pipelines.recipe import ComputeSettings
 from pipelines.tune.room import resources
+from pipelines.tune.schedulers import Population, Rungs
 from pipelines.tune.searches import Asha, Pbt
 from pipelines.tune.space import Space, drawn, mutated
 from pipelines.tune.sweep import FOLDER, Sweep
@@ -23,7 +23,7 @@ from pipelines.tune.watch import Watch
 
 SCORE: dict[str, Any] = {"metric": "score", "mode": "max"}
 """`val/score` is rsum or mAP@R: no weight under search has a part in it."""
-QUIET = {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_GLOBAL_CHECKPOINT_S": "5", "TUNE_WARN_THRESHOLD_S": "60"}
+QUIET = {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_GLOBAL_CHECKPOINT_S": "5", "RAY_AIR_NEW_OUTPUT": "0"}
 """Of Tune's files only its state is kept, and that often: what a killed sweep loses is drawn again, alike."""
 SAMPLERS = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
 
@@ -54,7 +54,7 @@ def asha(space: Space, search: Asha, grace: int, steps: int) -> dict[str, Any]:
     sampler = SAMPLERS[search.sampler](seed=search.seed)
     return {
         "search_alg": OptunaSearch(space=Drawing(space), sampler=sampler, **SCORE),
-        "scheduler": ASHAScheduler(
+        "scheduler": Rungs(
             "step", max_t=steps, grace_period=grace, reduction_factor=search.reduction, stop_last_trials=False
         ),
         "num_samples": search.trials,
@@ -63,7 +63,7 @@ def asha(space: Space, search: Asha, grace: int, steps: int) -> dict[str, Any]:
 
 def pbt(space: Space, search: Pbt, grace: int, steps: int) -> dict[str, Any]:
     """All of the population wait for each other at an exchange, so that whom they follow is no step ahead."""
-    scheduler = PopulationBasedTraining(
+    scheduler = Population(
         "step",
         perturbation_interval=search.every or max(1, steps // 10),
         burn_in_period=grace,
@@ -98,7 +98,7 @@ def tuner(
     return tune.Tuner(
         runs,
         param_space=population(space, search) if isinstance(search, Pbt) else None,
-        tune_config=tune.TuneConfig(**SCORE, **config, max_concurrent_trials=at_once),
+        tune_config=tune.TuneConfig(**SCORE, **config, max_concurrent_trials=at_once, trial_dirname_creator=_folder),
         run_config=tune.RunConfig(
             name=sweep.name,
             storage_path=FOLDER,
@@ -108,6 +108,11 @@ def tuner(
             verbose=0,
         ),
     )
+
+
+def _folder(trial: Any) -> str:
+    """Of what Tune keeps of a trial."""
+    return f"trial-{trial.trial_id}"
 
 
 def _quieten() -> None:

@@ -8,10 +8,12 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from infra.groups import free_forsaken
-from pipelines.tune.outcome import outcome
+from pipelines.tune.outcome import Outcome, outcome
 from pipelines.tune.sweep import Sweep
 from pipelines.tune.table import Progress
 
+LOOK_SECONDS = 0.5
+"""Between drawings of the table."""
 DUE_SECONDS = 5.0
 """Between looks at placement groups, and between notes of what was spent."""
 
@@ -24,7 +26,7 @@ class Watch(Callback):
         self.limit = None if hours is None else 3600 * hours
         self.spent: float = sweep.read().get("device_seconds", 0.0)
         self.exhausted = False
-        self.last = self.due = time.monotonic()
+        self.last = self.due = self.shown = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks with its state; this one is made anew for a restored sweep."""
@@ -34,7 +36,9 @@ class Watch(Callback):
         now = time.monotonic()
         self.spent += (now - self.last) * self.devices * sum(one.status == Trial.RUNNING for one in trials)
         self.last = now
-        self.progress.show([outcome(one) for one in trials], self.spent / 3600)
+        if now - self.shown > LOOK_SECONDS:
+            self.shown = now
+            self.progress.show([outcome(one) for one in trials], self.spent / 3600)
         if now - self.due > DUE_SECONDS:
             self.due = now
             free_forsaken()
@@ -48,6 +52,11 @@ class Watch(Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self.claims.release.remote(trial.trial_id)
+
+    def end(self, outcomes: list[Outcome]) -> None:
+        """Shows and keeps what the sweep has come to."""
+        self.progress.show(outcomes, self.spent / 3600)
+        self.note()
 
     def note(self) -> None:
         """Keeps what was spent with the sweep."""

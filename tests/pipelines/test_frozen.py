@@ -60,6 +60,7 @@ VERBS = {
     "show": "recipe --all",
     "prepare": "recipe --dry-run --report --sample",
     "train": "recipe --again",
+    "tune": "space recipe --best --report --at-once --hours",
     "evaluate": "checkpoint overrides --root --report --json --card --ensemble --against --beams",
     "predict embed": "checkpoint images --out --root",
     "predict classify": "checkpoint images --out --root",

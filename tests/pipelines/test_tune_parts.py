@@ -44,7 +44,9 @@ def outcomes(count: int = 12) -> list[Outcome]:
         curve = [[step, score + step / 10 - 3] for step in ((10,) if stopped else (10, 20, 30))]
         state = "stopped" if stopped else "complete"
         best = curve[-1][1]
-        found.append(Outcome(f"t-{at}", state, drawn, curve[-1][0], 30, best, f"run-{at}", curve, "", [[0, drawn]]))
+        found.append(
+            Outcome(f"t-{at}", state, drawn, curve[-1][0], 30, best, f"run-{at}", curve, "", drawn, [[0, drawn]])
+        )
     return found
 
 
@@ -127,7 +129,7 @@ def test_what_decides_is_told_beside_chance_and_from_scores_of_one_step() -> Non
     step, found = importances(space.settings, outcomes())
     assert step == 10 and found[0].path == RATE
     rate, *others = found
-    assert rate.share == pytest.approx(1) and rate.better == "higher" and rate.chance == pytest.approx(1 / 11)
+    assert rate.share == pytest.approx(1) and rate.where == "rise with it" and rate.chance == pytest.approx(1 / 11)
     assert all(one.low < one.chance + 0.05 and one.share < 0.3 for one in others)
     assert importances(space.settings, outcomes(4))[1] == []
 

@@ -31,6 +31,7 @@ settings:
   model.tasks.lm.weight: {kind: log_uniform, low: 0.4, high: 0.5}
 """
 TRAIN = {"epochs": 6, "checkpoint_every": 2}
+STEPS = 12
 COMPUTE = {"workers": 1}
 
 
@@ -62,7 +63,7 @@ def test_a_sweep_that_was_killed_goes_on_and_its_best_recipe_trains_nothing_more
     command = [sys.executable, "-m", "pipelines", *words]
     here = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen(command, cwd=tmp_path, env=here, start_new_session=True) as driver:
-        while len(complete(root)) < 1 or len(run_names(root)) < 2:
+        while not (len(complete(root)) == 1 and len(run_names(root)) == 2):
             time.sleep(0.3)
             assert driver.poll() is None
         driver.send_signal(signal.SIGKILL)
@@ -74,8 +75,17 @@ def test_a_sweep_that_was_killed_goes_on_and_its_best_recipe_trains_nothing_more
 
 
 def complete(root: Store) -> list[str]:
-    return [name for name in run_names(root) if Run(root, name).saved()[0].step == 24]
+    return [name for name in run_names(root) if Run(root, name).saved()[0].step == STEPS]
 
 
 def written(root: Store, name: str) -> dict[str, str]:
     return {one.key: one.etag for one in root.list(f"runs/{name}") if "checkpoint" in one.key}
+
+
+def test_a_population_exchanges_weights_and_finds_a_schedule(root: Store, ray_cluster: str, tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, root)
+    (tmp_path / "population.yaml").write_text(POPULATION)
+    ended = tuned(tmp_path, tmp_path / "population.yaml", recipe)
+    assert ended.code == 0, ended.err
+    print(ended.out, ended.err, (tmp_path / "best.yaml").read_text())
+    print([one.key for one in root.list("runs/population")])
