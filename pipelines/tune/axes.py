@@ -44,7 +44,8 @@ class Axis:
         if self.names:
             return [(self._place(at), name[:14]) for at, name in enumerate(self.names)]
         middle = math.sqrt(self.low * self.high) if self.logarithmic else (self.low + self.high) / 2
-        return [(self._place(one), f"{one:.3g}") for one in dict.fromkeys((self.low, middle, self.high))]
+        digits = 3 if self.path else 4
+        return [(self._place(one), f"{one:.{digits}g}") for one in dict.fromkeys((self.low, middle, self.high))]
 
 
 def axes(settings: dict[str, AnyDomain], outcomes: Sequence[Outcome]) -> list[Axis]:

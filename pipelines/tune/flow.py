@@ -1,8 +1,6 @@
 """`xmodal tune SPACE RECIPE...`: searches settings, shows how it goes, keeps the best recipe. Run again, it goes on."""
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,29 +9,26 @@ import ray
 
 from infra.groups import free_forsaken
 from infra.lock import held
-from infra.tracking import NullTracker, Tracker
 from pipelines.advice import simpson
-from pipelines.code import git_commit
 from pipelines.dataset import Dataset
 from pipelines.errors import Failed
 from pipelines.progress import warn
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.report import render
-from pipelines.session import cluster, tracking_uri
+from pipelines.session import cluster
 from pipelines.taxa import species_keys
 from pipelines.train.plan import TrainingPlan, build_model, warm_start
-from pipelines.train.runs import Run
 from pipelines.tune import patience, room
 from pipelines.tune.best import best_recipe
 from pipelines.tune.claims import claims
 from pipelines.tune.content import content
 from pipelines.tune.outcome import Outcome, outcome, ranked, value
+from pipelines.tune.record import close, tracked
 from pipelines.tune.space import Space, load_space
 from pipelines.tune.sweep import Sweep, named
 from pipelines.tune.table import Progress
 from pipelines.tune.tuner import tuner
 from pipelines.tune.watch import Watch
-from xmodal.settings import flatten
 
 LEASE_SECONDS = 20.0
 """Of a sweep's lock: after a driver was killed, the next one waits a little longer than this."""
@@ -43,10 +38,10 @@ LEASE_SECONDS = 20.0
 class Wishes:
     """What a sweep is asked for beside space and recipe: none of it changes which sweep it is."""
 
-    best: Path
-    """Where the best recipe goes."""
-    report: Path
-    """Where the page goes."""
+    best: Path | None = None
+    """Where the best recipe goes; without it a file named after the sweep."""
+    report: Path | None = None
+    """Where the page goes; likewise."""
     at_once: int | None = None
     """Trials at once; without it as many as the cluster holds."""
     hours: float | None = None
@@ -68,14 +63,14 @@ def tune(space_name: str, arguments: tuple[str, ...], wishes: Wishes) -> str:
         return _told(sweep, recipe, [Outcome(**one) for one in known["outcomes"]], wishes, known)
     plan = TrainingPlan.of(recipe, dataset)
     grace = _checked(space, recipe, dataset, plan)
-    with held(store, f"locks/{sweep.prefix}", LEASE_SECONDS), _tracked(sweep, recipe) as tracker:
+    with held(store, f"locks/{sweep.prefix}", LEASE_SECONDS), tracked(sweep, recipe) as tracker:
         sweep = replace(sweep, parent=tracker.run_id)
         sweep.write(grace=grace)
         outcomes = _searched(sweep, recipe, wishes, grace, plan.total_steps)
-        _close(sweep, recipe, outcomes)
+        close(sweep, recipe, outcomes)
         known = sweep.read()
         text = _told(sweep, recipe, outcomes, wishes, known)
-        for file in (wishes.best, wishes.report):
+        for file in _files(sweep, wishes):
             tracker.artifact(file)
         tracker.log(0, {"sweep/best": ranked(outcomes)[0].best, "sweep/device_hours": known["device_seconds"] / 3600})
     return text
@@ -121,47 +116,6 @@ def _searched(sweep: Sweep, recipe: Recipe, wishes: Wishes, grace: int, steps: i
     return outcomes
 
 
-@contextmanager
-def _tracked(sweep: Sweep, recipe: Recipe) -> Iterator[Tracker | NullTracker]:
-    """The sweep's own MLflow run, opened again where it has one; it ends FAILED where the block raises."""
-    uri = tracking_uri(recipe)
-    tracker = NullTracker()
-    if uri is not None:
-        tracker = Tracker.start(
-            uri,
-            recipe.tracking.experiment,
-            sweep.name,
-            params=flatten(sweep.space),
-            tags={"sweep": sweep.name},
-            note=sweep.space.description,
-            commit=git_commit(),
-            run_id=sweep.read().get("mlflow_run_id"),
-            system_metrics=False,
-        )
-        sweep.write(mlflow_run_id=tracker.run_id)
-    status = "FAILED"
-    try:
-        yield tracker
-        status = "FINISHED"
-    except KeyboardInterrupt:
-        status = "KILLED"
-        raise
-    finally:
-        tracker.finish(status)
-
-
-def _close(sweep: Sweep, recipe: Recipe, outcomes: list[Outcome]) -> None:
-    """Ends the MLflow runs of trials that were stopped at a rung: their processes were, before they could."""
-    uri = tracking_uri(recipe)
-    for one in outcomes:
-        if uri and one.state == "stopped" and (found := Run(sweep.store, one.run).read("run.json")):
-            ended = Tracker.start(
-                uri, recipe.tracking.experiment, "", params={}, tags={}, run_id=found["mlflow_run_id"]
-            )
-            ended.set_tags({"sweep.stopped_at": str(one.step)})
-            ended.finish()
-
-
 def _told(sweep: Sweep, recipe: Recipe, outcomes: list[Outcome], wishes: Wishes, known: dict[str, Any]) -> str:
     """Writes the best recipe and the page; what to print. Raises Failed where no trial has a score."""
     spent = known["device_seconds"]
@@ -169,15 +123,23 @@ def _told(sweep: Sweep, recipe: Recipe, outcomes: list[Outcome], wishes: Wishes,
     if first is None or not first.curve:
         reason = next((one.why for one in outcomes if one.why), "none came to its first validation")
         raise Failed(f"sweep {sweep.name}: no trial has a score: {reason}")
-    wishes.best.write_text(best_recipe(sweep, recipe, first), encoding="utf-8")
-    wishes.report.write_text(render(content(sweep, recipe, outcomes, spent, known["grace"])), encoding="utf-8")
+    best, report = _files(sweep, wishes)
+    page = render(content(sweep, recipe, outcomes, spent, known["grace"]))
+    for file, name, text in ((best, "best.yaml", best_recipe(sweep, recipe, first)), (report, "sweep.html", page)):
+        file.write_text(text, encoding="utf-8")
+        sweep.store.put(f"{sweep.prefix}/{name}", text.encode())
     counts = Counter(one.state for one in outcomes)
     return "\n".join(
         [
             f"sweep {sweep.name}: {', '.join(f'{count} {state}' for state, count in sorted(counts.items()))}",
             f"best {first.best:.2f}  trial {first.trial}  run {first.run}",
             *(f"  {path} {value(found)}" for path, found in first.values.items()),
-            f"recipe {wishes.best}  report {wishes.report}  {spent / 3600:.2f} device-hours",
-            f"next: xmodal train {wishes.best}",
+            f"recipe {best}  report {report}  {spent / 3600:.2f} device-hours",
+            f"next: xmodal train {best}",
         ]
     )
+
+
+def _files(sweep: Sweep, wishes: Wishes) -> tuple[Path, Path]:
+    """Where recipe and page go."""
+    return wishes.best or Path(f"{sweep.name}.yaml"), wishes.report or Path(f"{sweep.name}.html")

@@ -1,5 +1,6 @@
 """What became of a trial."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,11 +45,17 @@ def outcome(trial: Trial) -> Outcome:
     ended = "failed" if why else "complete" if steps and step >= steps else "stopped"
     state = STATES.get(trial.status, ended)
     if state == "crashed":
-        why = str(trial.get_error() or "the trial's process died").strip().splitlines()[-1]
+        why = reason(str(trial.get_error() or ""))
     best, curve = told.get("best", FAILED), told.get("curve", [])
     drawn, run = trial.config["drawn"], told.get("run", "")
     values, schedule = told.get("values", drawn), told.get("schedule", [])
     return Outcome(trial.trial_id, state, drawn, step, steps, best, run, curve, why, values, schedule)
+
+
+def reason(error: str) -> str:
+    """The line of a traceback that names the error: Ray puts advice behind it."""
+    named = [line for line in error.splitlines() if re.match(r"[\w.]*(Error|Exception|Died|Killed)\w*\b.*", line)]
+    return (named or ["its process died"])[-1][:300]
 
 
 def ranked(outcomes: Sequence[Outcome]) -> list[Outcome]:

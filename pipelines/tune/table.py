@@ -13,7 +13,7 @@ from pipelines.progress import LINE_SECONDS
 from pipelines.tune.outcome import Outcome, ranked, value
 
 WIDTH = 8
-"""Trials a live table shows: the best ones."""
+"""Of the best trials a live table shows so many, and those that run."""
 
 
 class Progress:
@@ -64,7 +64,8 @@ def table(name: str, outcomes: Sequence[Outcome], hours: float) -> Table:
     found = Table(title=summary(name, outcomes, len(outcomes), hours), title_justify="left")
     for head in ("trial", "state", "step", "score", "best", "drawn"):
         found.add_column(head)
-    for one in ranked(outcomes)[:WIDTH]:
+    first = ranked(outcomes)
+    for one in first[:WIDTH] + [one for one in first[WIDTH:] if one.state == "running"]:
         drawn = "  ".join(f"{'.'.join(path.split('.')[-2:])} {value(given)}" for path, given in one.values.items())
         score = f"{one.curve[-1][1]:.2f}" if one.curve else ""
         found.add_row(one.trial, one.state, f"{one.step}/{one.steps}", score, f"{one.best:.2f}", drawn)

@@ -1,10 +1,12 @@
 """Parts of a sweep without Ray: room, claims on runs, what became of a trial, what mattered, the page, the recipe."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from infra.cluster import ClusterTooSmall
 from infra.storage import open_store
@@ -17,9 +19,11 @@ from pipelines.tune.axes import axes, importances
 from pipelines.tune.best import best_recipe
 from pipelines.tune.claims import Claims
 from pipelines.tune.content import content
-from pipelines.tune.outcome import Outcome, ranked
+from pipelines.tune.outcome import Outcome, ranked, reason
 from pipelines.tune.space import Space, applied
 from pipelines.tune.sweep import Sweep
+from pipelines.tune.table import WIDTH, table
+from tests.pipelines.road import xmodal
 from xmodal.settings import SettingsError, load, parse
 
 RATE, POLICY = "train.optimizer.learning_rate", "model.tasks.itc.fn_policy"
@@ -158,3 +162,33 @@ def test_the_best_recipe_is_the_trials(sweep: Sweep, tmp_path: Path) -> None:
     assert read == applied(sweep.space, recipe, best.drawn) and read.fingerprint("d") != recipe.fingerprint("d")
     moved = replace(best, schedule=[[0, {RATE: 1e-3}], [20, best.drawn]])
     assert "# from step 20: " in best_recipe(sweep, recipe, moved)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "line"),
+    [
+        (["momentun", "demo"], 2, "momentun: no such search space; did you mean momentum?"),
+        (["momentum", "demmo"], 2, "demmo: no such recipe file; did you mean demo?"),
+        (["momentum", "demo"], 10, "demo"),
+    ],
+)
+def test_a_sweep_that_cannot_begin_is_one_line(tmp_path: Path, words: list[str], code: int, line: str) -> None:
+    ended = xmodal("tune", *words, f"compute.root={tmp_path}")
+    assert ended.code == code and line in ended.line
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_table_shows_the_best_trials_and_those_that_run() -> None:
+    console = Console(width=150, file=io.StringIO(), color_system=None)
+    running = replace(outcomes(13)[12], state="running", best=1.0)
+    console.print(table("mine", [*outcomes(), running], 1.5))
+    shown = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    names = [one.trial for one in ranked([*outcomes(), running])]
+    assert [name for name in names if f" {name} " in shown] == [*names[:WIDTH], "t-12"]
+    assert "12/13 trials  1 running  best 20.00  1.50 device-hours" in shown and "optimizer.learning_rate" in shown
+
+
+def test_a_crash_is_told_by_the_line_that_names_it() -> None:
+    died = "ray.exceptions.OutOfMemoryError: 1 worker(s) were killed due to the node running low on memory."
+    assert reason(f"Traceback:\n  File x\n{died}\n- bytes unsealed: 0\nRefer to the documentation") == died
+    assert reason("") == "its process died"
