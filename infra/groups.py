@@ -6,7 +6,7 @@ job had ended are beyond it. Here Ray's control store is asked, which every clus
 
 import ray
 from ray._private import state
-from ray.core.generated.gcs_pb2 import PlacementGroupTableData
+from ray.core.generated.gcs_pb2 import PlacementGroupTableData  # pyright: ignore[reportAttributeAccessIssue]
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 

@@ -105,7 +105,7 @@ def _searched(sweep: Sweep, recipe: Recipe, wishes: Wishes, grace: int, steps: i
             watch.end(outcomes)
     left = sweep.space.search.trials - sum(one.over for one in outcomes)
     crashed = [one for one in outcomes if one.state == "crashed"]
-    if watch.exhausted:
+    if left and watch.exhausted:
         warn(f"{wishes.hours:g} device-hours are spent and {left} trials not over; more --hours go on with them")
     elif left:
         raise KeyboardInterrupt

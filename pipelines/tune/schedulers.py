@@ -29,8 +29,8 @@ class Population(PopulationBasedTraining):
         super().on_trial_add(tune_controller, trial)
         for step, score in _curve(trial)[-1:]:
             every, state = self._perturbation_interval, self._trial_state[trial]
-            state.last_score, state.last_train_time = score, step
-            state.last_perturbation_time = step - step % every
+            state.last_score, state.last_train_time = score, int(step)
+            state.last_perturbation_time = int(step - step % every)
             self._next_perturbation_sync = max(self._next_perturbation_sync, state.last_perturbation_time + every)
 
 

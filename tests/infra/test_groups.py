@@ -30,7 +30,7 @@ def test_a_group_goes_when_its_maker_is_dead_and_not_before(ray_cluster: str) ->
     own = placement_group([{"CPU": 0.01}])
     ray.get(own.ready())
     assert free_forsaken() == 0
-    ray.kill(makers[0])
+    ray.kill(makers[0])  # pyright: ignore[reportArgumentType]
     while free_forsaken() == 0:
         assert state(left) == "CREATED"
     assert [state(one) for one in (left, kept, own)] == ["REMOVED", "CREATED", "CREATED"]

@@ -136,8 +136,11 @@ def test_a_population_exchanges_weights_and_finds_a_schedule(root: Store, tmp_pa
     assert "device-hours are spent and 2 trials not over" in ended.err, ended.err
     ended = tuned(tmp_path, space, recipe)
     assert ended.code == 0 and "2 complete" in ended.out.splitlines()[0], ended.out + ended.err
-    head = [line for line in (tmp_path / "best.yaml").read_text().splitlines() if line.startswith("# ")]
-    names = run_names(root)
-    assert len(names) > 2, "an exchange begins a run of its own"
-    begun = [Run(root, name).saved()[-1].step for name in names]
-    print(ended.out, head, names, begun)
+    chains = [found["schedule"] for name in run_names(root) if (found := Run(root, name).read("schedule.json"))]
+    assert chains, "an exchange begins a run of its own, with the schedule that led to it"
+    for (begin, first), *others in chains:
+        assert begin == 0 and others and all(6 <= step < STEPS for step, _ in others)
+        assert all(set(drawn) == set(first) and drawn != first for _, drawn in others)
+        assert all(0.85 <= drawn["model.momentum.coefficient"] <= 0.9 for _, drawn in others)
+    best = load_recipe([str(tmp_path / "best.yaml")])
+    assert 0.1 <= best.model.momentum.coefficient <= 0.15
