@@ -44,6 +44,8 @@ class DatasetVersion:
 class NullTracker:
     """Tracks nothing: the same methods, where no MLflow server is named."""
 
+    run_id = ""
+
     def worker(self) -> NoCurves:
         return NoCurves()
 

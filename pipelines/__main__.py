@@ -74,6 +74,29 @@ def train(recipe: tuple[str, ...], again: bool) -> None:
 
 
 @cli.command()
+@click.argument("space", metavar="SPACE")
+@RECIPES
+@click.option("--best", type=click.Path(path_type=Path), help="Where the best recipe goes.  [default: SWEEP.yaml]")
+@click.option("--report", type=click.Path(path_type=Path), help="Where the page goes.  [default: SWEEP.html]")
+@click.option("--at-once", type=click.IntRange(min=1), help="Trials at once.  [default: as many as the cluster holds]")
+@click.option(
+    "--hours", type=click.FloatRange(min=0, min_open=True), help="Device-hours after which the sweep ends for now."
+)
+def tune(
+    space: str,
+    recipe: tuple[str, ...],
+    best: Path | None,
+    report: Path | None,
+    at_once: int | None,
+    hours: float | None,
+) -> None:
+    """Search settings: SPACE is a YAML file, or the name of one that comes with xmodal. Run again, it goes on."""
+    from pipelines.tune.flow import Wishes, tune
+
+    click.echo(tune(space, recipe, Wishes(best, report, at_once, hours)))
+
+
+@cli.command()
 @CHECKPOINT
 @OVERRIDES
 @click.option("--root", default=None, help="Storage root that holds the run, where CHECKPOINT is a run's name.")

@@ -24,19 +24,15 @@ RAY_HOME = Path(".xmodal/ray")
 
 
 @contextmanager
-def cluster(compute: ComputeSettings) -> Iterator[None]:
-    """The recipe's cluster: the one at `ray_address`, else a local one that stops at the end.
+def cluster(compute: ComputeSettings, cpus: int | None = None) -> Iterator[None]:
+    """The recipe's cluster: the one at `ray_address`, else a local one that stops at the end, with logical CPUs for its
+    workers or with `cpus`.
 
     The addresses of storage that a recipe names go into the environment, which is how Ray's workers resolve them.
     """
     endpoint = optional_address("compute.endpoint", compute.endpoint)
     addresses = {"AWS_ENDPOINT_URL": endpoint, "AWS_REGION": compute.region}
     os.environ.update({name: value for name, value in addresses.items() if value})
-    timeouts = {
-        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(compute.start_timeout),
-        "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": str(compute.health_timeout),
-        "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": str(compute.collective_timeout),  # of Ray's own, in every report
-    }
     least, most = compute.world_sizes[0], compute.world_sizes[-1]
     options: dict[str, Any] = {"cpus_per_worker": compute.cpus_per_worker, "gpus": least if compute.gpu else 0}
     address = optional_address("compute.ray_address", compute.ray_address) or ("auto" if in_job() else None)
@@ -44,9 +40,20 @@ def cluster(compute: ComputeSettings) -> Iterator[None]:
         connect(address, least, grows=compute.autoscaled, **options)
         if address
         else local_ray(most, RAY_HOME, **options)
+        if cpus is None
+        else local_ray(cpus, RAY_HOME, gpus=options["gpus"])
     )
-    with variables(timeouts), joined:
+    with variables(timeouts(compute)), joined:
         yield
+
+
+def timeouts(compute: ComputeSettings) -> dict[str, str]:
+    """What Ray Train reads from the environment of the process that starts a group."""
+    return {
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(compute.start_timeout),
+        "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": str(compute.health_timeout),
+        "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": str(compute.collective_timeout),  # of Ray's own, in every report
+    }
 
 
 def tracking_uri(recipe: Recipe) -> str | None:
@@ -55,9 +62,10 @@ def tracking_uri(recipe: Recipe) -> str | None:
 
 
 @contextmanager
-def tracked(recipe: Recipe, run: Run, plan: TrainingPlan) -> Iterator[Tracker | NullTracker]:
-    """The MLflow run of a training run; an interrupted one is opened again. It ends FAILED where the block raises."""
-    tracker = _opened(recipe, run, plan)
+def tracked(recipe: Recipe, run: Run, plan: TrainingPlan, parent: str = "") -> Iterator[Tracker | NullTracker]:
+    """The MLflow run of a training run, below the run `parent` of a sweep; an interrupted one is opened again. It ends
+    FAILED where the block raises."""
+    tracker = _opened(recipe, run, plan, parent)
     status = "FAILED"
     try:
         yield tracker
@@ -66,7 +74,7 @@ def tracked(recipe: Recipe, run: Run, plan: TrainingPlan) -> Iterator[Tracker | 
         tracker.finish(status)
 
 
-def _opened(recipe: Recipe, run: Run, plan: TrainingPlan) -> Tracker | NullTracker:
+def _opened(recipe: Recipe, run: Run, plan: TrainingPlan, parent: str) -> Tracker | NullTracker:
     uri = tracking_uri(recipe)
     if uri is None:
         return NullTracker()
@@ -80,6 +88,7 @@ def _opened(recipe: Recipe, run: Run, plan: TrainingPlan) -> Tracker | NullTrack
         note=recipe.description,
         commit=git_commit(),
         dataset=DatasetVersion(plan.dataset, plan.version, plan.digest, f"{plan.store.url}/datasets/{plan.dataset}"),
+        parent=parent,
         run_id=earlier.get("mlflow_run_id"),
         system_metrics=recipe.tracking.system_metrics,
     )

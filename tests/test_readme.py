@@ -33,8 +33,9 @@ COMMANDS = [
     for line in block.splitlines()
     if line.startswith("xmodal ")
 ]
-ELSEWHERE = ("xmodal submit", "xmodal promote", "xmodal retrain")
-"""Need a cluster's address or a registered model: tests/pipelines/test_submit.py, test_promote.py, test_retrain.py."""
+ELSEWHERE = ("xmodal submit", "xmodal promote", "xmodal retrain", "xmodal tune")
+"""Need a cluster's address, a registered model, or an hour: tests/pipelines/test_submit.py, test_promote.py,
+test_retrain.py, test_tune_sweep.py."""
 
 
 @dataclass(frozen=True)

@@ -166,6 +166,15 @@ def read_state(directory: str | Path) -> dict[str, Any]:
     return json.loads(read_text(directory, "state.json"))
 
 
+def restate(directory: str | Path, **changes: Any) -> None:
+    """Changes what a verified checkpoint says of itself, and nothing else of it. Raises Damaged."""
+    folder = Path(directory)
+    verify(folder)
+    encoders = _manifest(folder)["encoders"]
+    (folder / "state.json").write_text(json.dumps(read_state(folder) | changes), encoding="utf-8")
+    _write_manifest(folder, encoders)
+
+
 def read_text(directory: str | Path, name: str) -> str:
     """One of the text files, verified: recipe.yaml, wordpiece.json, attributes.json. Raises Damaged."""
     verify(directory, [name])

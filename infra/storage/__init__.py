@@ -74,8 +74,6 @@ def open_store(
     place = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
     reached = endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if has_login(reached or ""):
-        raise Denied(
-            f"s3://{address.netloc}: its endpoint holds a user name or a password; set AWS_* variables"
-        )
+        raise Denied(f"s3://{address.netloc}: its endpoint holds a user name or a password; set AWS_* variables")
     path = url.removeprefix(f"s3://{address.netloc}").strip("/")
     return S3Store(Connection(address.netloc, reached or None, place, anonymous, patience, requester_pays), path)

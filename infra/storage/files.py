@@ -18,7 +18,7 @@ from infra.storage.patience import repeated
 @dataclass(frozen=True, eq=True)
 class StoreFiles(pafs.FileSystemHandler):
     """Handler of `pyarrow.fs.PyFileSystem`; paths are keys of `store`. What the store refuses is tried again for
-    `patience` seconds, as what it does not answer is. Has what Ray Train calls, and no more."""
+    `patience` seconds, as what it does not answer is. Has what Ray Train and Ray Tune call, and no more."""
 
     store: Store
     patience: float
@@ -39,6 +39,18 @@ class StoreFiles(pafs.FileSystemHandler):
         below = next(self.store.stream(path), None)
         return pafs.FileInfo(path, pafs.FileType.NotFound if below is None else pafs.FileType.Directory)
 
+    def get_file_info_selector(self, selector: pafs.FileSelector) -> list[pafs.FileInfo]:
+        """What lies below a folder, of all depths or of the next one alone."""
+        base, found = selector.base_dir.strip("/"), dict[str, pafs.FileInfo]()
+        for entry in self.store.list(f"{base}/"):
+            *folders, _ = names = entry.key.removeprefix(f"{base}/").split("/")
+            for depth in range(1, len(folders) + 1):
+                path = "/".join([base, *names[:depth]])
+                found[path] = pafs.FileInfo(path, pafs.FileType.Directory)
+            found[entry.key] = pafs.FileInfo(entry.key, pafs.FileType.File, size=entry.size)
+        near = base.count("/") + 1
+        return [info for path, info in sorted(found.items()) if selector.recursive or path.count("/") == near]
+
     def create_dir(self, path: str, recursive: bool) -> None:
         """Folders come with what lies in them."""
 
@@ -51,6 +63,9 @@ class StoreFiles(pafs.FileSystemHandler):
     def open_input_stream(self, path: str) -> pa.NativeFile:
         return pa.PythonFile(self.store.open(path), mode="r")
 
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        return pa.BufferReader(self.store.read(path))
+
     def open_output_stream(self, path: str, metadata: dict[str, str] | None) -> pa.NativeFile:
         return pa.PythonFile(_Written(lambda data: self._put(path, data)), mode="w")
 
@@ -58,9 +73,9 @@ class StoreFiles(pafs.FileSystemHandler):
         repeated(self.patience, lambda: self.store.put(path, data), StorageError)
 
     def _unused(self, *arguments: Any) -> NoReturn:
-        raise NotImplementedError("Ray Train did not call this when it was written")
+        raise NotImplementedError("Ray did not call this when it was written")
 
-    get_file_info_selector = open_input_file = open_append_stream = copy_file = move = _unused
+    open_append_stream = copy_file = move = _unused
     delete_dir_contents = delete_root_dir_contents = _unused
 
 

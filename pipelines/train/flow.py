@@ -82,7 +82,7 @@ def fit(recipe: Recipe, plan: TrainingPlan, run: Run) -> dict[str, Any]:
     with tracked(recipe, run, plan) as tracking, shown_progress(plan.total_samples) as progress:
         job = Job(recipe.model_dump(mode="json"), plan, run, tracking.worker(), progress)
         if saved is None or saved.step < plan.total_steps:
-            _finish(_trainer(recipe, plan, run, job))
+            _finish(trainer(recipe, plan, run, job))
         if (reason := ray.get(progress.stopped.remote())) is not None:
             raise Failed(reason)
         sweep(run)
@@ -93,14 +93,14 @@ def fit(recipe: Recipe, plan: TrainingPlan, run: Run) -> dict[str, Any]:
     return result
 
 
-def _finish(trainer: TorchTrainer) -> None:
+def _finish(group: TorchTrainer) -> None:
     """Trains to the end. What the user can do something about is raised in its own words, a bug as Ray's error.
 
     Ray takes SIGINT over, for good, and ends an interrupted run with SystemExit: both are put right here.
     """
     handler = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit()
+        group.fit()
     except SystemExit:
         raise KeyboardInterrupt from None
     except (WorkerGroupError, ControllerError) as error:
@@ -109,7 +109,8 @@ def _finish(trainer: TorchTrainer) -> None:
         signal.signal(signal.SIGINT, handler)
 
 
-def _trainer(recipe: Recipe, plan: TrainingPlan, run: Run, job: Job) -> TorchTrainer:
+def trainer(recipe: Recipe, plan: TrainingPlan, run: Run, job: Job) -> TorchTrainer:
+    """The group of workers that trains `run`, not started yet."""
     compute = recipe.compute
     readers = compute.data_workers
     scaling = ScalingConfig(

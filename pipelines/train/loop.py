@@ -11,10 +11,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import ray.train
-import ray.train.torch
+import ray
 import torch
-from ray.train import CheckpointUploadMode
 from torch import Tensor
 
 from infra.curves import Curves, NoCurves
@@ -25,6 +23,7 @@ from pipelines.train.abreast import Abreast, check_drawn_alike
 from pipelines.train.descent import Descent, check_finite
 from pipelines.train.feed import on_device
 from pipelines.train.gradients import GradientWatch
+from pipelines.train.group import Group, Surroundings
 from pipelines.train.lanes import batches
 from pipelines.train.out_of_memory import OutOfMemory, memory_told
 from pipelines.train.plan import TrainingPlan, build_model, warm_start
@@ -74,10 +73,10 @@ class Step:
 class Worker:
     """One process of the group: model, optimizer, position. Every draw is keyed by sample, so ranks only share work."""
 
-    def __init__(self, job: Job):
-        self.job, self.recipe = job, parse(Recipe, job.recipe)
+    def __init__(self, job: Job, around: Surroundings):
+        self.job, self.recipe, self.around = job, parse(Recipe, job.recipe), around
         self.rank, self.size = distributed.rank(), distributed.world_size()
-        self.device = ray.train.torch.get_device()
+        self.device = around.device()
         dataset = job.plan.open()
         self.wordpiece, self.attributes = dataset.wordpiece(), json.dumps({"attributes": dataset.attributes()})
         torch.manual_seed(self.recipe.train.seed)
@@ -92,8 +91,7 @@ class Worker:
         self.saves = Saves(job.run, self.recipe.compute.store_patience, job.progress)
         self.taken = {saved.directory for saved in job.run.saved()}
         self._restore()
-        options = {"forward_sync_buffers": False}
-        self.parallel = ray.train.torch.prepare_model(self.model, parallel_strategy_kwargs=options)
+        self.parallel = around.parallel(self.model)
         self.gradients, self.gauges, self.untold = GradientWatch(), Gauges(), None
         self.abreast = Abreast(self.model, self.job.progress.tell.remote)
         self.abreast.compare()
@@ -116,11 +114,8 @@ class Worker:
 
     def batches(self) -> Iterator[Batch]:
         """This worker's batches; the first must come within the recipe's timeout."""
-        shard = ray.train.get_dataset_shard("train")
-        options: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow", "prefetch_batches": 2}
-        blocks = iter(shard.iter_batches(**options))  # pyright: ignore[reportOptionalMemberAccess]
         plan = self.job.plan
-        stream = batches(blocks, plan.order, plan.reader, self.rank, self.size)
+        stream = batches(self.around.blocks(self.step), plan.order, plan.reader, self.rank, self.size)
         first = self._first(stream)
         if first is not None:
             yield first
@@ -208,13 +203,7 @@ class Worker:
             self.job.curves.log(self.step, metrics)
             self.gauges.show(metrics)
             saved = self.saves.write(partial(self._save, generators, queue))
-        ray.train.report(
-            report,
-            checkpoint=saved,
-            checkpoint_dir_name=self._directory(),
-            checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
-            checkpoint_upload_fn=self.saves.send,
-        )
+        self.around.report(report, saved, self._directory(), self.saves)
 
     def _save(self, generators: list[dict[str, Any]], queue: dict[str, Tensor], directory: Path) -> None:
         checkpoint.save(
@@ -269,19 +258,19 @@ def work(config: dict[str, Job]) -> None:
     job = config["job"]
     try:
         with memory_told():
-            train_on(job)
+            train_on(job, Group())
     except OutOfMemory as error:
         ray.get(job.progress.stop.remote(f"run {job.run.name} stopped: {error}"))
         raise
 
 
-def train_on(job: Job) -> None:
+def train_on(job: Job, around: Surroundings) -> None:
     """Steps until the plan is done.
 
     A non-finite loss and a first batch that does not come end the run for good: a restart would only repeat them.
     """
     torch.set_num_threads(max(1, int(job.recipe["compute"]["cpus_per_worker"])))
-    worker = Worker(job)
+    worker = Worker(job, around)
     every = worker.recipe.train.checkpoint_every or job.plan.order.batches
     job.curves.attach(worker.rank)
     try:

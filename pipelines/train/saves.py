@@ -15,7 +15,6 @@ from threading import Event
 from typing import Any
 
 import ray
-import ray.train
 
 from infra.storage import Denied, StorageError
 from infra.storage.patience import repeated
@@ -35,27 +34,25 @@ class Saves:
         self.idle = Event()
         self.idle.set()
 
-    def write(self, save: Callable[[Path], None]) -> ray.train.Checkpoint:
+    def write(self, save: Callable[[Path], None]) -> Path:
         """A checkpoint that `save` writes into a new directory of this machine, once the one before has arrived. Raises
         Denied."""
         self.idle.wait()
         with self._telling():
             directory = repeated(self.patience, lambda: _written(save, _prefix(self.run)), StorageError)
         self.idle.clear()
-        return ray.train.Checkpoint.from_directory(str(directory))
+        return directory
 
-    def send(self, local: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
-        """Ray's `checkpoint_upload_fn`, called in a thread of its own: into the run's directory `name`; the local one
-        goes. Raises StorageError."""
+    def send(self, local: Path, name: str) -> None:
+        """Into the run's directory `name`, called by Ray in a thread of its own; the local one goes. Raises
+        StorageError."""
         try:
             with self._telling():
-                for path in sorted(Path(local.path).iterdir(), key=lambda path: path.name == checkpoint.MANIFEST):
+                for path in sorted(local.iterdir(), key=lambda path: path.name == checkpoint.MANIFEST):
                     self._put(f"{self.run.prefix}/{name}/{path.name}", path.read_bytes())
         finally:
-            shutil.rmtree(local.path, ignore_errors=True)
+            shutil.rmtree(local, ignore_errors=True)
             self.idle.set()
-        storage: Any = ray.train.get_context().get_storage()
-        return ray.train.Checkpoint(storage.build_checkpoint_path_from_name(name), storage.storage_filesystem)
 
     def _put(self, key: str, data: bytes) -> None:
         """Writes, and looks whether it is there."""

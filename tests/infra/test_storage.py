@@ -171,6 +171,14 @@ def test_a_store_is_a_file_system_for_ray(store):
     assert [files.get_file_info(path).type for path in paths] == kinds
     with files.open_input_stream("runs/a/file") as file:
         assert file.read() == store.read("runs/a/file") == b"123"
+    with files.open_input_file("runs/a/file") as file:
+        assert file.size() == 3 and file.read_at(2, 1) == b"23"
+    below = files.get_file_info(pafs.FileSelector("runs", recursive=True))
+    assert [(one.path, one.is_file) for one in below] == [
+        ("runs/a", False), ("runs/a/file", True), ("runs/ab", False), ("runs/ab/file", True)
+    ]  # fmt: skip
+    assert [one.path for one in files.get_file_info(pafs.FileSelector("runs"))] == ["runs/a", "runs/ab"]
+    assert files.get_file_info(pafs.FileSelector("absent", allow_not_found=True)) == []
     files.delete_dir("runs/a")
     files.delete_dir("runs/absent")
     assert [entry.key for entry in store.list()] == ["runs/ab/file"]

@@ -17,6 +17,7 @@ from pipelines.__main__ import cli
 from pipelines.dataset import Dataset
 from pipelines.prepare.parts import LEDGER, PIXELS, RECORDS, TEXT_FEATURES
 from pipelines.recipe import Recipe
+from pipelines.tune.space import Space
 from tests.pipelines.precomp_folder import write_precomp
 from tests.pipelines.test_precomp_road import made
 from xmodal.queue import FeatureQueue
@@ -60,6 +61,7 @@ VERBS = {
     "show": "recipe --all",
     "prepare": "recipe --dry-run --report --sample",
     "train": "recipe --again",
+    "tune": "space recipe --best --report --at-once --hours",
     "evaluate": "checkpoint overrides --root --report --json --card --ensemble --against --beams",
     "predict embed": "checkpoint images --out --root",
     "predict classify": "checkpoint images --out --root",
@@ -154,9 +156,9 @@ def groups(kind: type[Settings], path: str = "recipe") -> Iterator[tuple[str, se
             yield from groups(one, below if path == "recipe" else f"{path}.{below}")
 
 
-def test_the_recipe_tree() -> None:
-    now = dict(groups(Recipe))
+def test_the_trees_of_recipes_and_search_spaces() -> None:
+    now = dict(groups(Recipe)) | dict(groups(Space, "space"))
     for line in TREE.read_text().splitlines():
         path, _, names = line.partition(": ")
         lost = set(names.split()) - now.get(path, set())
-        assert not lost, f"the recipe tree may only be added to: {path} has lost {', '.join(sorted(lost))}"
+        assert not lost, f"settings may only be added to: {path} has lost {', '.join(sorted(lost))}"
