@@ -111,7 +111,7 @@ def test_a_worker_without_memory_ends_the_run_and_is_not_tried_again(ray_cluster
     with flow.shown_progress(plan.total_samples) as board:
         job = flow.Job(recipe.model_dump(mode="json"), plan, run, Hungry(tmp_path / "asked"), board)
         with pytest.raises(Failed, match=r"out of memory on .*train\.accumulate"):
-            flow._finish(flow._trainer(recipe, plan, run, job))
+            flow._finish(flow.trainer(recipe, plan, run, job))
         assert run.name in ray.get(board.stopped.remote())
     assert (tmp_path / "asked").read_text() == "asked\n", "one group alone"
 

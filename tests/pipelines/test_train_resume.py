@@ -291,7 +291,7 @@ def test_a_group_restarted_behind_its_last_step_ends_well(undisturbed: Run, data
     with flow.shown_progress(plan.total_samples) as progress:
         job = flow.Job(recipe.model_dump(mode="json"), plan, undisturbed, NoCurves(), progress)
         before = undisturbed.saved()
-        flow._finish(flow._trainer(recipe, plan, undisturbed, job))
+        flow._finish(flow.trainer(recipe, plan, undisturbed, job))
         assert undisturbed.saved() == before and ray.get(progress.stopped.remote()) is None
 
 
