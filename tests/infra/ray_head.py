@@ -1,7 +1,6 @@
 """A real Ray of one node with token authentication and its jobs API, for tests of what runs as a job."""
 
 import os
-import re
 import secrets
 import shutil
 import subprocess
@@ -29,15 +28,6 @@ class Head:
     token: str
     directory: Path
     pid: int
-    metrics: str = ""
-    """Where Prometheus would look."""
-
-    def shown(self) -> dict[str, float]:
-        """What Prometheus would find of ours: the last value of each name, with its task where it has one."""
-        with urllib.request.urlopen(self.metrics, timeout=10) as answer:
-            found = re.findall(r"^ray_(xmodal_\w+)\{(.*)\} (\S+)$", answer.read().decode(), re.MULTILINE)
-        tasks = ((name, re.findall(r'task="(\w+)"', labels), value) for name, labels, value in found)
-        return {" ".join([name, *task]): float(value) for name, task, value in tasks}
 
     def get(self, path: str, token: str | None = None) -> bytes:
         """What a path of its API answers to a token, by default its own."""
@@ -70,14 +60,12 @@ def ray_head(environment: Mapping[str, str]) -> Iterator[Head]:
     token = secrets.token_hex(32)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     whole = os.environ | dict(environment) | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "PATH": path}
-    whole["RAY_metrics_report_interval_ms"] = "1000"  # of 10 s: a tiny training takes not much longer
     options = [f"--{name}={port}" for name, port in zip(PORTS, ports, strict=True)]
     options += ["--head", "--block", "--num-cpus=3", "--disable-usage-stats", "--include-dashboard=true"]
     options += ["--node-ip-address=127.0.0.1", f"--temp-dir={directory / 'r'}", f"--object-store-memory={128 << 20}"]
-    shown = f"http://127.0.0.1:{ports[PORTS.index('metrics-export-port')]}/metrics"
     try:
         with Child([ray, "start", *options], directory / "head.log", whole) as child:
-            head = Head(f"http://127.0.0.1:{ports[1]}", token, directory, child.pid, shown)
+            head = Head(f"http://127.0.0.1:{ports[1]}", token, directory, child.pid)
             child.wait_until(lambda: _answers(head), START_SECONDS)
             yield head
     finally:

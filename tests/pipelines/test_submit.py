@@ -6,7 +6,6 @@ import secrets
 import subprocess
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -54,13 +53,13 @@ def one_line(ended: subprocess.CompletedProcess[str]) -> str:
 
 def test_a_verb_runs_as_a_job_and_one_id_is_one_job(head: Head, folder: Path) -> None:
     name = f"show-{secrets.token_hex(4)}"
-    words = ("--id", name, "--wait", "--env", "NO_SECRET=1", "show", "tiny.yaml", "train.seed=5")
+    words = ("--id", name, "--wait", "--env", "FLAVOUR=1", "show", "tiny.yaml", "train.seed=5")
     endpoint = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
     ended = head.submit(folder, *words, **endpoint)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.strip() == name and "# fingerprint" in ended.stderr and "seed: 5" in ended.stderr
     sent = json.loads(head.get(f"/api/jobs/{name}"))["runtime_env"]["env_vars"]
-    assert sent == endpoint | {"NO_SECRET": "1"}, "what is allowed or asked for, and nothing else of the environment"
+    assert sent == endpoint | {"FLAVOUR": "1"}, "what is allowed or asked for, and nothing else of the environment"
     told = head.submit(folder, "status", name)
     assert told.returncode == 0 and told.stdout.startswith(f"{name}  SUCCEEDED"), told.stderr
     written = head.submit(folder, "logs", name)
@@ -182,8 +181,7 @@ def test_training_as_a_job_uses_secrets_and_shows_none(
     head: Head, kept: Secrets, bucket_url: str, tmp_path: Path
 ) -> None:
     """train and evaluate, with S3 and MLflow behind passwords that stand on the nodes alone. The recipe names no
-    cluster: a job joins the one that runs it. Each secret is found where it was planted, and nowhere else. While it
-    trains, the node shows the run to Prometheus."""
+    cluster: a job joins the one that runs it. Each secret is found where it was planted, and nowhere else."""
     prepared(bucket_url)
     folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
     folder.mkdir()
@@ -192,20 +190,12 @@ def test_training_as_a_job_uses_secrets_and_shows_none(
     kept.plant(folder, elsewhere)
     places = kept.submitter | {"XMODAL_ROOT": bucket_url}
     name = f"train-{secrets.token_hex(4)}"
-    words = ["--id", name, "--wait", "train", "tiny.yaml", "compute.workers=1", "train.epochs=8"]
-    shown = dict[str, float]()
-    with ThreadPoolExecutor(1) as pool:
-        job = pool.submit(head.submit, folder, *words, **places)
-        while not job.done():
-            shown |= head.shown()
-            time.sleep(0.2)
-    said = [job.result()]
+    words = ["--id", name, "--wait", "train", "tiny.yaml", "compute.workers=1", "train.epochs=1"]
+    said = [head.submit(folder, *words, **places)]
     assert said[0].returncode == 0 and "next: xmodal evaluate tiny-" in said[0].stderr, said[0].stderr
     root = open_store(bucket_url)
     (run,) = run_names(root)
-    result = Run(root, run).read("result.json")
-    assert result is not None
-    assert_shown(shown, result["step"])
+    assert Run(root, run).read("result.json") is not None
     said.append(head.submit(folder, "--wait", "evaluate", run, **places))
     assert said[1].returncode == 0 and "report: report.html" in said[1].stderr, said[1].stderr
     kept.leaky(folder)
@@ -218,13 +208,3 @@ def test_training_as_a_job_uses_secrets_and_shows_none(
         assert known in all_left[place], f"{place}: or this test proves nothing"
     assert found(planted, all_left) == []
     assert f"s3://{BUCKET}" in bucket_url and len(list(root.list("runs"))) > 10
-
-
-def assert_shown(shown: dict[str, float], steps: int) -> None:
-    """What a run of so many steps of 14 samples shows."""
-    assert shown["xmodal_samples_total"] in range(14, 14 * steps + 1, 14)
-    assert all(shown[f"xmodal_loss_value {task}"] > 0 for task in ("itc", "itm", "lm", "total"))
-    assert shown["xmodal_speed_samples_per_second"] > 0 and shown["xmodal_step_seconds"] > 0
-    assert 0 <= shown["xmodal_data_wait_ratio"] <= 1 and 0 < shown["xmodal_queue_drift_ratio"] < 1
-    assert shown["xmodal_queue_age_steps"] > 0 and 0 < shown["xmodal_momentum_staleness_ratio"] < 1
-    assert "xmodal_validation_score_value" in shown
