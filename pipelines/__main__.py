@@ -4,6 +4,7 @@ Data go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 us
 4 the gate kept the champion, 5 a service cannot be reached, 10 not found, 11 locked by another run, 130 interrupted.
 """
 
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -317,8 +318,9 @@ def one_line_errors() -> Iterator[None]:
         print("interrupted; run the same command again to continue", file=sys.stderr)
         sys.exit(130)
     except click.ClickException as error:
-        error.message = shown(error.message)
-        error.show()
+        told = io.StringIO()
+        error.show(told)
+        print(shown(told.getvalue()), end="", file=sys.stderr)
         sys.exit(2)
     except Exception as error:
         code = exit_code(error)

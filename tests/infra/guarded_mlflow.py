@@ -68,7 +68,7 @@ def guarded_mlflow(folder: Path) -> Iterator[Guarded]:
     command += ["--host", "127.0.0.1", "--port", str(port), "--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
     command += ["--artifacts-destination", str(folder / "artifacts")]
     with Child(command, folder / "mlflow.log", environment) as child:
-        made = Guarded(address, folder, user, *drawn, child.pid)
+        made = Guarded(address, folder, user, drawn[0], drawn[1], drawn[2], child.pid)
         child.wait_until(lambda: child.owns(port) and _healthy(made), START_SECONDS)
         new = {"username": user, "password": made.password}
         assert made.ask("/api/2.0/mlflow/users/create", "admin", made.admin_password, new) == 200
