@@ -22,7 +22,7 @@ from pipelines.tune import patience, room
 from pipelines.tune.best import best_recipe
 from pipelines.tune.claims import claims
 from pipelines.tune.content import content
-from pipelines.tune.outcome import Outcome, outcome, ranked, value
+from pipelines.tune.outcome import Outcome, ranked, value
 from pipelines.tune.record import close, tracked
 from pipelines.tune.space import Space, load_space
 from pipelines.tune.sweep import Sweep, named
@@ -101,7 +101,7 @@ def _searched(sweep: Sweep, recipe: Recipe, wishes: Wishes, grace: int, steps: i
         with Progress(sweep.name, sweep.space.search.trials) as progress:
             watch = Watch(sweep, holders, progress, room.devices(compute), wishes.hours)
             results = tuner(sweep, compute, holders, watch, at_once, grace, steps).fit()
-            outcomes = [outcome(one) for one in results._experiment_analysis.trials]
+            outcomes = [watch.outcome(one) for one in results._experiment_analysis.trials]
             watch.end(outcomes)
     left = sweep.space.search.trials - sum(one.over for one in outcomes)
     crashed = [one for one in outcomes if one.state == "crashed"]

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from dataclasses import replace
 from typing import Any
 
 from ray.tune import Callback
@@ -26,6 +27,7 @@ class Watch(Callback):
         self.limit = None if hours is None else 3600 * hours
         self.spent: float = sweep.read().get("device_seconds", 0.0)
         self.exhausted = False
+        self.over = set[str]()
         self.last = self.due = self.shown = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -34,6 +36,7 @@ class Watch(Callback):
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         now = time.monotonic()
+        self.over = {one.trial_id for one in trials if one.status in (Trial.TERMINATED, Trial.ERROR)}
         self.spent += (now - self.last) * self.devices * sum(one.status == Trial.RUNNING for one in trials)
         self.last = now
         if now - self.shown > LOOK_SECONDS:
@@ -52,6 +55,12 @@ class Watch(Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self.claims.release.remote(trial.trial_id)
+
+    def outcome(self, trial: Trial) -> Outcome:
+        """What became of a trial. Where a sweep is cut, Tune ends what was training, after it has saved that it was."""
+        found = outcome(trial)
+        cut = found.state == "stopped" and trial.trial_id not in self.over
+        return replace(found, state="waiting") if cut else found
 
     def end(self, outcomes: list[Outcome]) -> None:
         """Shows and keeps what the sweep has come to."""

@@ -133,7 +133,7 @@ def test_a_population_exchanges_weights_and_finds_a_schedule(root: Store, tmp_pa
     """Its budget ends it after the first steps; with more it goes on."""
     recipe, space = recipe_of(tmp_path, root), tmp_path / "population.yaml"
     space.write_text(POPULATION)
-    ended = tuned(tmp_path, space, recipe, "--hours", "0.0005")
+    ended = tuned(tmp_path, space, recipe, "--hours", "0.003")
     assert "device-hours are spent and 2 trials not over" in ended.err, ended.err
     ended = tuned(tmp_path, space, recipe)
     assert ended.code == 0 and "2 complete" in ended.out.splitlines()[0], ended.out + ended.err
