@@ -226,6 +226,16 @@ def retrain(recipe: tuple[str, ...], report: str, kept_is_success: bool) -> None
     click.echo(done.text)
     if done.kept and not kept_is_success:
         sys.exit(4)
+@click.option("--every", required=True, help="hour, day, week, month, or five cron fields such as '0 3 * * 1'.")
+@click.option("--target", required=True, type=click.Choice(["cron", "kubernetes"]), help="What is to keep the time.")
+@click.option("--cluster", help="With kubernetes: file with the rendered overlay that gives the nodes; - for stdin.")
+def schedule(recipe: tuple[str, ...], every: str, target: str, cluster: str | None) -> None:
+    """Print what retrains by the clock: a line for cron, or manifests for `kubectl apply -f -`."""
+    from pipelines.schedule import line, manifests
+
+    if target == "cron" and cluster is not None:
+        raise click.UsageError("--cluster belongs to --target kubernetes; a crontab runs on its own machine")
+    click.echo(line(recipe, every) if target == "cron" else manifests(recipe, every, cluster).rstrip())
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})

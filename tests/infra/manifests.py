@@ -107,3 +107,12 @@ def templates(node: Any) -> Iterator[Document]:
             yield node
         for one in node.values():
             yield from templates(one)
+
+
+def found(node: Any, name: str) -> Iterator[Any]:
+    """Every value of that name inside a manifest, wherever it stands."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, one in items:
+        if key == name:
+            yield one
+        yield from found(one, name)

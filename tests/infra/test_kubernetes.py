@@ -3,14 +3,13 @@
 import copy
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from infra.jobs import is_secret
 from tests.conftest import REPOSITORY
-from tests.infra.manifests import FOLDER, OVERLAYS, Document, every, faults, pods, rendered, templates
+from tests.infra.manifests import FOLDER, OVERLAYS, Document, every, faults, found, pods, rendered, templates
 
 EVERY = list(every())
 KINDS = sorted({document["kind"] for _, document in EVERY})
@@ -67,8 +66,8 @@ def test_a_wrong_type_is_named(kind: str) -> None:
 def test_every_pod_is_as_bare_as_the_restricted_standard_asks(name: str, document: Document) -> None:
     """Kubernetes' Pod Security Standards, and a root file system that nobody writes and no token of the API server."""
     for pod in pods(document):
-        assert not pod.keys() & {"hostNetwork", "hostPID", "hostIPC"} and "serviceAccountName" not in pod
-        assert pod["automountServiceAccountToken"] is False and pod["enableServiceLinks"] is False
+        assert not pod.keys() & {"hostNetwork", "hostPID", "hostIPC"} and pod["enableServiceLinks"] is False
+        assert pod["automountServiceAccountToken"] is (document["kind"] == "CronJob"), "it alone asks the API server"
         user = pod["securityContext"]
         assert user["runAsNonRoot"] and user["runAsUser"] > 0 and user["seccompProfile"] == {"type": "RuntimeDefault"}
         allowed = {"emptyDir", "configMap", "projected"}
@@ -86,15 +85,6 @@ def bare(container: Document) -> None:
         "capabilities": {"drop": ["ALL"]},
     }
     assert container["resources"].keys() == {"requests", "limits"}
-
-
-def found(node: Any, name: str) -> Iterator[Any]:
-    """Every value of that name, wherever it stands."""
-    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for key, one in items:
-        if key == name:
-            yield one
-        yield from found(one, name)
 
 
 @DOCUMENTS

@@ -70,6 +70,7 @@ VERBS = {
     "seen": "images --card --place --json",
     "retrain": "recipe --report --kept-is-success",
     "promote": "version --root --tracking --why",
+    "schedule": "recipe --every --target --cluster",
     "submit": "verb arguments --address --id --wait",
 }
 
