@@ -18,6 +18,7 @@ from ray.train import CheckpointUploadMode
 from torch import Tensor
 
 from infra.curves import Curves, NoCurves
+from infra.gauges import Gauges
 from pipelines.errors import Failed, NonFinite
 from pipelines.recipe import Recipe
 from pipelines.train.abreast import Abreast, check_drawn_alike
@@ -93,7 +94,7 @@ class Worker:
         self._restore()
         options = {"forward_sync_buffers": False}
         self.parallel = ray.train.torch.prepare_model(self.model, parallel_strategy_kwargs=options)
-        self.gradients, self.untold = GradientWatch(), None
+        self.gradients, self.gauges, self.untold = GradientWatch(), Gauges(), None
         self.abreast = Abreast(self.model, self.job.progress.tell.remote)
         self.abreast.compare()
         self.waited, self.begun, self.ended = 0.0, time.monotonic(), time.monotonic()
@@ -176,6 +177,8 @@ class Worker:
         }
         if self.rank == 0:
             self.job.curves.log(position, metrics)
+            self.gauges.show(metrics)
+            self.gauges.step(batch, {"total": loss} | {name: values[name] for name in self.model.weights})
             share = self.waited / max(self.ended - self.begun, 1e-9)
             facts = {"loss": f"{loss:.3f}", "data wait": f"{share:.0%}"} | facts
             self.job.progress.update.remote(position * batch, facts)
@@ -203,6 +206,7 @@ class Worker:
         saved = None
         if self.rank == 0:
             self.job.curves.log(self.step, metrics)
+            self.gauges.show(metrics)
             saved = self.saves.write(partial(self._save, generators, queue))
         ray.train.report(
             report,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -29,10 +30,18 @@ PORTS = ("port", "dashboard-port", "ray-client-server-port", "dashboard-agent-li
 
 @dataclass(frozen=True)
 class Head:
-    """A cluster of one node: its jobs address, and the token that opens it."""
+    """A cluster of one node: its jobs address, the token that opens it, and where Prometheus would look."""
 
     address: str
     token: str
+    metrics: str
+
+    def shown(self) -> dict[str, float]:
+        """What Prometheus would find of ours: the last value of each name, with its task where it has one."""
+        with urllib.request.urlopen(self.metrics, timeout=10) as answer:
+            found = re.findall(r"^ray_(xmodal_\w+)\{(.*)\} (\S+)$", answer.read().decode(), re.MULTILINE)
+        tasks = ((name, re.findall(r'task="(\w+)"', labels), value) for name, labels, value in found)
+        return {" ".join([name, *task]): float(value) for name, task, value in tasks}
 
     def get(self, path: str) -> bytes:
         request = urllib.request.Request(self.address + path, headers={"Authorization": f"Bearer {self.token}"})
@@ -61,10 +70,12 @@ def head() -> Iterator[Head]:
     token = secrets.token_hex(32)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "PATH": path}
+    environment["RAY_metrics_report_interval_ms"] = "500"  # of 10 s: the training below takes not much longer
     options = [f"--{name}={port}" for name, port in zip(PORTS, ports, strict=True)]
     options += ["--head", "--block", "--num-cpus=2", "--disable-usage-stats", "--include-dashboard=true"]
     options += ["--node-ip-address=127.0.0.1", f"--temp-dir={directory / 'r'}", f"--object-store-memory={128 << 20}"]
-    found = Head(f"http://127.0.0.1:{ports[1]}", token)
+    metrics = f"http://127.0.0.1:{ports[PORTS.index('metrics-export-port')]}/metrics"
+    found = Head(f"http://127.0.0.1:{ports[1]}", token, metrics)
     try:
         with Child([ray, "start", *options], directory / "head.log", environment) as child:
             child.wait_until(found.ready, START_SECONDS)
@@ -121,7 +132,8 @@ def test_a_wrong_token_is_one_line(head: Head, folder: Path) -> None:
 
 
 def test_train_runs_as_a_job_on_the_cluster_it_was_sent_to(head: Head, tmp_path: Path) -> None:
-    """The recipe says `auto`: the job joins the Ray that runs it. What it says is what `train` says."""
+    """The recipe says `auto`: the job joins the Ray that runs it. What it says is what `train` says, and the node shows
+    the run to Prometheus."""
     root = tmp_path / "elsewhere"
     prepared(str(root))
     folder = tmp_path / "folder"
@@ -130,8 +142,15 @@ def test_train_runs_as_a_job_on_the_cluster_it_was_sent_to(head: Head, tmp_path:
     where = ["compute.ray_address=auto", "compute.workers=1", "train.epochs=1"]
     ended = head.submit(folder, "--wait", "train", "tiny.yaml", *where)
     assert ended.returncode == 0 and "next: xmodal evaluate tiny-" in ended.stderr, ended.stderr
+    shown = head.shown()
     (name,) = run_names(open_store(str(root)))
-    assert Run(open_store(str(root)), name).read("result.json") is not None
+    result = Run(open_store(str(root)), name).read("result.json")
+    assert result is not None and shown["xmodal_samples_total"] == 14 * result["step"]
+    assert shown["xmodal_validation_score_value"] == pytest.approx(result["metrics"]["score"])
+    losses = [shown[f"xmodal_loss_value {task}"] for task in ("itc", "itm", "lm", "total")]
+    assert losses[3] == pytest.approx(losses[0] + losses[1] + 0.5 * losses[2], rel=1e-4)
+    assert shown["xmodal_speed_samples_per_second"] > 0 and 0 <= shown["xmodal_data_wait_ratio"] <= 1
+    assert shown["xmodal_queue_age_steps"] > 0 and 0 < shown["xmodal_queue_drift_ratio"] < 1
 
 
 def test_an_address_that_holds_a_password_is_not_sent(head: Head, folder: Path) -> None:
