@@ -8,8 +8,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +72,7 @@ def head() -> Iterator[Head]:
     token = secrets.token_hex(32)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "PATH": path}
-    environment["RAY_metrics_report_interval_ms"] = "500"  # of 10 s: the training below takes not much longer
+    environment["RAY_metrics_report_interval_ms"] = "1000"  # of 10 s: the training below takes not much longer
     options = [f"--{name}={port}" for name, port in zip(PORTS, ports, strict=True)]
     options += ["--head", "--block", "--num-cpus=2", "--disable-usage-stats", "--include-dashboard=true"]
     options += ["--node-ip-address=127.0.0.1", f"--temp-dir={directory / 'r'}", f"--object-store-memory={128 << 20}"]
@@ -139,18 +141,23 @@ def test_train_runs_as_a_job_on_the_cluster_it_was_sent_to(head: Head, tmp_path:
     folder = tmp_path / "folder"
     folder.mkdir()
     write_recipe(folder / "tiny.yaml", f"{root}/archive", str(root))
-    where = ["compute.ray_address=auto", "compute.workers=1", "train.epochs=1"]
-    ended = head.submit(folder, "--wait", "train", "tiny.yaml", *where)
+    where = ["compute.ray_address=auto", "compute.workers=1", "train.epochs=8"]
+    shown = dict[str, float]()
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(head.submit, folder, "--wait", "train", "tiny.yaml", *where)
+        while not job.done():
+            shown |= head.shown()
+            time.sleep(0.2)
+    ended = job.result()
     assert ended.returncode == 0 and "next: xmodal evaluate tiny-" in ended.stderr, ended.stderr
-    shown = head.shown()
     (name,) = run_names(open_store(str(root)))
     result = Run(open_store(str(root)), name).read("result.json")
-    assert result is not None and shown["xmodal_samples_total"] == 14 * result["step"]
-    assert shown["xmodal_validation_score_value"] == pytest.approx(result["metrics"]["score"])
-    losses = [shown[f"xmodal_loss_value {task}"] for task in ("itc", "itm", "lm", "total")]
-    assert losses[3] == pytest.approx(losses[0] + losses[1] + 0.5 * losses[2], rel=1e-4)
-    assert shown["xmodal_speed_samples_per_second"] > 0 and 0 <= shown["xmodal_data_wait_ratio"] <= 1
-    assert shown["xmodal_queue_age_steps"] > 0 and 0 < shown["xmodal_queue_drift_ratio"] < 1
+    assert result is not None and shown["xmodal_samples_total"] in range(14, 14 * result["step"] + 1, 14)
+    assert all(shown[f"xmodal_loss_value {task}"] > 0 for task in ("itc", "itm", "lm", "total"))
+    assert shown["xmodal_speed_samples_per_second"] > 0 and shown["xmodal_step_seconds"] > 0
+    assert 0 <= shown["xmodal_data_wait_ratio"] <= 1 and 0 < shown["xmodal_queue_drift_ratio"] < 1
+    assert shown["xmodal_queue_age_steps"] > 0 and 0 < shown["xmodal_momentum_staleness_ratio"] < 1
+    assert "xmodal_validation_score_value" in shown
 
 
 def test_an_address_that_holds_a_password_is_not_sent(head: Head, folder: Path) -> None:
