@@ -54,11 +54,7 @@ def manifests(arguments: tuple[str, ...], every: str, cluster: str | None) -> st
     _check_no_password(recipe)
     _check_nothing_local(recipe)
     job = _job(_read(cluster), recipe.name)
-    if recipe.compute.ray_address is None:
-        recipe = recipe.model_copy(update={"compute": recipe.compute.model_copy(update=ON_A_CLUSTER)})
-        _tell(
-            f"compute in the scheduled recipe: {', '.join(f'{name}={value}' for name, value in ON_A_CLUSTER.items())}"
-        )
+    recipe = _joining(recipe)
     if cluster is None:
         _tell("the image is called `xmodal`; name yours: kubectl kustomize OVERLAY | xmodal schedule ... --cluster -")
     documents = _shipped("schedule/schedule.yaml")
@@ -69,6 +65,17 @@ def manifests(arguments: tuple[str, ...], every: str, cluster: str | None) -> st
     parts["ConfigMap"]["data"] = {"job.yaml": _text([job]), "recipe.yaml": LiteralScalarString(dump_yaml(recipe))}
     _submit(parts["CronJob"], when)
     return _text(documents)
+
+
+def _joining(recipe: Recipe) -> Recipe:
+    """The recipe, for a cluster that is there already: what it says of one itself stays."""
+    compute = recipe.compute
+    if compute.ray_address is not None:
+        return recipe
+    own = compute.model_fields_set - {"ray_address"}
+    set_here = {name: value for name, value in ON_A_CLUSTER.items() if name not in own}
+    _tell(f"compute in the scheduled recipe: {', '.join(f'{name}={value}' for name, value in set_here.items())}")
+    return recipe.model_copy(update={"compute": compute.model_copy(update=set_here)})
 
 
 def _job(documents: list[Document], recipe: str) -> Document:

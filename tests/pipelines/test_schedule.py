@@ -83,6 +83,11 @@ def test_the_recipe_goes_along_as_it_resolves(recipe: str, tmp_path: Path) -> No
     assert "autoscaled" not in parts["recipe"]["compute"], "a cluster of one's own is left as it is"
 
 
+def test_what_the_recipe_says_of_nodes_stays(recipe: str) -> None:
+    compute = scheduled(recipe, "compute.start_timeout=333")["recipe"]["compute"]
+    assert compute["start_timeout"] == 333 and compute["ray_address"] == "auto" and compute["autoscaled"] is True
+
+
 def test_the_schedule_forbids_overlaps_leaves_out_what_it_missed_and_may_do_one_thing(recipe: str) -> None:
     parts = scheduled(recipe)
     spec = parts["CronJob"]["spec"]
