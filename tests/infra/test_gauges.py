@@ -1,4 +1,4 @@
-"""Names of what Prometheus is shown; that a training run shows them is asked in tests/pipelines/test_submit.py."""
+"""Names of what Prometheus is shown of a run."""
 
 import re
 from pathlib import Path
