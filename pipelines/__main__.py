@@ -226,6 +226,10 @@ def retrain(recipe: tuple[str, ...], report: str, kept_is_success: bool) -> None
     click.echo(done.text)
     if done.kept and not kept_is_success:
         sys.exit(4)
+
+
+@cli.command()
+@RECIPES
 @click.option("--every", required=True, help="hour, day, week, month, or five cron fields such as '0 3 * * 1'.")
 @click.option("--target", required=True, type=click.Choice(["cron", "kubernetes"]), help="What is to keep the time.")
 @click.option("--cluster", help="With kubernetes: file with the rendered overlay that gives the nodes; - for stdin.")

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.__main__ import cli
 from pipelines.every import WORDS, cron
+from pipelines.schedule import KEPT
 from tests.infra.manifests import OVERLAYS, Document, documents, faults, found, render
 from tests.infra.test_kubernetes import test_every_pod_is_as_bare_as_the_restricted_standard_asks as check_bare
 from tests.infra.test_kubernetes import test_no_secret_is_written_down as check_no_secret
@@ -125,6 +127,10 @@ def test_a_line_for_cron_runs_here(recipe: str, tmp_path: Path) -> None:
     change, folder, both, program, *words = shlex.split(command)
     assert (change, folder, both) == ("cd", str(tmp_path), "&&") and os.access(program, os.X_OK)
     assert words == ["retrain", recipe, "description=50% of it", "--kept-is-success"]
+
+
+def test_the_verb_that_is_scheduled_takes_its_option() -> None:
+    assert KEPT in {name for one in cli.commands["retrain"].params for name in one.opts}
 
 
 @pytest.mark.parametrize("text", [*WORDS.values(), "*/15 0-6 1,15 jan-mar mon", "0 3 * * MON,fri", "5-50/5 * * * *"])
