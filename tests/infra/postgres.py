@@ -47,7 +47,8 @@ def postgres(folder: Path) -> Iterator[Postgres]:
     (data / "password").write_text(password)
     as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     if as_user:
-        shutil.chown(data, "postgres"), shutil.chown(data / "password", "postgres")
+        for path in (data, data / "password"):
+            shutil.chown(path, "postgres")
     try:
         made = [*as_user, str(PROGRAMS[-1] / "initdb"), f"--pgdata={data / 'data'}", f"--pwfile={data / 'password'}"]
         made += ["--username=postgres", "--auth=scram-sha-256", "--no-sync"]
