@@ -21,10 +21,10 @@ demo: install            ## the main job on an embedded S3 server, Ray and MLflo
 	$(RUN) -m pipelines.demo
 
 test: install            ## the test suite (under 15 minutes on 2 cores)
-	$(RUN) -m pytest -m "not slow and not chaos" -n 2 --dist loadgroup
+	$(RUN) -m pytest -m "not slow and not chaos" -n 2 --dist loadfile
 
 slow: install            ## the longest tests
-	$(RUN) -m pytest -m "slow and not chaos" --timeout 1200 -n 2 --dist loadgroup
+	$(RUN) -m pytest -m "slow and not chaos" --timeout 1200 -n 2 --dist loadfile
 
 check: install           ## linters and types
 	$(RUN) -m ruff check .

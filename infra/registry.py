@@ -58,8 +58,8 @@ class Registry:
 
     def versions(self) -> list[Version]:
         """Newest first. Raises NoSuchModel where there is none."""
+        found = self._found()
         with one_line_errors(self.uri):
-            found = self._client.search_model_versions(f"name = '{self.model}'")
             aliases = dict(self._client.get_registered_model(self.model).aliases) if found else {}
         if not found:
             raise NoSuchModel(f"{self.model}: MLflow at {self.uri} has no registered model of this name with a version")
@@ -90,9 +90,7 @@ class Registry:
 
     def of_run(self, run_id: str) -> int | None:
         """The newest version that the MLflow run `run_id` made; None where it made none."""
-        with one_line_errors(self.uri):
-            found = self._client.search_model_versions(f"name = '{self.model}'")
-        return max((int(one.version) for one in found if one.run_id == run_id), default=None)
+        return max((int(one.version) for one in self._found() if one.run_id == run_id), default=None)
 
     def training_run(self, number: int) -> str | None:
         """The name of the training run that made version `number`; None where another program made it. Raises
@@ -107,6 +105,10 @@ class Registry:
             self._client.update_model_version(self.model, str(number), text[:DESCRIPTION])
             for key, value in tags.items():
                 self._client.set_model_version_tag(self.model, str(number), key, value)
+
+    def _found(self) -> list[ModelVersion]:
+        with one_line_errors(self.uri):
+            return list(self._client.search_model_versions(f"name = '{self.model}'"))
 
     def _set(self, alias: str, number: int) -> None:
         with one_line_errors(self.uri):

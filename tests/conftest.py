@@ -118,15 +118,6 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, bytes) else None
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where the suite is shared by file, those files go together whose run is trained once a process."""
-    files = [item.nodeid.partition("::")[0] for item in items]
-    roads = {file for file, item in zip(files, items, strict=True) if "_road" in getattr(item, "fixturenames", ())}
-    for file, item in zip(files, items, strict=True):
-        item.add_marker(pytest.mark.xdist_group("road" if file in roads else file))
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """In CI everything a test needs is there: a skip hides a broken environment."""

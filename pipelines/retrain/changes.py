@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from pipelines.dataset import Dataset
 from pipelines.prepare.parts import RECORDS
-from pipelines.taxa import class_of, species_key
+from pipelines.taxa import class_of, species_facts
 
 COLUMNS = ["sample_id", "survey", "place", "split", "facts", "captions"]
 USED = ("train", "val", "test", "cis_val", "cis_test")
@@ -45,7 +45,7 @@ class Changes:
             "corrected": len(labelled.filter(pc.field("before") != "")),
             "surveys": _new(came["survey"], self.old["survey"]),
             "places": len(_new(came["place"], self.old["place"])),
-            "species": sorted(set(_species(labelled)) - set(_species(self.old))),
+            "species": sorted(_species(labelled) - _species(self.old)),
         }
 
 
@@ -73,6 +73,5 @@ def _new(now: pa.ChunkedArray, before: pa.ChunkedArray) -> list[str]:
     return sorted({one for one in now.unique().to_pylist() if one} - set(before.unique().to_pylist()))
 
 
-def _species(rows: pa.Table) -> list[str]:
-    documents = rows["facts"].unique().to_pylist()
-    return [key for one in documents if (key := species_key(json.loads(one).get("taxon"))) is not None]
+def _species(rows: pa.Table) -> set[str]:
+    return set(species_facts(rows["facts"].unique().to_pylist()))

@@ -170,6 +170,9 @@ def test_of_two_at_once_one_leaves_in_a_line(tmp_path: Path) -> None:
         ({"uri": "http://127.0.0.1:9", "register_as": "traps"}, 5, "MLflow at http://127.0.0.1:9: no answer"),
     ],
 )
-def test_a_mistake_is_a_line(given: dict[str, str], code: int, told: str, tmp_path: Path) -> None:
+def test_a_mistake_is_a_line(
+    given: dict[str, str], code: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     ended = xmodal("retrain", written_recipe(tmp_path, tracking=given), "--report", tmp_path / "report.html")
     assert ended.code == code and ended.line.startswith(f"xmodal: {told}")
