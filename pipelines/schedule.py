@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -23,7 +22,7 @@ from ruamel.yaml.scalarstring import LiteralScalarString
 from infra.process import program
 from pipelines.every import cron
 from pipelines.recipe import Recipe, stated_recipe
-from xmodal.settings import SettingsError, dump_yaml, flatten
+from xmodal.settings import SettingsError, dump_yaml
 
 KEPT = "--kept-is-success"
 """The gate kept the champion: no failure, or whoever watches the schedule would be woken for it."""
@@ -37,8 +36,8 @@ Document = dict[str, Any]
 
 def line(arguments: tuple[str, ...], every: str) -> str:
     """A line for this folder in a crontab. Raises SettingsError."""
-    when, recipe = cron(every), stated_recipe(arguments)
-    _check_no_password(recipe)
+    when = cron(every)
+    stated_recipe(arguments)
     _tell("cron starts it without this shell's variables: set AWS_*, MLFLOW_* and XMODAL_ROOT at the crontab's top")
     command = shlex.join([program("xmodal") or "xmodal", "retrain", *arguments, KEPT])
     return f"{when} cd {shlex.quote(str(Path.cwd()))} && {command}".replace("%", r"\%")  # to cron a bare % is a newline
@@ -51,7 +50,6 @@ def manifests(arguments: tuple[str, ...], every: str, cluster: str | None) -> st
     `infra/kubernetes/base`. Raises SettingsError.
     """
     when, recipe = cron(every), stated_recipe(arguments)
-    _check_no_password(recipe)
     _check_nothing_local(recipe)
     job = _job(_read(cluster), recipe.name)
     recipe = _joining(recipe)
@@ -155,13 +153,6 @@ def _text(documents: Iterable[Document]) -> str:
     yaml.width, yaml.representer.ignore_aliases = 4096, lambda *_: True  # pyright: ignore[reportAttributeAccessIssue]
     yaml.dump_all(list(documents), out)
     return LiteralScalarString(out.getvalue())
-
-
-def _check_no_password(recipe: Recipe) -> None:
-    """A crontab and a ConfigMap are read by more people than a Secret is."""
-    for name, value in flatten(recipe).items():
-        if isinstance(value, str) and "://" in value and urlsplit(value).password:
-            raise SettingsError(f"{name}: holds a password, and schedules are read in clear text; set it on the nodes")
 
 
 def _check_nothing_local(recipe: Recipe) -> None:

@@ -110,7 +110,8 @@ class Connection:
             return Denied(f"{url}: no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE")
         if status in (408, 429) or code in BUSY:
             return Unreachable(f"{url}: {self.place} is too busy to answer ({code or status}); run again later")
-        if isinstance(error, PermissionError | PermissionDeniedError | UnauthenticatedError) or 400 <= status < 500:
+        denied = isinstance(error, PermissionError | PermissionDeniedError | UnauthenticatedError) or code in ONE_OBJECT
+        if denied or 400 <= status < 500:
             kind = Unreadable if self.answered and (code or str(status)) in ONE_OBJECT else Denied
             hint = "check the AWS_* credentials, region and rights"
             return kind(f"{url}: {self.place} refuses ({code or status or 'no access'}); {hint}")
@@ -202,6 +203,7 @@ def status_of(error: Exception) -> int:
 
 
 def _code(error: Exception) -> str:
-    """S3's error code, such as NoSuchKey; empty where the answer holds none."""
-    written = re.search(r"<Code>(\w+)</Code>", str(error))
-    return written[1] if written else _answer(error).get("Error", {}).get("Code", "")
+    """S3's error code, such as NoSuchKey; empty where the answer holds none. A deletion of many keys is answered with
+    status 200, and a code for each key that stays."""
+    written = re.search(r"<Code>(\w+)</Code>|\(code: (\w+)\)", str(error))
+    return written[1] or written[2] if written else _answer(error).get("Error", {}).get("Code", "")

@@ -97,9 +97,9 @@ def _searched(sweep: Sweep, recipe: Recipe, wishes: Wishes, grace: int, steps: i
     with cluster(compute, cpus):
         free_forsaken()
         at_once = room.at_once(compute, wishes.at_once if compute.ray_address else here, ray.cluster_resources())
-        holders = claims()
+        holders = claims(at_once)
         with Progress(sweep.name, sweep.space.search.trials) as progress:
-            watch = Watch(sweep, holders, progress, room.devices(compute), wishes.hours)
+            watch = Watch(sweep, holders, progress, at_once, room.devices(compute), wishes.hours)
             results = tuner(sweep, compute, holders, watch, at_once, grace, steps).fit()
             outcomes = [watch.outcome(one) for one in results._experiment_analysis.trials]
             watch.end(outcomes)

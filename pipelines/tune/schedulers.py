@@ -23,15 +23,34 @@ class Rungs(ASHAScheduler):
 
 
 class Population(PopulationBasedTraining):
-    """All wait for each other at an exchange. A restored one goes on to the next, which comes when it would have."""
+    """All wait for each other at an exchange, the first one at the end of the grace, and there is none at the last
+    step. A restored one goes on to the next that has not been, which is where the slowest trial will come to first."""
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         super().on_trial_add(tune_controller, trial)
         for step, score in _curve(trial)[-1:]:
-            every, state = self._perturbation_interval, self._trial_state[trial]
-            state.last_score, state.last_train_time = score, int(step)
-            state.last_perturbation_time = int(step - step % every)
-            self._next_perturbation_sync = max(self._next_perturbation_sync, state.last_perturbation_time + every)
+            self._trial_state[trial].last_score, self._trial_state[trial].last_train_time = score, int(step)
+        first, every = max(self._burn_in_period, self._perturbation_interval), self._perturbation_interval
+        slowest = min(state.last_train_time for state in self._trial_state.values())
+        been = max(0, (slowest - first) // every + 1)
+        self._next_perturbation_sync = first + been * every
+        for state in self._trial_state.values():
+            state.last_perturbation_time = self._next_perturbation_sync - every if been else 0
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        if result["step"] >= result["steps"]:
+            return TrialScheduler.CONTINUE
+        return super().on_trial_result(tune_controller, trial, result)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Where the one that all waited for has ended before it came, they go on without that exchange: Tune would
+        wait for ever."""
+        living = tune_controller.get_live_trials()
+        if living and all(one.status == Trial.PAUSED for one in living):
+            slowest = min(self._trial_state[one].last_train_time for one in living)
+            while self._next_perturbation_sync <= slowest:
+                self._next_perturbation_sync += self._perturbation_interval
+        return super().choose_trial_to_run(tune_controller)
 
 
 def _curve(trial: Trial) -> list[list[float]]:

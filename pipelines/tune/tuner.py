@@ -49,7 +49,7 @@ class Mutating:
         return config | {"drawn": mutated(self.space, config["drawn"], self.random)}
 
 
-def asha(space: Space, search: Asha, grace: int, steps: int) -> dict[str, Any]:
+def asha(space: Space, search: Asha, at_once: int, grace: int, steps: int) -> dict[str, Any]:
     """Rungs at `grace`, then `reduction` times as late each, in optimizer steps, which only grow."""
     sampler = SAMPLERS[search.sampler](seed=search.seed)
     return {
@@ -58,11 +58,13 @@ def asha(space: Space, search: Asha, grace: int, steps: int) -> dict[str, Any]:
             "step", max_t=steps, grace_period=grace, reduction_factor=search.reduction, stop_last_trials=False
         ),
         "num_samples": search.trials,
+        "max_concurrent_trials": at_once,
     }
 
 
 def pbt(space: Space, search: Pbt, grace: int, steps: int) -> dict[str, Any]:
-    """All of the population wait for each other at an exchange, so that whom they follow is no step ahead."""
+    """All of the population wait for each other at an exchange, so that whom they follow is no step ahead. How many
+    train at once is left to the claims: Tune's own limit would begin a trial only when one before it has ended."""
     scheduler = Population(
         "step",
         perturbation_interval=search.every or max(1, steps // 10),
@@ -76,7 +78,8 @@ def pbt(space: Space, search: Pbt, grace: int, steps: int) -> dict[str, Any]:
 
 
 def population(space: Space, search: Pbt) -> dict[str, Any]:
-    """What the trials of a population begin with."""
+    """What the trials of a population begin with: all there from the start, however many."""
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(search.trials)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=search.seed))
     return {"drawn": tune.grid_search([Drawing(space)(study.ask())["drawn"] for _ in range(search.trials)])}
 
@@ -94,11 +97,14 @@ def tuner(
         found._local_tuner.get_run_config().callbacks = [watch]  # pyright: ignore  # the old one watched another cluster
         return found
     space, search = sweep.space, sweep.space.search
-    config = asha(space, search, grace, steps) if isinstance(search, Asha) else pbt(space, search, grace, steps)
+    if isinstance(search, Asha):
+        param_space, config = None, asha(space, search, at_once, grace, steps)
+    else:
+        param_space, config = population(space, search), pbt(space, search, grace, steps)
     return tune.Tuner(
         runs,
-        param_space=population(space, search) if isinstance(search, Pbt) else None,
-        tune_config=tune.TuneConfig(**SCORE, **config, max_concurrent_trials=at_once, trial_dirname_creator=_folder),
+        param_space=param_space,
+        tune_config=tune.TuneConfig(**SCORE, **config, trial_dirname_creator=_folder),
         run_config=tune.RunConfig(
             name=sweep.name,
             storage_path=FOLDER,

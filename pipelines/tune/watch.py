@@ -22,8 +22,10 @@ DUE_SECONDS = 5.0
 class Watch(Callback):
     """Tune's callback. A device is a GPU, or a CPU where there is none."""
 
-    def __init__(self, sweep: Sweep, claims: Any, progress: Progress, devices: float, hours: float | None):
-        self.sweep, self.claims, self.progress, self.devices = sweep, claims, progress, devices
+    def __init__(
+        self, sweep: Sweep, claims: Any, progress: Progress, at_once: int, devices: float, hours: float | None
+    ):
+        self.sweep, self.claims, self.progress, self.at_once, self.devices = sweep, claims, progress, at_once, devices
         self.limit = None if hours is None else 3600 * hours
         self.spent: float = sweep.read().get("device_seconds", 0.0)
         self.exhausted = False
@@ -37,8 +39,12 @@ class Watch(Callback):
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         now = time.monotonic()
         self.over = {one.trial_id for one in trials if one.status in (Trial.TERMINATED, Trial.ERROR)}
-        self.spent += (now - self.last) * self.devices * sum(one.status == Trial.RUNNING for one in trials)
+        training = min(self.at_once, sum(one.status == Trial.RUNNING for one in trials))
+        self.spent += (now - self.last) * self.devices * training
         self.last = now
+        for one in trials:
+            if one.status == Trial.PAUSED:
+                self.claims.release.remote(one.trial_id)
         if now - self.shown > LOOK_SECONDS:
             self.shown = now
             self.progress.show([outcome(one) for one in trials], self.spent / 3600)

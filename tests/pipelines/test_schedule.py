@@ -167,7 +167,7 @@ def test_what_is_no_schedule_is_one_line(text: str, said: str) -> None:
     [
         (["compute.root=here/root"], "compute.root: here/root is a folder of this machine"),
         (["data.surveys.0.archive=here"], "data.surveys.0.archive: here is a folder of this machine"),
-        (["tracking.uri=http://me:hidden@mlflow:5000"], "tracking.uri: holds a password"),
+        (["tracking.uri=http://me:hidden@mlflow:5000"], "tracking.uri: this address holds a user name or a password"),
         (["--cluster", "nowhere.yaml"], "--cluster nowhere.yaml: cannot read it"),
         (["--cluster", "my.yaml"], "--cluster: 0 RayClusters and RayJobs there"),
         (["train.sed=1"], "did you mean train.seed?"),

@@ -103,7 +103,7 @@ def test_a_trial_that_watches_a_group_holds_next_to_nothing() -> None:
 
 
 def test_a_run_has_one_trial_at_a_time() -> None:
-    claims = Claims.__ray_metadata__.modified_class()  # pyright: ignore[reportAttributeAccessIssue]
+    claims = Claims.__ray_metadata__.modified_class(2)  # pyright: ignore[reportAttributeAccessIssue]
     assert claims.take("run", "a") and claims.take("run", "a") and not claims.take("run", "b")
     claims.release("b")
     assert not claims.take("run", "b")

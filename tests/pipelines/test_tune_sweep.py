@@ -132,6 +132,8 @@ def assert_nested(uri: str, experiment: str, children: int) -> None:
 def test_a_population_exchanges_weights_and_finds_a_schedule(root: Store, tmp_path: Path) -> None:
     recipe, space = recipe_of(tmp_path, root), tmp_path / "population.yaml"
     space.write_text(POPULATION)
+    cut = tuned(tmp_path, space, recipe, "--hours", "0.01")
+    assert cut.code == 0 and "device-hours are spent and" in cut.err, cut.out + cut.err
     ended = tuned(tmp_path, space, recipe)
     assert ended.code == 0 and "2 complete" in ended.out.splitlines()[0], ended.out + ended.err
     chains = [found["schedule"] for name in run_names(root) if (found := Run(root, name).read("schedule.json"))]
