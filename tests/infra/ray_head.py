@@ -44,9 +44,9 @@ class Head:
         return 200
 
     def submit(self, folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """`xmodal submit WORDS` in `folder`, from a process of its own."""
+        """`xmodal submit WORDS` in `folder`, from a process of its own, which runs no code of that folder."""
         environment = os.environ | {"RAY_AUTH_TOKEN": self.token} | variables
-        command = [sys.executable, "-m", "pipelines", "submit", "--address", self.address, *words]
+        command = [sys.executable, "-P", "-m", "pipelines", "submit", "--address", self.address, *words]
         return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 

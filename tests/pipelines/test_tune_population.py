@@ -17,7 +17,7 @@ STEPS, EVERY, GRACE = 12, 4, 4
 
 
 def toy(config: dict[str, Any]) -> None:
-    """Scores what was drawn, and goes on where its checkpoint is; -1 fails when both others wait at the first exchange."""
+    """Scores what was drawn, and goes on where its checkpoint is; -1 fails while both others wait at an exchange."""
     found = tune.get_checkpoint()
     step = 0 if found is None else json.loads((Path(found.path) / "step.json").read_text())
     for at in range(step + 2, STEPS + 1, 2):
