@@ -26,7 +26,7 @@ RAY_HOME = Path(".xmodal/ray")
 @contextmanager
 def cluster(compute: ComputeSettings, cpus: int | None = None) -> Iterator[None]:
     """The recipe's cluster: the one at `ray_address`, else a local one that stops at the end, with logical CPUs for its
-    workers or with `cpus`.
+    workers, or for what holds `cpus`.
 
     The addresses of storage that a recipe names go into the environment, which is how Ray's workers resolve them.
     """

@@ -37,10 +37,10 @@ def spare(compute: ComputeSettings) -> int:
 
 
 def here(compute: ComputeSettings, asked: int | None) -> tuple[int, int]:
-    """Trials at once on this machine, and the logical CPUs that Ray is to be started with for them. Unless more are
-    asked for, as many as its processors hold, and at least one."""
+    """Trials at once on this machine, and the logical CPUs that they hold: a local Ray starts with some more. Unless
+    more are asked for, as many as its processors hold, and at least one."""
     trials = asked or max(1, int((os.cpu_count() or 1) // held(compute)))
-    return trials, math.ceil(trials * held(compute)) + spare(compute)
+    return trials, math.ceil(trials * held(compute))
 
 
 def at_once(compute: ComputeSettings, asked: int | None, there: Mapping[str, float]) -> int:

@@ -1,6 +1,8 @@
 """A real Ray of one node with token authentication and its jobs API, for tests of what runs as a job."""
 
+import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -9,7 +11,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +45,16 @@ class Head:
             return error.code
         return 200
 
+    def shown(self) -> dict[str, float]:
+        """What Prometheus finds of ours, at the addresses that Ray tells it: the last value by name, and task."""
+        told = json.loads((self.directory / "r/prom_metrics_service_discovery.json").read_text())
+        found: dict[str, float] = {}
+        for target in (target for group in told for target in group["targets"]):
+            with suppress(OSError), urllib.request.urlopen(f"http://{target}/metrics", timeout=10) as answer:
+                lines = re.findall(r"^ray_(xmodal_\w+)\{(.*)\} (\S+)$", answer.read().decode(), re.MULTILINE)
+                found |= {" ".join([name, *re.findall(r'task="(\w+)"', of)]): float(value) for name, of, value in lines}
+        return found
+
     def submit(self, folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """`xmodal submit WORDS` in `folder`, from a process of its own, which runs no code of that folder."""
         environment = os.environ | {"RAY_AUTH_TOKEN": self.token} | variables
@@ -60,6 +72,7 @@ def ray_head(environment: Mapping[str, str]) -> Iterator[Head]:
     token = secrets.token_hex(32)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     whole = os.environ | dict(environment) | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "PATH": path}
+    whole["RAY_metrics_report_interval_ms"] = "1000"  # of 10 s
     options = [f"--{name}={port}" for name, port in zip(PORTS, ports, strict=True)]
     options += ["--head", "--block", "--num-cpus=3", "--disable-usage-stats", "--include-dashboard=true"]
     options += ["--node-ip-address=127.0.0.1", f"--temp-dir={directory / 'r'}", f"--object-store-memory={128 << 20}"]

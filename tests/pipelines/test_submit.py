@@ -6,10 +6,12 @@ import secrets
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from infra.gauges import SHOWN
 from infra.storage import open_store
 from pipelines.train.runs import Run, run_names
 from tests.conftest import BUCKET
@@ -190,9 +192,17 @@ def test_training_as_a_job_uses_secrets_and_shows_none(
     kept.plant(folder, elsewhere)
     places = kept.submitter | {"XMODAL_ROOT": bucket_url}
     name = f"train-{secrets.token_hex(4)}"
-    words = ["--id", name, "--wait", "train", "tiny.yaml", "compute.workers=1", "train.epochs=1"]
-    said = [head.submit(folder, *words, **places)]
+    words = ["--id", name, "--wait", "train", "tiny.yaml", "compute.workers=1", "train.epochs=12"]
+    shown: dict[str, float] = {}
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(head.submit, folder, *words, **places)
+        while not job.done():
+            shown |= head.shown()
+            time.sleep(0.5)
+    said = [job.result()]
     assert said[0].returncode == 0 and "next: xmodal evaluate tiny-" in said[0].stderr, said[0].stderr
+    losses = {f"xmodal_loss_value {task}" for task in ("total", "itc", "lm")}
+    assert shown.keys() >= {name for name, _ in SHOWN.values()} | {"xmodal_samples_total"} | losses
     root = open_store(bucket_url)
     (run,) = run_names(root)
     assert Run(root, run).read("result.json") is not None

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -49,8 +49,8 @@ def root(s3, ray_cluster: str, bucket_url: str) -> Iterator[Store]:
     yield open_store(bucket_url)
 
 
-def recipe_of(folder: Path, root: Store, **tracking: str) -> Path:
-    more = {"train": TRAIN, "compute": {"workers": 1}, "tracking": {"system_metrics": False, **tracking}}
+def recipe_of(folder: Path, root: Store, workers: int, **tracking: str) -> Path:
+    more = {"train": TRAIN, "compute": {"workers": workers}, "tracking": {"system_metrics": False, **tracking}}
     return write_recipe(folder / "tiny.yaml", f"{root.url}/archive", root.url, **more)
 
 
@@ -72,9 +72,13 @@ def test_a_sweep_that_was_killed_goes_on_and_its_best_recipe_trains_nothing_more
     root: Store, mlflow_server, tmp_path: Path
 ) -> None:
     experiment, space = f"tune-{secrets.token_hex(4)}", tmp_path / "pace.yaml"
-    recipe = recipe_of(tmp_path, root, uri=mlflow_server.uri, experiment=experiment)
+    recipe = recipe_of(tmp_path, root, 1, uri=mlflow_server.uri, experiment=experiment)
     space.write_text(SPACE)
-    kill_after_one(root, tmp_path, "tune", str(space), str(recipe), "--at-once", "1")
+
+    def second_trains() -> bool:
+        return len(complete(root)) == 1 and len(run_names(root)) == 2
+
+    kill_when(second_trains, tmp_path, "tune", str(space), str(recipe), "--at-once", "1")
     before = {name: written(root, name) for name in complete(root)}
     assert len(before) == 1
     ended = tuned(tmp_path, space, recipe)
@@ -95,11 +99,11 @@ def test_a_sweep_that_was_killed_goes_on_and_its_best_recipe_trains_nothing_more
     assert_nested(mlflow_server.uri, experiment, 2)
 
 
-def kill_after_one(root: Store, folder: Path, *words: str) -> None:
-    """Runs a verb in a process of its own, which is killed while its second trial trains."""
+def kill_when(there: Callable[[], bool], folder: Path, *words: str) -> None:
+    """Runs a verb in a process of its own, which is killed once it is `there`."""
     command, here = [sys.executable, "-m", "pipelines", *words], os.environ | {"PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen(command, cwd=folder, env=here, start_new_session=True) as driver:
-        while not (len(complete(root)) == 1 and len(run_names(root)) == 2):
+        while not there():
             time.sleep(0.2)
             assert driver.poll() is None, "it ended before it could be killed"
         driver.send_signal(signal.SIGKILL)
@@ -130,10 +134,17 @@ def assert_nested(uri: str, experiment: str, children: int) -> None:
 
 
 def test_a_population_exchanges_weights_and_finds_a_schedule(root: Store, tmp_path: Path) -> None:
-    recipe, space = recipe_of(tmp_path, root), tmp_path / "population.yaml"
+    """Each trial a group of two workers, one trial at a time. Its budget ends it, and a kill while one waits for the
+    other; it goes on."""
+    recipe, space = recipe_of(tmp_path, root, 2), tmp_path / "population.yaml"
     space.write_text(POPULATION)
-    cut = tuned(tmp_path, space, recipe, "--hours", "0.01")
-    assert cut.code == 0 and "device-hours are spent and" in cut.err, cut.out + cut.err
+    cut = tuned(tmp_path, space, recipe, "--hours", "0.001")
+    assert cut.code == 1 and "0.001 device-hours are spent and 2 trials not over" in cut.err, cut.out + cut.err
+
+    def one_waits() -> bool:
+        return any(saved.step == 6 for name in run_names(root) for saved in Run(root, name).saved())
+
+    kill_when(one_waits, tmp_path, "tune", str(space), str(recipe), "--at-once", "1")
     ended = tuned(tmp_path, space, recipe)
     assert ended.code == 0 and "2 complete" in ended.out.splitlines()[0], ended.out + ended.err
     chains = [found["schedule"] for name in run_names(root) if (found := Run(root, name).read("schedule.json"))]
