@@ -30,8 +30,9 @@ class Population(PopulationBasedTraining):
         super().on_trial_add(tune_controller, trial)
         for step, score in _curve(trial)[-1:]:
             self._trial_state[trial].last_score, self._trial_state[trial].last_train_time = score, int(step)
-        first, every = max(self._burn_in_period, self._perturbation_interval), self._perturbation_interval
-        slowest = min(state.last_train_time for state in self._trial_state.values())
+        every = int(self._perturbation_interval)
+        first = max(int(self._burn_in_period), every)
+        slowest = int(min(state.last_train_time for state in self._trial_state.values()))
         been = max(0, (slowest - first) // every + 1)
         self._next_perturbation_sync = first + been * every
         for state in self._trial_state.values():

@@ -23,7 +23,7 @@ from pipelines.train.runs import Run, run_names
 from tests.conftest import REPOSITORY
 from tests.pipelines.road import Ended, history, last, prepared, stepped, trained_run, write_recipe, xmodal
 
-pytestmark = [pytest.mark.ray, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.ray, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
 
 SPACE = """
 description: Does the key encoder's pace matter?
@@ -33,7 +33,7 @@ settings:
 """
 """Of three trials with two values two are drawn alike."""
 POPULATION = """
-search: {kind: pbt, trials: 2, every: 4, quantile: 0.5, grace: 6}
+search: {kind: pbt, trials: 2, every: 6, quantile: 0.5, grace: 6}
 settings:
   model.momentum.coefficient: {kind: one_minus, low: 0.1, high: 0.15}
   model.tasks.lm.weight: {kind: log_uniform, low: 0.4, high: 0.5}
@@ -146,7 +146,7 @@ def test_a_population_exchanges_weights_and_finds_a_schedule(root: Store, tmp_pa
 
     kill_when(one_waits, tmp_path, "tune", str(space), str(recipe), "--at-once", "1")
     ended = tuned(tmp_path, space, recipe)
-    assert ended.code == 0 and "2 complete" in ended.out.splitlines()[0], ended.out + ended.err
+    assert ended.code == 0 and ": 2 complete\n" in ended.out, ended.out + ended.err
     chains = [found["schedule"] for name in run_names(root) if (found := Run(root, name).read("schedule.json"))]
     assert chains, "an exchange begins a run of its own, with the schedule that led to it"
     for (begin, first), *others in chains:
