@@ -134,12 +134,9 @@ def assert_nested(uri: str, experiment: str, children: int) -> None:
 
 
 def test_a_population_exchanges_weights_and_finds_a_schedule(root: Store, tmp_path: Path) -> None:
-    """Each trial a group of two workers, one trial at a time. Its budget ends it, and a kill while one waits for the
-    other; it goes on."""
-    recipe, space = recipe_of(tmp_path, root, 2), tmp_path / "population.yaml"
+    """One trial at a time; killed while one waits for the other, it goes on."""
+    recipe, space = recipe_of(tmp_path, root, 1), tmp_path / "population.yaml"
     space.write_text(POPULATION)
-    cut = tuned(tmp_path, space, recipe, "--hours", "0.001")
-    assert cut.code == 1 and "0.001 device-hours are spent and 2 trials not over" in cut.err, cut.out + cut.err
 
     def one_waits() -> bool:
         return any(saved.step == 6 for name in run_names(root) for saved in Run(root, name).saved())
@@ -155,3 +152,13 @@ def test_a_population_exchanges_weights_and_finds_a_schedule(root: Store, tmp_pa
         assert all(0.85 <= drawn["model.momentum.coefficient"] <= 0.9 for _, drawn in others)
     best = load_recipe([str(tmp_path / "best.yaml")])
     assert 0.1 <= best.model.momentum.coefficient <= 0.15
+
+
+def test_a_trial_of_two_workers_is_cut_by_its_budget_and_goes_on(root: Store, tmp_path: Path) -> None:
+    recipe, space = recipe_of(tmp_path, root, 2), tmp_path / "one.yaml"
+    space.write_text(SPACE.replace("trials: 3", "trials: 1"))
+    cut = tuned(tmp_path, space, recipe, "--hours", "0.0005")
+    assert cut.code == 1 and "0.0005 device-hours are spent and 1 trials not over" in cut.err, cut.out + cut.err
+    ended = tuned(tmp_path, space, recipe)
+    assert ended.code == 0 and ": 1 complete\n" in ended.out, ended.out + ended.err
+    assert complete(root) == run_names(root) and load_recipe([str(tmp_path / "best.yaml")]).compute.workers == 2
