@@ -102,6 +102,7 @@ def sought(
     stored = done.read("look")
     if stored and stored["train"]:
         return stored
+    found: dict[str, Any]
     if stored and stored["look_at"] == settings.look_at:
         found = stored
     else:

@@ -86,7 +86,8 @@ def stored(who: str) -> Answers:
     """What a model said."""
     table = pq.read_table(TABLE)
     right, confidence = (table[f"{who}_{of}"].to_numpy().astype(float) for of in ("right", "confidence"))
-    return Answers(*(table[name].to_pylist() for name in FACTS), right, confidence)
+    image, place, event, species = (table[name].to_pylist() for name in FACTS)
+    return Answers(image, place, event, species, right, confidence)
 
 
 if __name__ == "__main__":
