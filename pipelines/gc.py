@@ -6,7 +6,8 @@ Under the dataset's lock, and safe to kill and repeat at any point:
 2. Receipts of ended runs are deleted from half the grace on: prepare believes none that is older than 12 h.
 3. Parts and vocabularies that no live version names are deleted from the grace on: a run that lost its lock unnoticed
    may still commit younger ones.
-4. What killed writers left: temporary files, probes, unfinished uploads; those of locks too, whosever they are.
+4. What killed writers left: temporary files, probes, unfinished uploads; those of locks, retrainings and promotions
+   too, whosever they are.
 
 Ages are by the store's clock. Nothing else is touched: no version document is deleted, no lock, no file that xmodal did
 not name.
@@ -29,6 +30,8 @@ from xmodal.settings import SettingsError
 
 OURS = re.compile(r"(pixels|records|features|ledger|vocabulary)/.+-[0-9a-f]{16}\.(parquet|json)")
 """Keys of parts and vocabularies below a dataset."""
+SHARED = (versions.LOCKS, "retrain", "promotions")
+"""Folders of no dataset in which writers are killed too."""
 BATCH = 500
 """Keys deleted at once, before the lock is confirmed again."""
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -101,7 +104,7 @@ def look(store: Store, name: str, grace: timedelta) -> Found:
         parts=[entry for entry in unnamed if entry.modified <= now - grace],
         young=[entry for entry in unnamed if entry.modified > now - grace],
     )
-    _add_leftovers(found, (home, work, store.child(versions.LOCKS)), now - grace)
+    _add_leftovers(found, (home, work, *(store.child(name) for name in SHARED)), now - grace)
     return found
 
 

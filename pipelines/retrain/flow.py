@@ -18,8 +18,9 @@ from pipelines.recipe import Recipe, load_recipe
 from pipelines.retrain.champion import Champion, serving, trained_on
 from pipelines.retrain.changes import changes
 from pipelines.retrain.judge import evaluated, judge
-from pipelines.retrain.look import look, looked
+from pipelines.retrain.look import look, looked, worth
 from pipelines.retrain.rounds import REPORT, Round
+from pipelines.retrain.settings import RetrainSettings
 from pipelines.served import mlflow_run, record_again
 from pipelines.session import tracking_uri
 from pipelines.train.flow import trained
@@ -63,7 +64,7 @@ def retrain(arguments: tuple[str, ...], report: Path) -> Retrained:
 def first(recipe: Recipe, store: Store, promotions: Promotions, dataset: Dataset, report: Path) -> Retrained:
     """Where no champion is, the recipe as it stands makes one."""
     recipe, model = at_version(recipe, dataset), promotions.registry.model
-    done = Round.of(store, model, dataset.version, recipe.fingerprint(dataset.digest))
+    done = Round.of(store, model, dataset.version, 0, recipe.fingerprint(dataset.digest))
     made = challenger(recipe, promotions.registry, done)
     if done.read("first") is None:
         evaluated(store, done, made.run, None)
@@ -80,11 +81,10 @@ def next_one(
     name = f"{promotions.registry.model}/{champion.version}"
     earlier = trained_on(store, champion, dataset)
     warm = challenging(recipe, dataset, champion, earlier)
-    done = Round.of(store, promotions.registry.model, dataset.version, warm.fingerprint(dataset.digest))
-    seen = done.read("look")
-    if seen is None:
-        found = look(store, champion.run, dataset, changes(dataset, earlier), recipe.retrain)
-        seen = done.write("look", asdict(found) | {"champion": asdict(champion)})
+    done = Round.of(
+        store, promotions.registry.model, dataset.version, champion.version, warm.fingerprint(dataset.digest)
+    )
+    seen = sought(done, champion, dataset, earlier, recipe.retrain)
     say(looked(seen, name))
     if not seen["train"]:
         return Retrained(f"{name} stays: {seen['why']}\nthis decision: {done.url}/look.json")
@@ -92,6 +92,25 @@ def next_one(
     gate = done.read("gate") or judge(store, done, made.run, champion)
     report.write_bytes(done.kept(REPORT))
     return decided(promotions, champion, made.version, gate, report)
+
+
+def sought(
+    done: Round, champion: Champion, dataset: Dataset, earlier: Dataset | None, settings: RetrainSettings
+) -> dict[str, Any]:
+    """What a look at what has arrived found, stored, and whether that is worth a training. It is asked again by
+    today's settings, until the answer is yes: what has begun to train is found again."""
+    stored = done.read("look")
+    if stored and stored["train"]:
+        return stored
+    found: dict[str, Any]
+    if stored and stored["look_at"] == settings.look_at:
+        found = stored
+    else:
+        seen = look(done.store, champion.run, dataset, changes(dataset, earlier), settings.look_at)
+        found = asdict(seen) | {"champion": asdict(champion)}
+    train, why = worth(found["counted"], found["sure_fall"], settings)
+    now = found | {"train": train, "why": why}
+    return now if now == stored else done.write("look", now)
 
 
 def challenger(recipe: Recipe, registry: Registry, done: Round) -> Champion:
@@ -114,7 +133,7 @@ def decided(promotions: Promotions, champion: Champion, version: int, gate: dict
         text = f"{model}/{champion.version} stays, {model}/{version} is its challenger: {gate['told']}\n{where}"
         return Retrained(text, kept=True)
     if promotions.of(version) is not None:
-        return Retrained(f"{model}/{version} was promoted before, and {champion.version} was set back since\n{where}")
+        return Retrained(f"{model}/{version} was promoted before, and {champion.version} took its place since\n{where}")
     promotions.promote(version, f"retrain: {gate['told']}")
     back = f"back: xmodal promote {model}/{champion.version}"
     return Retrained(f"{model}/{version} is the champion: {gate['told']}\n{where}\n{back}")

@@ -46,18 +46,18 @@ class Look:
     """How far `new` lies below `old`; None where one of them has no images."""
     sure_fall: float | None
     """The lower end of its 95 % interval, places resampled; None where there is one place."""
-    train: bool
-    why: str
+    look_at: int
+    """How many images of either kind were asked for, at most."""
 
 
-def look(store: Store, champion: str, dataset: Dataset, found: Changes, settings: RetrainSettings) -> Look:
+def look(store: Store, champion: str, dataset: Dataset, found: Changes, look_at: int) -> Look:
     """Tries the run `champion` on the rows that are new to it, and on its old test rows. Raises NotFound, Damaged."""
     with opened(store, champion) as directory:
         model = Inference.load(directory)
     labelled = found.labelled
     fresh = pc.field("sample_id").isin(labelled["sample_id"].combine_chunks())
     old = found.rows.filter(~fresh & (pc.field("split") == "test"))
-    answers = [_tried(model, dataset, some, settings.look_at) for some in (labelled, old)]
+    answers = [_tried(model, dataset, some, look_at) for some in (labelled, old)]
     (new_right, new_place), (old_right, old_place) = answers
     new, before = (Tried(len(right), mean(right) if len(right) else None) for right, _ in answers)
     fall, sure = None, None
@@ -65,8 +65,7 @@ def look(store: Store, champion: str, dataset: Dataset, found: Changes, settings
         fall = float(mean(old_right) - mean(new_right))
         interval = sum_interval([(old_right, old_place), (-new_right, new_place)])
         sure = None if interval is None else interval.low
-    train, why = worth(found.counted, sure, settings)
-    return Look(found.counted, new, before, fall, sure, train, why)
+    return Look(found.counted, new, before, fall, sure, look_at)
 
 
 def worth(counted: dict[str, Any], sure_fall: float | None, settings: RetrainSettings) -> tuple[bool, str]:

@@ -1,9 +1,9 @@
 """What one retraining has come to: a document for each stage that is done, so that whoever is killed is continued.
 
-`ROOT/retrain/MODEL/VERSION-FINGERPRINT/`, by the dataset version and the challenger's recipe, which names the champion
-whose weights it begins with:
+`ROOT/retrain/MODEL/VERSION-CHAMPION-FINGERPRINT/`, by the dataset version, the champion's version in the registry (0
+where there is none) and the challenger's recipe:
 
-    look.json     what has changed, how the champion does on it, whether to train
+    look.json     what has changed, how the champion does on it, and whether that is worth a training
     trained.json  the run, and its version in the registry
     report.html   the evaluation of the challenger, beside the champion
     answers.parquet  what either said of each test image
@@ -27,8 +27,9 @@ class Round:
     prefix: str
 
     @classmethod
-    def of(cls, store: Store, model: str, version: int, fingerprint: str) -> "Round":
-        return cls(store, f"retrain/{model}/{version:08d}-{fingerprint}")
+    def of(cls, store: Store, model: str, version: int, champion: int, fingerprint: str) -> "Round":
+        """A challenger that begins afresh is the same whoever the champion is; what is said of the two is not."""
+        return cls(store, f"retrain/{model}/{version:08d}-{champion:08d}-{fingerprint}")
 
     @property
     def url(self) -> str:

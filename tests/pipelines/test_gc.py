@@ -174,6 +174,19 @@ def test_what_a_kill_in_a_renewal_left_goes_and_the_lock_stays(archive: Store, r
     assert {path.name for path in locks.iterdir()} == {"prepare-tiny.json", f"{HIDDEN}lock"}
 
 
+def test_what_a_kill_in_a_retraining_left_goes(archive: Store, root: Store) -> None:
+    prepare(settings(archive.url), root)
+    left = [Path(root.url, folder, f"{HIDDEN}0123.tmp") for folder in ("retrain/traps/1", "promotions/traps")]
+    for path in left:
+        path.parent.mkdir(parents=True)
+        (path.parent / "gate.json").write_bytes(b"whole")
+        path.write_bytes(b"half")
+    assert free(root, DAY).leftovers == []
+    age(root, 25)
+    assert len(free(root, DAY).leftovers) == 2
+    assert all([one.name for one in path.parent.iterdir()] == ["gate.json"] for path in left)
+
+
 def test_a_dry_run_says_it_and_does_nothing(archive: Store, root: Store) -> None:
     prepare(settings(archive.url), root)
     close(archive)

@@ -1,6 +1,6 @@
 """What a retraining looks at before it trains: what has changed, how the champion does on it, what it will train on."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,15 @@ from ruamel.yaml import YAML
 from infra.lock import held
 from infra.storage import open_store
 from pipelines.dataset import Dataset
+from pipelines.errors import NotFound
 from pipelines.evaluate.against import against
 from pipelines.evaluate.flow import examined, rated
 from pipelines.recipe import Recipe
 from pipelines.retrain.champion import Champion, trained_on
 from pipelines.retrain.changes import changes
-from pipelines.retrain.flow import challenging
+from pipelines.retrain.flow import challenging, sought
 from pipelines.retrain.look import look, looked, worth
+from pipelines.retrain.rounds import Round
 from pipelines.retrain.settings import RetrainSettings
 from pipelines.train.lanes import training_rows
 from pipelines.train.plan import TrainingPlan, build_model, warm_start
@@ -74,16 +76,17 @@ def test_labels_were_put_right_without_reading_an_image(grown: Grown) -> None:
 def test_the_champion_is_tried_on_what_is_new_before_anything_is_trained(grown: Grown) -> None:
     one, _, three = grown.versions
     store = grown.recipe.compute.store()
-    found = look(store, OLD, three, changes(three, one), RetrainSettings(least_labelled=1000, most_fall=0.05))
+    found = look(store, OLD, three, changes(three, one), 2000)
     assert found.new.n == 120 and found.old.n == one.counts["test"]
     assert found.new.right is not None and found.old.right is not None
     assert found.new.right < 0.75 < found.old.right, "a third of what is new is of a species that it never saw"
     assert found.fall == pytest.approx(found.old.right - found.new.right)
-    assert found.train and "falls by at least" in found.why
-    few = look(store, OLD, three, changes(three, one), RetrainSettings(look_at=7))
+    train, why = worth(found.counted, found.sure_fall, RetrainSettings(least_labelled=1000, most_fall=0.05))
+    assert train and "falls by at least" in why
+    few = look(store, OLD, three, changes(three, one), 7)
     assert few.new.n == few.old.n == 7
-    told = looked(found.__dict__ | {"new": found.new.__dict__, "old": found.old.__dict__}, "traps/1")
-    assert f"species {NEW}" in told and "traps/1 names " in told and told.endswith(found.why)
+    told = looked(asdict(found) | {"train": train, "why": why}, "traps/1")
+    assert f"species {NEW}" in told and "traps/1 names " in told and told.endswith(why)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +97,23 @@ def test_when_it_is_worth_a_training(labelled: int, sure_fall: float | None, tra
     """Unlabelled media are never labels, however badly the champion may do."""
     counted = {"labelled_train": labelled, "new_media": 5000}
     assert worth(counted, sure_fall, RetrainSettings())[0] is train
+
+
+def test_a_stored_no_is_asked_again_by_the_settings_of_today(grown: Grown) -> None:
+    """Of what was found then, without the champion: a run that is gone cannot be tried again."""
+    one, _, three = grown.versions
+    store, here, gone = grown.recipe.compute.store(), Champion(1, OLD), Champion(1, "gone-0000-0")
+    strict = RetrainSettings(least_labelled=1000, most_fall=0.9)
+    settings = {"labels": {"least_labelled": 10}, "fall": {"most_fall": 0.05}}
+    for name, lower in settings.items():
+        done = Round.of(store, f"asked-{name}", three.version, 1, "0")
+        no = sought(done, here, three, one, strict)
+        assert not no["train"] and no == done.read("look") == sought(done, gone, three, one, strict)
+        with pytest.raises(NotFound):
+            sought(done, gone, three, one, RetrainSettings(look_at=7))
+        yes = sought(done, gone, three, one, strict.model_copy(update=lower))
+        assert yes["train"] and yes == done.read("look") == no | {"train": True, "why": yes["why"]}
+        assert sought(done, gone, three, one, strict) == yes, "what has begun is found again"
 
 
 def test_a_warm_start_begins_with_the_champion_and_replays_a_share(grown: Grown) -> None:
