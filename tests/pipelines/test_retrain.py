@@ -1,8 +1,12 @@
 """`xmodal retrain` from survey to survey, through a real S3 store, MLflow and Ray: promoted, kept, stopped, refused."""
 
 import json
+import os
 import secrets
+import subprocess
+import sys
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -11,6 +15,7 @@ from ruamel.yaml import YAML
 from infra.mlflow_server import MlflowServer
 from infra.registry import CHALLENGER, CHAMPION, Registry
 from infra.storage import Store, open_store
+from tests.conftest import REPOSITORY
 from tests.pipelines.arriving import NAMES, arrive, images, label
 from tests.pipelines.retraining import recipe_over, tracking
 from tests.pipelines.road import Ended, xmodal
@@ -34,6 +39,19 @@ class Team:
             YAML().dump(recipe_over(self.url, *names, tracking=tracking(self.uri, self.model)), file)
         changes = [f"retrain.{name}={value}" for name, value in settings.items()]
         return ["retrain", recipe, *changes, "--report", self.folder / "report.html"]
+
+    def twice_at_once(self, *names: str, **settings: Any) -> tuple[Ended, Ended]:
+        """The same here and in a process of its own, which has yet to start when the lock is taken here."""
+        words = self.words(*names, **settings)
+        command = [sys.executable, "-m", "pipelines", *map(str, words)]
+        with subprocess.Popen(command, cwd=REPOSITORY, stdout=PIPE, stderr=PIPE, text=True) as other:
+            ended = xmodal(*words)
+            out, err = other.communicate()
+        return ended, Ended(other.returncode, out, err)
+
+    def free(self) -> bool:
+        """Whether nobody holds the model's lock."""
+        return json.loads(self.root.read(f"locks/retrain-{self.model}.json"))["owner"] is None
 
     def archive(self, name: str) -> Store:
         return open_store(f"{self.url}/{name}")
@@ -80,3 +98,9 @@ def test_from_survey_to_survey(team: Team) -> None:
     ended = team.retrain("one", "two", least_labelled=50)
     assert ended.code == 0 and f"{team.model}/2 stays: 6 newly labelled training images, 50 are asked for" in ended.out
     assert "(6 of them corrected)" in ended.err and team.aliases() == {CHAMPION: 2, CHALLENGER: 3}
+
+    ended, other = team.twice_at_once("one", "two", least_labelled=5)
+    assert ended.code == 4 and f"{team.model}/2 stays, {team.model}/4 is its challenger" in ended.out, ended.err
+    assert "to train: 6 newly labelled training images, at least 5 are asked for" in ended.err
+    assert other.code == 11 and f"process {os.getpid()} on " in other.line and "holds the lock; wait" in other.line
+    assert team.aliases() == {CHAMPION: 2, CHALLENGER: 4} and team.free()
