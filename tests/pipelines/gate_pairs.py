@@ -65,6 +65,7 @@ def main() -> None:
         for name, gain in GAINS.items():
             count = promoted(gain, places)
             found = wilson(count, PAIRS)
+            assert found is not None
             print(f"{places} places  {name}  {count / PAIRS:.1%} ({found.low:.1%} to {found.high:.1%})", flush=True)
 
 
