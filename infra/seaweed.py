@@ -48,8 +48,18 @@ class SeaweedServer:
     def __enter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._write_identities()
-        self._start(free_ports(8))
+        try:
+            self._start(free_ports(8))
+        except StartFailed:
+            if not self._met_taken_port():
+                raise
+            self._start(free_ports(8))
         return self
+
+    def _met_taken_port(self) -> bool:
+        """Whether another process took a port after it was found free."""
+        log = self.directory / "weed.log"
+        return log.exists() and "address already in use" in log.read_text(errors="replace")
 
     def _start(self, ports: Sequence[int]) -> None:
         weed = program("weed")

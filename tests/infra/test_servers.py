@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from infra import mlflow_server, seaweed
-from infra.process import StartFailed, session_members
+from infra.process import StartFailed, free_ports, session_members
 from infra.storage import open_store
 from tests.conftest import REPOSITORY
 from tests.terminal import CTRL_C, AtTerminal
@@ -58,6 +59,14 @@ def test_s3_artifacts_without_boto3_are_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(mlflow_server.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(StartFailed, match="by boto3; install it"):
         mlflow_server.MlflowServer(tmp_path, "s3://bucket/artifacts").__enter__()
+
+
+def test_ports_are_drawn_again_where_another_process_took_one_in_between(tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        draws = [[*free_ports(7), taken.getsockname()[1]], free_ports(8)]
+        monkeypatch.setattr(seaweed, "free_ports", lambda count: draws.pop(0))
+        with seaweed.SeaweedServer(tmp_path, ["one"]):
+            assert draws == []
 
 
 def test_a_server_that_cannot_start_is_stopped_and_named(tmp_path):
