@@ -26,17 +26,18 @@ print('loaded', mlflow.pyfunc.load_model(sys.argv[1]).predict(['a']))
 """
 
 
-def run(program: str, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "true"}
+def run(folder: Path, program: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """In `folder`: MLflow makes a database where it runs."""
+    environment = os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "true", "PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, "-c", program, *words]
-    return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_a_pickled_model_is_refused_although_the_user_allows_it(tmp_path: Path) -> None:
-    saved = run(PICKLED, str(tmp_path / "model"))
+    saved = run(tmp_path, PICKLED, str(tmp_path / "model"))
     assert saved.returncode == 0 and list((tmp_path / "model").glob("*.pkl")), saved.stderr
-    assert "loaded ['a']" in run(LOADED, str(tmp_path / "model"), "theirs").stdout, "or this test proves nothing"
-    refused = run(LOADED, str(tmp_path / "model"), "ours")
+    assert "loaded ['a']" in run(tmp_path, LOADED, str(tmp_path / "model"), "theirs").stdout, "or it proves nothing"
+    refused = run(tmp_path, LOADED, str(tmp_path / "model"), "ours")
     assert refused.returncode == 1 and "loaded" not in refused.stdout
     assert "MLFLOW_ALLOW_PICKLE_DESERIALIZATION" in refused.stderr
 
