@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from infra.cluster import connect, local_ray, variables
 from infra.registry import Registry
@@ -34,14 +33,12 @@ def cluster(compute: ComputeSettings, cpus: int | None = None) -> Iterator[None]
     addresses = {"AWS_ENDPOINT_URL": endpoint, "AWS_REGION": compute.region}
     os.environ.update({name: value for name, value in addresses.items() if value})
     least, most = compute.world_sizes[0], compute.world_sizes[-1]
-    options: dict[str, Any] = {"cpus_per_worker": compute.cpus_per_worker, "gpus": least if compute.gpu else 0}
+    gpus = least if compute.gpu else 0
     address = optional_address("compute.ray_address", compute.ray_address) or ("auto" if in_job() else None)
     joined = (
-        connect(address, least, grows=compute.autoscaled, **options)
+        connect(address, least, cpus_per_worker=compute.cpus_per_worker, gpus=gpus, grows=compute.autoscaled)
         if address
-        else local_ray(most, RAY_HOME, **options)
-        if cpus is None
-        else local_ray(cpus, RAY_HOME, gpus=options["gpus"])
+        else local_ray(cpus or math.ceil(most * compute.cpus_per_worker), RAY_HOME, gpus=gpus)
     )
     with variables(timeouts(compute)), joined:
         yield
