@@ -166,6 +166,11 @@ def read_state(directory: str | Path) -> dict[str, Any]:
     return json.loads(read_text(directory, "state.json"))
 
 
+def weights_digest(directory: str | Path) -> str:
+    """SHA-256 of the query encoders' weights, as the manifest has it. Raises Damaged."""
+    return _manifest(Path(directory))["files"][WEIGHTS[0]]["sha256"]
+
+
 def read_text(directory: str | Path, name: str) -> str:
     """One of the text files, verified: recipe.yaml, wordpiece.json, attributes.json. Raises Damaged."""
     verify(directory, [name])
