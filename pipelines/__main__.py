@@ -140,6 +140,7 @@ _predict_verb("caption", "A generated caption for each image.", BEAMS)
 @click.option("--survey", help="With --dataset: those of one survey alone.")
 @click.option("--precision", default=0.95, show_default=True, help="With --to: share right of the answers.")
 @click.option("--deployments", metavar="FILE", help="With --to: deployments' coordinates, for a Camtrap DP package.")
+@click.option("--package", metavar="FILE", help="With --to: append to a copy of this Camtrap DP package.")
 @click.option("--utc-offset", metavar="+HH:MM", help="With --to: of cameras' clocks that state none.")
 @click.option("--card", help="With --to: folder of `evaluate --card`, where CHECKPOINT is no run.")
 @click.option("--root", default=None, help="Storage root that holds the run, where CHECKPOINT is a run's name.")
@@ -164,6 +165,8 @@ def classify(
 
         predict("classify", checkpoint, images, out, root)
         return
+    if words["deployments"] and words["package"]:
+        raise click.UsageError("--deployments makes a new package, --package a copy of one: give one of them")
     if out is not None:
         raise click.UsageError("--out is one Parquet file of scores, --to a folder of answers: give one of them")
     if (words["dataset"] is None) == (len(images) != 1) or (words["dataset"] and images):

@@ -19,7 +19,7 @@ from pipelines.sources.schema import MEDIA
 
 GAP = 60.0
 """Seconds between two frames from which a new event begins; the default of `data.event_gap`."""
-_READ = ("survey", "key", "deployment_id", "event_id", "captured_at", "utc_offset")
+_READ = ("survey", "key", "media_id", "deployment_id", "event_id", "captured_at", "utc_offset")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Events:
     """(N,) positions in `about`."""
     about: pa.Table
     """(E,) survey, deployment_id, event_id (null = a frame that is in none), start and end (local wall times, null =
-    unknown), utc_offset, frames, and the file of its first row."""
+    unknown), utc_offset, frames, and media_id and file of its first row."""
 
     @classmethod
     def of(cls, vectors: Vectors) -> "Events":
@@ -38,8 +38,8 @@ class Events:
         names = _named(known)
         code, first = _codes(known["survey"], names)
         start, end = _spans(code, len(first), cameras.seconds(known["captured_at"]))
-        about = known.select(["survey", "deployment_id", "utc_offset", "key"]).take(pa.array(first))
-        about = about.rename_columns(["survey", "deployment_id", "utc_offset", "file"])
+        about = known.select(["survey", "deployment_id", "utc_offset", "media_id", "key"]).take(pa.array(first))
+        about = about.rename_columns(["survey", "deployment_id", "utc_offset", "media_id", "file"])
         more = {"event_id": names.take(pa.array(first)), "start": start, "end": end,
                 "frames": pa.array(np.bincount(code, minlength=len(first)))}  # fmt: skip
         for name, column in more.items():

@@ -20,6 +20,7 @@ from pipelines.dataset import Dataset
 from pipelines.errors import NotFound
 from pipelines.places import root_store
 from pipelines.predictions.answers import UNKNOWN, Answerer
+from pipelines.predictions.camtrap_append import AppendedPackage, Given
 from pipelines.predictions.camtrap_dp import NewPackage
 from pipelines.predictions.deployments import Deployed, read_deployments
 from pipelines.predictions.events import Events, Pool
@@ -53,6 +54,9 @@ class Request:
     card: str | None = None
     precision: float = 0.95
     deployments: str | None = None
+    """Table for a new Camtrap DP package."""
+    package: str | None = None
+    """Camtrap DP package whose copy gets the observations."""
     utc_offset: str | None = None
 
 
@@ -102,6 +106,11 @@ def _outputs(request: Request, frames: Frames, maker: Maker, answerer: Answerer)
         deployed = Deployed(read_deployments(request.deployments), request.deployments)
         deployed.check(frames.deployments())
         every.append(NewPackage(request.folder, maker, answerer.ladder, deployed, moments, frames.vetted))
+    if request.package is not None:
+        frames.deployments()  # of one survey, whose media ids are its own
+        given = Given.read(request.package)
+        given.check(frames.media())
+        every.append(AppendedPackage(request.folder, maker, answerer.ladder, given, moments))
     return Outputs(request.folder, maker, answerer, every)
 
 

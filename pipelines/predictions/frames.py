@@ -201,6 +201,12 @@ class DatasetFrames:
         name = {"dataset": self.dataset.name, "version": self.dataset.version, "digest": self.dataset.digest}
         return name | ({"survey": self.survey} if self.survey else {})
 
+    def media(self) -> pa.Table:
+        """media_id and file of every image."""
+        known = self.dataset.ledger(["survey", "media_id", "key", "item"]).filter(pc.field("item").is_valid())
+        mine = known if self.survey is None else known.filter(pc.field("survey") == self.survey)
+        return mine.select(["media_id", "key"]).rename_columns(["media_id", "file"])
+
     @property
     def vetted(self) -> bool:
         """Whether people, and frames that are not public, were kept out."""
@@ -257,6 +263,11 @@ class FolderFrames:
     @property
     def told(self) -> dict[str, Any]:
         return {"folder": self.folder.resolve().name}
+
+    def media(self) -> pa.Table:
+        """media_id and file of every image."""
+        files = pa.array(self.files, pa.string())
+        return pa.table({"media_id": files, "file": files})
 
     @property
     def vetted(self) -> bool:
