@@ -32,7 +32,7 @@ from pipelines.predictions.moments import Moments, offset_seconds
 from pipelines.predictions.table import Tables
 from pipelines.predictions.trust import PRECISIONS, find
 from pipelines.predictions.vectors import Vectors, looked, matrix
-from pipelines.predictions.whole import Whole
+from pipelines.predictions.whole import Whole, swept
 from pipelines.progress import Progress
 from pipelines.train.runs import opened, run_of
 from xmodal.inference import Inference
@@ -85,8 +85,10 @@ def classify(request: Request) -> str:
         raise NotFound("this model was trained on no named species, so it cannot classify")
     trust, frames = find(run, request.card, model), _frames(request, store, model)
     maker = Maker.of(request.folder, model, trust, request.precision, frames.told)
-    outputs = _outputs(request, frames, maker, Answerer.of(model, trust, request.precision))
-    return outputs.write(looked(request.folder, frames, model))
+    answerer = Answerer.of(model, trust, request.precision)
+    with swept(request.folder):
+        outputs = _outputs(request, frames, maker, answerer)
+        return outputs.write(looked(request.folder, frames, model))
 
 
 def _frames(request: Request, store: Store, model: Inference) -> Frames:

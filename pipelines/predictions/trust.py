@@ -5,12 +5,10 @@ the run is not mistaken for this one's. `evaluate --card` writes it as `trust.js
 """
 
 import json
-from typing import Any
 
 from infra.storage import Denied, Store, open_store
 from infra.storage import NotFound as MissingObject
 from pipelines.errors import NotFound
-from pipelines.predictions.ladder import Ladder
 from pipelines.progress import warn
 from pipelines.train.runs import Run
 from xmodal.inference import Inference
@@ -78,7 +76,7 @@ def find(run: Run | None, card: str | None, model: Inference) -> Trust:
         raise NotFound("a checkpoint by its directory: give --card, the folder that `xmodal evaluate --card` wrote")
     if data is None:
         raise NotFound(f"{where}: not there; `xmodal evaluate` finds out how far this checkpoint can be believed")
-    found = parse(Trust, _parsed(where, data))
+    found = _parsed(where, data)
     if found.weights != model.weights:
         raise SettingsError(f"{where}: of another checkpoint ({found.run}, step {found.step}); evaluate this one")
     return found
@@ -91,16 +89,9 @@ def _read(store: Store, key: str) -> bytes | None:
         return None
 
 
-def _parsed(where: str, data: bytes) -> dict[str, Any]:
+def _parsed(where: str, data: bytes) -> Trust:
     try:
-        found = json.loads(data)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise SettingsError(f"{where}: no JSON document; evaluate again")
-    return found
-
-
-def ladder_of(trust: Trust, model: Inference) -> Ladder:
-    """The classes that the thresholds were found for."""
-    return Ladder.of(model.state["taxa"], trust.blank)
+        return parse(Trust, json.loads(data))
+    except (ValueError, SettingsError) as error:
+        told = " ".join(str(error).split())
+        raise SettingsError(f"{where}: not what `xmodal evaluate` writes ({told}); evaluate again") from None

@@ -1,8 +1,23 @@
 """A file that is there whole or not at all: it is written beside its place and takes its name at the end."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
+
+UNFINISHED = ".unfinished"
+
+
+@contextmanager
+def swept(folder: Path) -> Iterator[None]:
+    """Removes what is unfinished below `folder` where the block raises."""
+    try:
+        yield
+    except BaseException:
+        for leftover in folder.rglob(f".*{UNFINISHED}"):
+            leftover.unlink()
+        raise
 
 
 class Whole:
@@ -11,7 +26,7 @@ class Whole:
     def __init__(self, file: Path) -> None:
         self._file = file
         file.parent.mkdir(parents=True, exist_ok=True)
-        self.path = file.with_name(f".{file.name}.unfinished")
+        self.path = file.with_name(f".{file.name}{UNFINISHED}")
         self._text: TextIO | None = None
 
     def text(self) -> TextIO:
