@@ -19,7 +19,7 @@ def taken_at(data: bytes) -> tuple[str | None, int | None]:
         tags = Image.open(io.BytesIO(data), formats=FORMATS).getexif().get_ifd(_EXIF)
     except Exception:  # damaged EXIF raises many types, and says nothing
         return None, None
-    written = str(tags.get(_TAKEN) or "").strip("\0 ")
+    written = str(tags.get(_TAKEN) or "").strip("\0 ").replace(":", "-", 2)  # as ISO 8601, which may have an offset
     offset = str(tags.get(_OFFSET) or "").strip("\0 ")
     found = read_clock(f"{written}{offset}", Refused())
     if found.wall is None:

@@ -25,7 +25,7 @@ from pipelines.predictions.camtrap_dp import NewPackage
 from pipelines.predictions.deployments import Deployed, read_deployments
 from pipelines.predictions.events import Events, Pool
 from pipelines.predictions.frames import DatasetFrames, FolderFrames, Frames
-from pipelines.predictions.ladder import FINDINGS
+from pipelines.predictions.ladder import FINDINGS, Ladder
 from pipelines.predictions.made_by import MADE_BY, Maker
 from pipelines.predictions.megadetector import MegaDetectorFile
 from pipelines.predictions.moments import Moments, offset_seconds
@@ -102,18 +102,26 @@ def _frames(request: Request, store: Store, model: Inference) -> Frames:
 
 
 def _outputs(request: Request, frames: Frames, maker: Maker, answerer: Answerer) -> "Outputs":
+    """A package, which may be refused at its end, comes before what is always written."""
+    folder, ladder = request.folder, answerer.ladder
+    packages = list(_packages(request, frames, maker, ladder))
+    every: list[Output] = [*packages, Tables(folder, maker), MegaDetectorFile(folder, maker, ladder)]
+    return Outputs(folder, maker, answerer, every)
+
+
+def _packages(request: Request, frames: Frames, maker: Maker, ladder: Ladder) -> Iterator[Output]:
+    """The Camtrap DP package that was asked for, if any. Raises SettingsError, DataRefused, what storage raises."""
     moments = Moments(offset_seconds(request.utc_offset) if request.utc_offset else None)
-    every: list[Output] = [Tables(request.folder, maker), MegaDetectorFile(request.folder, maker, answerer.ladder)]
     if request.deployments is not None:
+        frames.check_one_survey()
         deployed = Deployed(read_deployments(request.deployments), request.deployments)
         deployed.check(frames.deployments())
-        every.append(NewPackage(request.folder, maker, answerer.ladder, deployed, moments, frames.vetted))
+        yield NewPackage(request.folder, maker, ladder, deployed, moments, frames.vetted)
     if request.package is not None:
-        frames.deployments()  # of one survey, whose media ids are its own
+        frames.check_one_survey()
         given = Given.read(request.package)
         given.check(frames.media())
-        every.append(AppendedPackage(request.folder, maker, answerer.ladder, given, moments))
-    return Outputs(request.folder, maker, answerer, every)
+        yield AppendedPackage(request.folder, maker, ladder, given, moments)
 
 
 @dataclass(frozen=True)

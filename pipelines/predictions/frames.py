@@ -212,11 +212,14 @@ class DatasetFrames:
         """Whether people, and frames that are not public, were kept out."""
         return True
 
-    def deployments(self) -> dict[str | None, int]:
-        """Images of each deployment. Raises SettingsError where they are of several surveys, which may share names."""
+    def check_one_survey(self) -> None:
+        """Raises SettingsError where the images are of several surveys, whose ids are their own."""
         if len(self.dataset.document["surveys"]) > 1 and self.survey is None:
             names = ", ".join(one["name"] for one in self.dataset.document["surveys"])
             raise SettingsError(f"a Camtrap DP package is of one survey: name it with --survey, one of {names}")
+
+    def deployments(self) -> dict[str | None, int]:
+        """Images of each deployment."""
         known = self.dataset.records(["survey", "deployment_id"])
         mine = known if self.survey is None else known.filter(pc.field("survey") == self.survey)
         return Counter(mine["deployment_id"].to_pylist())
@@ -273,6 +276,9 @@ class FolderFrames:
     def vetted(self) -> bool:
         """Nobody has looked for people."""
         return False
+
+    def check_one_survey(self) -> None:
+        """A folder is one."""
 
     def deployments(self) -> dict[str | None, int]:
         """Images of each: the folders that they lie in."""
