@@ -79,6 +79,16 @@ class Given:
                 f"filePath, e.g. {ours['media_id']!r} at {ours['file']!r}; {has}"
             )
 
+    def warn_of_strangers(self, ladder: Ladder) -> None:
+        """Says which of its taxa the model can name at no rank."""
+        known = {name for names in ladder.names.values() for name in names}
+        stated = [entry for entry in self.descriptor.get("taxonomic") or [] if isinstance(entry, dict)]
+        strange = sorted({str(entry.get("scientificName")) for entry in stated} - known)
+        if strange:
+            some = ", ".join(strange[:5]) + (" ..." if len(strange) > 5 else "")
+            told = f"{len(strange)} of its taxa the model was not trained on and never names: {some}"
+            warn(f"--package {self.address}: {told}")
+
 
 def _others(store: Store, key: str, descriptor: dict[str, Any]) -> dict[str, bytes]:
     """Files of resources that are none of the three tables."""

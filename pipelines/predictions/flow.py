@@ -121,6 +121,7 @@ def _packages(request: Request, frames: Frames, maker: Maker, ladder: Ladder) ->
         frames.check_one_survey()
         given = Given.read(request.package)
         given.check(frames.media())
+        given.warn_of_strangers(ladder)
         yield AppendedPackage(request.folder, maker, ladder, given, moments)
 
 

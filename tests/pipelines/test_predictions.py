@@ -218,7 +218,12 @@ def edited(package: Path, folder: Path) -> Path:
     (folder / "extra/weather.csv").write_text("day,rain\n1,0\n")
     descriptor = json.loads((folder / "datapackage.json").read_text())
     descriptor["resources"].append({"name": "weather", "path": "extra/weather.csv"})
-    descriptor |= {"title": "Ours", "taxonomic": [], "project": descriptor["project"] | {"observationLevel": ["media"]}}
+    lynx = {"scientificName": "Lynx lynx", "taxonRank": "species"}
+    descriptor |= {
+        "title": "Ours",
+        "taxonomic": [lynx],
+        "project": descriptor["project"] | {"observationLevel": ["media"]},
+    }
     (folder / "datapackage.json").write_text(json.dumps(descriptor))
     return folder / "datapackage.json"
 
@@ -247,7 +252,9 @@ def test_observations_are_appended_to_a_package_that_keeps_its_keys(
     assert (made / "extra/weather.csv").read_text() == "day,rain\n1,0\n"
     descriptor = json.loads((made / "datapackage.json").read_text())
     assert descriptor["title"] == "Ours" and descriptor["project"]["observationLevel"] == ["media", "event"]
-    assert {one["scientificName"] for one in descriptor["taxonomic"]} == {row["scientificName"] for row in ours} - {""}
+    said = {row["scientificName"] for row in ours} - {""}
+    assert {one["scientificName"] for one in descriptor["taxonomic"]} == said | {"Lynx lynx"}
+    assert "1 of its taxa the model was not trained on and never names: Lynx lynx" in ended.err
     again = model.classify("--dataset", "tiny", "--to", tmp_path / "again", "--package", made / "datapackage.json")
     assert again.code == 0 and len(table(tmp_path / "again/camtrap-dp/observations.csv")) == len(rows)
 
