@@ -169,7 +169,8 @@ def classify(
         raise click.UsageError("--deployments makes a new package, --package a copy of one: give one of them")
     if out is not None:
         raise click.UsageError("--out is one Parquet file of scores, --to a folder of answers: give one of them")
-    if (words["dataset"] is None) == (len(images) != 1) or (words["dataset"] and images):
+    one_folder = len(images) == 1 and images[0].is_dir()
+    if bool(images) if words["dataset"] else not one_folder:
         raise click.UsageError("--to takes either one folder of images or --dataset")
     from pipelines.predictions.flow import Request, classify
 

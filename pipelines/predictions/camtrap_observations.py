@@ -1,6 +1,5 @@
 """Answers as rows of Camtrap DP's observations (1.0.2): of a medium and of an event, by a machine, with its reason."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,10 +59,3 @@ class Observed:
             "classificationProbability": None if confidence is None else f"{confidence:.4f}",
             "observationComments": f"{called}{row['reason']}",
         }  # fmt: skip
-
-
-def cells(rows: Iterator[Row] | list[Row], fields: tuple[str, ...]) -> Iterator[list[Any]]:
-    """Rows of a table in the order of its fields; what a row lacks is empty. Nothing is escaped: the standard is
-    lossless."""
-    for row in rows:
-        yield [row.get(name) for name in fields]

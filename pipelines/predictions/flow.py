@@ -22,9 +22,11 @@ from pipelines.places import root_store
 from pipelines.predictions.answers import UNKNOWN, Answerer
 from pipelines.predictions.camtrap_append import AppendedPackage, Given
 from pipelines.predictions.camtrap_dp import NewPackage
+from pipelines.predictions.dataset_frames import DatasetFrames
 from pipelines.predictions.deployments import Deployed, read_deployments
 from pipelines.predictions.events import Events, Pool
-from pipelines.predictions.frames import DatasetFrames, FolderFrames, Frames
+from pipelines.predictions.folder_frames import FolderFrames
+from pipelines.predictions.frames import Frames
 from pipelines.predictions.ladder import FINDINGS, Ladder
 from pipelines.predictions.made_by import MADE_BY, Maker
 from pipelines.predictions.megadetector import MegaDetectorFile

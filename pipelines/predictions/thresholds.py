@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.predictions.ladder import ANIMAL, BLANK, FINDINGS, RUNGS, Array, Ladder
+from pipelines.predictions.ladder import ANIMAL, BLANK, FINDINGS, Array, Ladder
 from xmodal.metrics.classification import RANKS
 from xmodal.metrics.selective import least_confidence
 
@@ -99,6 +99,3 @@ def rights(ladder: Ladder, found: Decided, truth: Sequence[Truth]) -> Array:
     """(N,) `right_at` of the answers given; NaN where it was left to people."""
     rows = zip(found.finding.tolist(), found.taxon.tolist(), truth, strict=True)
     return np.array([np.nan if at == PEOPLE else right_at(ladder, FINDINGS[at], taxon, own) for at, taxon, own in rows])
-
-
-__all__ = ["PEOPLE", "RUNGS", "Decided", "Thresholds", "Truth", "decide", "right_at", "rights", "thresholds"]

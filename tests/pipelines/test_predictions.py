@@ -413,7 +413,12 @@ def test_mistakes_end_in_one_line_before_any_work(model: Answering, answers: Pat
     for words, code, told in wrong:
         ended = model.classify(*words, "--to", tmp_path / "out")
         assert ended.code == code and told in ended.line, (words, ended)
-    usage = [((*dataset, answers), "either one folder"), ((), "either one folder"), ((answers, answers), "either one")]
+    usage = [
+        ((*dataset, answers), "either one folder"),
+        ((), "either one folder"),
+        ((answers, answers), "either one"),
+        ((given,), "either one"),
+    ]
     for words, told in [*usage, ((*dataset, "--deployments", north, "--package", given), "give one of them")]:
         ended = model.classify(*words, "--to", tmp_path / "out")
         assert ended.code == 2 and told in ended.err, (words, ended)
