@@ -74,10 +74,9 @@ def thresholds(ladder: Ladder, probabilities: Array, truth: Sequence[Truth], wan
     for name in FINDINGS:
         rows = np.flatnonzero(_asked(decide(ladder, probabilities, needed), probabilities, name))
         taxon, confidence = ladder.best(probabilities[rows], name)
-        pairs = zip(rows.tolist(), taxon.tolist(), strict=True)
-        right = np.array([right_at(ladder, name, at, truth[n]) for n, at in pairs])
-        sure = confidence > 0
-        needed[name] = least_confidence(confidence[sure], right[sure], wanted) if sure.any() else None
+        sure = np.flatnonzero(confidence > 0)  # no species has a name at a rank of which nothing is sure
+        right = np.array([right_at(ladder, name, int(taxon[n]), truth[int(rows[n])]) for n in sure], np.float64)
+        needed[name] = least_confidence(confidence[sure], right, wanted)
     if not ladder.blank:
         needed[ANIMAL] = None  # without a word for empty frames it cannot tell that something is there
     return needed
