@@ -138,7 +138,7 @@ def test_events_pooled_part_by_part_are_those_of_all_frames_at_once() -> None:
 
 
 def test_species_of_common_names_alone_have_no_rank_above() -> None:
-    ladder = Ladder.of({name: TAXA["fox"] for name in ("boar", "fox")}, blank=True)
+    ladder = Ladder.of(dict.fromkeys(("boar", "fox"), TAXA["fox"]), blank=True)
     probabilities = np.random.default_rng(0).dirichlet(np.full(3, 0.2), 200)
     every = [*(Truth("animal", ladder.steps(name)) for name in ladder.species), Truth(BLANK, {})]
     needed = thresholds(ladder, probabilities, [every[n] for n in probabilities.argmax(1)], 0.9)
