@@ -152,8 +152,59 @@ def _predict_verb(name: str, text: str, *options: Callable[[Any], Any]) -> None:
 
 
 _predict_verb("embed", "Unit vectors of images.")
-_predict_verb("classify", "The best-fitting species texts of each image, with their scores.")
 _predict_verb("caption", "A generated caption for each image.", BEAMS)
+
+
+@predict.command()
+@CHECKPOINT
+@click.argument("images", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Write a Parquet file instead of JSON lines to stdout.")
+@click.option("--to", "folder", type=click.Path(path_type=Path), help="Answers as files for people's tools, below it.")
+@click.option("--dataset", metavar="NAME[@VERSION]", help="With --to: images of a dataset version, not of a folder.")
+@click.option("--survey", help="With --dataset: those of one survey alone.")
+@click.option("--precision", default=0.95, show_default=True, help="With --to: share right of the answers.")
+@click.option("--deployments", metavar="FILE", help="With --to: deployments' coordinates, for a Camtrap DP package.")
+@click.option("--package", metavar="FILE", help="With --to: append to a copy of this Camtrap DP package.")
+@click.option("--utc-offset", metavar="+HH:MM", help="With --to: of cameras' clocks that state none.")
+@click.option("--card", help="With --to: folder of `evaluate --card`, where CHECKPOINT is no run.")
+@click.option("--root", default=None, help="Storage root that holds the run, where CHECKPOINT is a run's name.")
+def classify(
+    checkpoint: str,
+    images: tuple[Path, ...],
+    out: Path | None,
+    folder: Path | None,
+    root: str | None,
+    **words: Any,
+) -> None:
+    """Species of images: scores of the best ones as JSON lines or, with --to FOLDER, one answer a frame and an event.
+
+    An answer is the narrowest rank that is sure enough, at the thresholds that `evaluate` found; what nothing is sure
+    enough of is left to people. Run again, it goes on where it was cut.
+    """
+    if folder is None:
+        _only_with_to(words)
+        if not images:
+            raise click.UsageError("name image files or folders")
+        from pipelines.predict import predict
+
+        predict("classify", checkpoint, images, out, root)
+        return
+    if words["deployments"] and words["package"]:
+        raise click.UsageError("--deployments makes a new package, --package a copy of one: give one of them")
+    if out is not None:
+        raise click.UsageError("--out is one Parquet file of scores, --to a folder of answers: give one of them")
+    one_folder = len(images) == 1 and images[0].is_dir()
+    if bool(images) if words["dataset"] else not one_folder:
+        raise click.UsageError("--to takes either one folder of images or --dataset")
+    from pipelines.predictions.flow import Request, classify
+
+    click.echo(classify(Request(checkpoint, folder, images, root=root, **words)))
+
+
+def _only_with_to(words: dict[str, Any]) -> None:
+    given = [name for name, value in words.items() if value is not None and name != "precision"]
+    if given:
+        raise click.UsageError(f"--{given[0].replace('_', '-')} belongs to --to FOLDER, which writes answers as files")
 
 
 @cli.command()

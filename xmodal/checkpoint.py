@@ -175,6 +175,11 @@ def restate(directory: str | Path, **changes: Any) -> None:
     _write_manifest(folder, encoders)
 
 
+def weights_digest(directory: str | Path) -> str:
+    """SHA-256 of the query encoders' weights, as the manifest has it. Raises Damaged."""
+    return _manifest(Path(directory))["files"][WEIGHTS[0]]["sha256"]
+
+
 def read_text(directory: str | Path, name: str) -> str:
     """One of the text files, verified: recipe.yaml, wordpiece.json, attributes.json. Raises Damaged."""
     verify(directory, [name])

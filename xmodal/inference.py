@@ -31,6 +31,8 @@ class Inference:
     device: torch.device
     beams: int
     """Places of the search for captions; 1 is greedy."""
+    weights: str = ""
+    """SHA-256 of its weights; empty for a model that no checkpoint holds."""
 
     @classmethod
     def load(cls, directory: str | Path, device: str = "cpu", beams: int = 1) -> "Inference":
@@ -44,7 +46,8 @@ class Inference:
         checkpoint.load_weights(folder, network)
         network = network.to(device).eval().requires_grad_(False)
         pixels = parse(PixelSettings, recipe["data"].get("pixels", {}))
-        return cls(network, recipe, wordpiece, checkpoint.read_state(folder), pixels, torch.device(device), beams)
+        state, digest = checkpoint.read_state(folder), checkpoint.weights_digest(folder)
+        return cls(network, recipe, wordpiece, state, pixels, torch.device(device), beams, digest)
 
     @property
     def captions_images(self) -> bool:

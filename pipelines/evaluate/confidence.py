@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from pipelines.evaluate.acceptance import learnt
 from pipelines.evaluate.species import Named
 from pipelines.evaluate.subject import Subject
 from pipelines.report.content import Confidence
@@ -22,7 +23,8 @@ def confidence(subject: Subject, found: Named) -> Confidence:
         survey_tables.confidence(f"{prefix}/ece", "Calibration error (ECE)", sure, right, found.groups, note),
         *_scaled(subject, found, right),
     ]
-    return Confidence(rows, bins(sure, right), float(sure.mean()), float(right.mean()))
+    trust, accepted = learnt(subject) or (None, [])
+    return Confidence([*rows, *accepted], bins(sure, right), float(sure.mean()), float(right.mean()), trust)
 
 
 def _scaled(subject: Subject, found: Named, right: np.ndarray) -> list[Figure]:

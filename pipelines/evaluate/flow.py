@@ -18,6 +18,7 @@ from pipelines.evaluate.protocol import lacking, protocol
 from pipelines.evaluate.subject import Subject
 from pipelines.gallery import embed, gallery
 from pipelines.places import root_store
+from pipelines.predictions import trust
 from pipelines.progress import working
 from pipelines.recipe import Recipe
 from pipelines.report import render
@@ -26,7 +27,7 @@ from pipelines.report.formats import number, span
 from pipelines.report.verdict import sentence
 from pipelines.session import log_evaluation
 from pipelines.train.plan import sample_reader, starting_model
-from pipelines.train.runs import opened
+from pipelines.train.runs import opened, run_of
 from pipelines.writable import check_writable
 from xmodal.checkpoint import load_momentum
 from xmodal.inference import Inference
@@ -107,6 +108,9 @@ def measured(
         content = report_content(subject, recipe, partner, rival.group if rival else None)
         said = card.written(content, recipe, subject.dataset).encode()
         files = {card.README: said, card.TRAINED_ON: card.trained_on(subject.dataset).to_bytes()}
+        if (found := content.confidence.trust) is not None:
+            trust.keep(run_of(store, checkpoint), found)
+            files[trust.TRUST] = found.to_bytes()
     report.write_text(render(content), encoding="utf-8")
     figures = every_figure(content)
     if as_json:

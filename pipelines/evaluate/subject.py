@@ -43,6 +43,8 @@ class Subject:
     """Up to 1,000 rows of the validation split."""
     validation_species: list[str | None]
     """The species of each (see `species`)."""
+    validation_facts: list[dict[str, Any]]
+    """The recorded facts of each."""
 
     @classmethod
     def of(cls, model: Inference, dataset: Dataset, reader: SampleReader, split: str) -> "Subject":
@@ -66,6 +68,7 @@ class Subject:
             best_temperature(own, fitted_on.texts, 256),
             validation,
             species_of(some, "val"),
+            [json.loads(one["facts"]) for one in some.told(["facts"], "val")],
         )
 
     def on(self, split: str) -> "Subject | None":

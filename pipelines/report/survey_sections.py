@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from pipelines.predictions.trust import Trust
 from pipelines.report.rows import FigureGroup, Incumbent, NewSpeciesRow
 from pipelines.report.sections import Section
 from xmodal.metrics.calibration import Bin
@@ -93,6 +94,8 @@ class Confidence(Section):
     """Mean confidence, 0..1."""
     right: float = 0.0
     """Share right, 0..1."""
+    trust: Trust | None = None
+    """What `predict` needs to know of it; None where no validation image tells."""
 
     def __bool__(self) -> bool:
         return bool(self.bins)

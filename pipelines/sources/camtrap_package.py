@@ -49,7 +49,12 @@ def descriptor_key(package: str) -> str:
 
 
 def read_resource(store: Store, descriptor: str, package: dict[str, Any], name: str, refused: Refused) -> pa.Table:
-    """One of the three tables, from the file or files its resource names, with the columns that are used of it."""
+    """One of the three tables with the columns that are used of it."""
+    return columns_of(resource_table(store, descriptor, package, name, refused), NEEDED[name] + USED[name])
+
+
+def resource_table(store: Store, descriptor: str, package: dict[str, Any], name: str, refused: Refused) -> pa.Table:
+    """One of the three tables, all its columns as text, from the file or files its resource names."""
     resources = _mappings(package, "resources")
     resource = next((entry for entry in resources if entry.get("name") == name), None)
     if resource is None or not resource.get("path"):
@@ -59,7 +64,7 @@ def read_resource(store: Store, descriptor: str, package: dict[str, Any], name: 
     encoding, delimiter = str(resource.get("encoding", "utf-8")), str(dialect.get("delimiter", ","))
     keys = [_table_key(store, descriptor, name, path) for path in paths]
     tables = [read_table(store, key, refused, encoding, delimiter, NEEDED[name]) for key in keys]
-    return columns_of(pa.concat_tables(tables, promote_options="default"), NEEDED[name] + USED[name])
+    return pa.concat_tables(tables, promote_options="default")
 
 
 def _mappings(package: dict[str, Any], name: str) -> list[dict[str, Any]]:

@@ -152,6 +152,11 @@ def opened(root: Store, where: str) -> Iterator[Path]:
         yield directory
 
 
+def run_of(root: Store, where: str) -> Run | None:
+    """The run whose checkpoint `opened` gives; None where `where` is a checkpoint directory. Raises NotFound."""
+    return None if (Path(where) / checkpoint.MANIFEST).exists() else named(root, where)
+
+
 def named(root: Store, where: str) -> Run:
     """The run of that name below ROOT, directory or URL. Raises NotFound where it has no checkpoint."""
     run = Run(root, where)

@@ -64,7 +64,8 @@ VERBS = {
     "tune": "space recipe --best --report --at-once --hours",
     "evaluate": "checkpoint overrides --root --report --json --card --ensemble --against --beams",
     "predict embed": "checkpoint images --out --root",
-    "predict classify": "checkpoint images --out --root",
+    "predict classify": "checkpoint images --out --root --to --dataset --survey --precision --deployments --package "
+    "--utc-offset --card",
     "predict caption": "checkpoint images --out --root --beams",
     "search": "text --checkpoint --root --split -k --rerank --json",
     "check": "target --root --read-data",

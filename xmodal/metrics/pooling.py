@@ -29,3 +29,15 @@ def average(probabilities: Array, events: NDArray[np.int64]) -> Array:
 
 
 POOLINGS: dict[str, Callable[[Array, NDArray[np.int64]], Array]] = {"max": largest, "mean": average}
+
+
+def present(probabilities: Array, events: NDArray[np.int64]) -> Array:
+    """(E, C + 1) of frames whose last class is the empty frame: an event is as surely empty as its least empty frame,
+    and what is there the frames tell together, each as far as it shows anything. Arguments as in `largest`."""
+    count = int(events.max()) + 1
+    empty = np.ones(count)
+    np.minimum.at(empty, events, probabilities[:, -1])
+    shown = np.zeros((count, probabilities.shape[1] - 1))
+    np.add.at(shown, events, probabilities[:, :-1])
+    total = np.maximum(shown.sum(1), np.finfo(np.float64).tiny)
+    return np.column_stack([shown * ((1 - empty) / total)[:, None], empty])
