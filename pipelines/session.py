@@ -34,7 +34,7 @@ def cluster(compute: ComputeSettings, cpus: int | None = None) -> Iterator[None]
     os.environ.update({name: value for name, value in addresses.items() if value})
     least, most = compute.world_sizes[0], compute.world_sizes[-1]
     gpus = least if compute.gpu else 0
-    address = optional_address("compute.ray_address", compute.ray_address) or ("auto" if in_job() else None)
+    address = joins(compute)
     joined = (
         connect(address, least, cpus_per_worker=compute.cpus_per_worker, gpus=gpus, grows=compute.autoscaled)
         if address
@@ -42,6 +42,12 @@ def cluster(compute: ComputeSettings, cpus: int | None = None) -> Iterator[None]
     )
     with variables(timeouts(compute)), joined:
         yield
+
+
+def joins(compute: ComputeSettings) -> str | None:
+    """The address of the cluster that `cluster` joins: the recipe's, else in a cluster job that job's; None = a local
+    one is started."""
+    return optional_address("compute.ray_address", compute.ray_address) or ("auto" if in_job() else None)
 
 
 def timeouts(compute: ComputeSettings) -> dict[str, str]:

@@ -15,7 +15,7 @@ from pipelines.errors import Failed
 from pipelines.progress import warn
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.report import render
-from pipelines.session import cluster
+from pipelines.session import cluster, joins
 from pipelines.taxa import species_keys
 from pipelines.train.plan import TrainingPlan, build_model, warm_start
 from pipelines.tune import patience, room
@@ -96,7 +96,7 @@ def _searched(sweep: Sweep, recipe: Recipe, wishes: Wishes, grace: int, steps: i
     here, cpus = room.here(compute, wishes.at_once)
     with cluster(compute, cpus):
         free_forsaken()
-        at_once = room.at_once(compute, wishes.at_once if compute.ray_address else here, ray.cluster_resources())
+        at_once = room.at_once(compute, wishes.at_once if joins(compute) else here, ray.cluster_resources())
         holders = claims(at_once)
         with Progress(sweep.name, sweep.space.search.trials) as progress:
             watch = Watch(sweep, holders, progress, at_once, room.devices(compute), wishes.hours)

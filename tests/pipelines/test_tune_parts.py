@@ -12,6 +12,7 @@ from infra.cluster import SPARE_CPUS, ClusterTooSmall
 from infra.storage import open_store
 from pipelines.recipe import ComputeSettings, Recipe, load_recipe
 from pipelines.report import render
+from pipelines.session import joins
 from pipelines.train.alone import register
 from pipelines.train.runs import SNAPSHOT, Run
 from pipelines.tune import room
@@ -62,6 +63,15 @@ def sweep(tmp_path: Path) -> Sweep:
 
 def compute(**settings: Any) -> ComputeSettings:
     return parse(ComputeSettings, settings)
+
+
+def test_a_job_trains_on_the_cluster_that_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR", raising=False)
+    assert joins(compute()) is None
+    assert joins(compute(ray_address="ray://head:10001")) == "ray://head:10001"
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    assert joins(compute()) == "auto", "so its trials at once are as many as that cluster holds"
+    assert joins(compute(ray_address="ray://head:10001")) == "ray://head:10001"
 
 
 @pytest.mark.parametrize(
