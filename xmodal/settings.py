@@ -23,7 +23,7 @@ from ruamel.yaml.error import YAMLError
 class Settings(BaseModel):
     """A node of the settings tree: immutable, unknown keys refused. `schema_version` enters the fingerprint."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
     schema_version: ClassVar[int] = 1
 
 

@@ -14,6 +14,7 @@ from pipelines.evaluate.against import Beside, against
 from pipelines.evaluate.attention import attention
 from pipelines.evaluate.claims import claims
 from pipelines.evaluate.data import about, curves, data_section, embedding_map
+from pipelines.evaluate.logged import log_evaluation
 from pipelines.evaluate.protocol import lacking, protocol
 from pipelines.evaluate.subject import Subject
 from pipelines.gallery import embed, gallery
@@ -25,7 +26,6 @@ from pipelines.report import render
 from pipelines.report.content import FigureGroup, Measures, ReportContent
 from pipelines.report.formats import number, span
 from pipelines.report.verdict import sentence
-from pipelines.session import log_evaluation
 from pipelines.train.plan import sample_reader, starting_model
 from pipelines.train.runs import opened, run_of
 from pipelines.writable import check_writable

@@ -22,7 +22,7 @@ from pipelines.retrain.look import look, looked, worth
 from pipelines.retrain.rounds import REPORT, Round
 from pipelines.retrain.settings import RetrainSettings
 from pipelines.served import mlflow_run, record_again
-from pipelines.session import tracking_uri
+from pipelines.tracked import tracking_uri
 from pipelines.train.flow import trained
 from pipelines.train.replay import Replay
 from pipelines.writable import check_writable

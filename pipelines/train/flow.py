@@ -24,7 +24,8 @@ from pipelines.errors import Failed
 from pipelines.progress import warn
 from pipelines.recipe import Recipe, load_recipe
 from pipelines.served import record_model
-from pipelines.session import cluster, tracked
+from pipelines.session import cluster
+from pipelines.tracked import tracked
 from pipelines.train.blocks import lane_dataset
 from pipelines.train.board import shown_progress
 from pipelines.train.failures import explained

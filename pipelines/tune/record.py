@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from infra.tracking import NullTracker, Tracker
 from pipelines.code import git_commit
 from pipelines.recipe import Recipe
-from pipelines.session import tracking_uri
+from pipelines.tracked import tracking_uri
 from pipelines.train.runs import Run
 from pipelines.tune.outcome import Outcome
 from pipelines.tune.sweep import Sweep

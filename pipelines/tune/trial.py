@@ -11,7 +11,8 @@ from ray.train import ControllerError, WorkerGroupError
 from infra.cluster import variables
 from pipelines.errors import Failed
 from pipelines.recipe import Recipe
-from pipelines.session import timeouts, tracked
+from pipelines.session import timeouts
+from pipelines.tracked import tracked
 from pipelines.train.alone import Alone
 from pipelines.train.board import ProgressBoard
 from pipelines.train.failures import explained

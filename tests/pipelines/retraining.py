@@ -7,7 +7,7 @@ from pipelines.prepare import flow
 from pipelines.prepare.workers import InProcess
 from pipelines.recipe import Recipe
 from pipelines.served import mlflow_run, record_model
-from pipelines.session import tracked
+from pipelines.tracked import tracked
 from pipelines.train.descent import Descent
 from pipelines.train.flow import choose_run
 from pipelines.train.plan import TrainingPlan, build_model, warm_start

@@ -7,7 +7,7 @@ import pytest
 from infra.storage import Denied, open_store
 from pipelines.addresses import read_address
 from pipelines.recipe import Recipe, load_recipe
-from pipelines.session import tracking_uri
+from pipelines.tracked import tracking_uri
 from tests.pipelines.road import document, write_recipe, xmodal
 from xmodal.settings import SettingsError, dump_yaml, flatten, parse
 
