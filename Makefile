@@ -34,8 +34,10 @@ check: install           ## linters and types
 bench: install           ## speed ratios against plain references, interleaved
 	$(RUN) -m tests.bench
 
+WHOLE := $(addprefix tests/pipelines/test_,train_resume.py train_saves.py tune_sweep.py)
+
 chaos: install           ## kills at every durable operation: KILLS=n of them drawn by SEED=s, within MINUTES=m, LEAST=l of them; goes on where it was cut
-	$(RUN) -m pytest tests/chaos tests/pipelines/test_train_resume.py -m chaos $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(LEAST),--least $(LEAST))
+	$(RUN) -m pytest tests/chaos $(WHOLE) -m chaos $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(LEAST),--least $(LEAST))
 
 clean:                   ## everything that make made
 	rm -rf $(VENV) .xmodal build *.egg-info .pytest_cache .ruff_cache .hypothesis

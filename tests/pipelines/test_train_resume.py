@@ -163,18 +163,7 @@ def test_a_run_that_resumes_ten_times_is_one_that_never_stopped(
     assert_same_end(run, alone)
 
 
-def test_a_worker_that_is_cut_off_is_not_waited_for_for_ever(
-    train: Callable[..., Run], dataset: Store, undisturbed: Run
-) -> None:
-    """It answers nobody, as behind a cable that was pulled: the other one's collective times out, both start anew."""
-    store = fresh_root(dataset, "cut")
-    with killing(Run(store, undisturbed.name), training_workers, [3], signal.SIGSTOP) as frozen:
-        patience = (f"compute.{name}=60" for name in ("collective_timeout", "first_batch_timeout", "store_patience"))
-        run = train("cut", *patience, "compute.max_failures=1", root=store)
-    assert len(frozen) == 1 and not psutil.pid_exists(frozen[0])
-    assert_same_end(run, undisturbed)
-
-
+@pytest.mark.chaos
 def test_an_interrupted_run_is_continued_by_the_same_command(
     train: Callable[..., Run], dataset: Store, undisturbed: Run, tmp_path: Path
 ) -> None:

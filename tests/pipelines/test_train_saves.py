@@ -111,6 +111,7 @@ def limit_files(size: int) -> None:
             resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
+@pytest.mark.chaos
 def test_a_store_that_loses_what_is_sent_and_a_disk_that_is_full_are_waited_for(
     server: Server, root: Store, recipe: Path
 ) -> None:

@@ -133,6 +133,7 @@ def assert_nested(uri: str, experiment: str, children: int) -> None:
     assert {one.path for one in client.list_artifacts(parent.info.run_id)} == {"best.yaml", "sweep.html"}
 
 
+@pytest.mark.chaos
 def test_a_population_exchanges_weights_and_finds_a_schedule(root: Store, tmp_path: Path) -> None:
     """One trial at a time; killed while one waits for the other, it goes on."""
     recipe, space = recipe_of(tmp_path, root, 1), tmp_path / "population.yaml"
@@ -154,6 +155,7 @@ def test_a_population_exchanges_weights_and_finds_a_schedule(root: Store, tmp_pa
     assert 0.1 <= best.model.momentum.coefficient <= 0.15
 
 
+@pytest.mark.chaos
 def test_a_trial_of_two_workers_is_cut_by_its_budget_and_goes_on(root: Store, tmp_path: Path) -> None:
     recipe, space = recipe_of(tmp_path, root, 2), tmp_path / "one.yaml"
     space.write_text(SPACE.replace("trials: 3", "trials: 1"))
