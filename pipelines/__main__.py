@@ -234,6 +234,34 @@ def search(
 
 
 @cli.command()
+@CHECKPOINT
+@click.option("--dataset", metavar="NAME[@VERSION]", help="Images to show.  [default: those it was trained on]")
+@click.option("--root", default=None, help="Storage root, where CHECKPOINT is a run's name.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; beyond loopback with a token.")
+@click.option("--port", default=8765, show_default=True, type=click.IntRange(0, 65535), help="0: any that is free.")
+@click.option("--token", envvar="XMODAL_SERVE_TOKEN", help="Secret of the address.  [default: drawn beyond loopback]")
+@click.option(
+    "--index", "folder", type=click.Path(path_type=Path), help="Folder of the index.  [default: .xmodal/index]"
+)
+@click.option(
+    "--review",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default="review.csv",
+    show_default=True,
+    help="Where corrections go: an overlay for `prepare`.",
+)
+@click.option("--precision", default=0.95, show_default=True, help="Share right of the model's answers.")
+@click.option("--card", help="Folder of `evaluate --card`, where CHECKPOINT is no run.")
+@click.option("--deployments", metavar="FILE", help="Deployments' coordinates: Camtrap DP can be taken away.")
+@click.option("--utc-offset", metavar="+HH:MM", help="Of cameras' clocks that state none, for Camtrap DP.")
+def serve(checkpoint: str, **words: Any) -> None:
+    """A page on which to search images, look at them and correct their labels."""
+    from pipelines.serve.flow import Wishes, serve
+
+    serve(Wishes(checkpoint, **words))
+
+
+@cli.command()
 @click.argument("target", metavar="DATASET|CHECKPOINT")
 @click.option("--root", default=None, help="Storage root (directory or s3:// URL).")
 @click.option("--read-data", is_flag=True, help="Read every byte and compare hashes.")

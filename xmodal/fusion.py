@@ -117,6 +117,15 @@ class CaptionDecoder(nn.Module):
             x = block(x, bias, seen, image_bias)
         return self.norm(x)
 
+    def attention(self, caption: Tensor, image: Tensor) -> Tensor:
+        """(B, C, R) weights over the image tokens in the last block, the mean over its heads, for what `forward` takes:
+        place i looks when it predicts the id at i + 1."""
+        x = self.token(caption) + self.position(torch.arange(caption.shape[1], device=caption.device))
+        bias, image_bias, seen = causal_bias(caption.shape[1], x), no_bias(x), self.image_norm(image)
+        for block in self.blocks[:-1]:
+            x = block(x, bias, seen, image_bias)
+        return self.blocks[-1].cross_weights(x, bias, seen, image_bias).mean(1)  # pyright: ignore
+
     def generate(self, image: Tensor, length: int, beams: int = 1) -> Tensor:
         """(B, T) ids of captions, T <= length: [CLS] words [SEP] [PAD] ...; one beam is greedy.
 

@@ -71,7 +71,7 @@ class NewPackage:
     def _observe(self, observation: dict[str, Any] | None, row: Mapping[str, Any]) -> None:
         if observation is not None:
             self._observations.writerow(observation)
-            self._said |= {(row["rank"], row["taxon"])} if row["taxon"] else set()
+            self._said |= {(row["rank"], row["taxon"])} if row["taxon"] and row["rank"] else set()
 
     def events(self, rows: pa.Table) -> None:
         for row in rows.to_pylist():

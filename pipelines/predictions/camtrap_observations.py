@@ -50,12 +50,13 @@ class Observed:
 
     def _row(self, row: Row, name: str, start: str, end: str) -> Row:
         called = f"{row['common_name']}; " if row["common_name"] and row["taxon"] is None else ""
-        confidence = row["confidence"]
+        confidence, person = row["confidence"], row.get("by_a_person", False)
         return {
             "observationID": name, "deploymentID": row["deployment_id"], "eventID": row["event_id"],
             "eventStart": start, "eventEnd": end, "observationType": row["type"], "scientificName": row["taxon"],
-            "classificationMethod": "machine", "classifiedBy": self.maker.model,
-            "classificationTimestamp": self.maker.at,
+            "classificationMethod": "human" if person else "machine",
+            "classifiedBy": None if person else self.maker.model,
+            "classificationTimestamp": None if person else self.maker.at,
             "classificationProbability": None if confidence is None else f"{confidence:.4f}",
             "observationComments": f"{called}{row['reason']}",
         }  # fmt: skip
