@@ -45,9 +45,10 @@ def main() -> None:
         print(measured.text)
         measured.record()
         show_queries(run_name())
-        tell(address, measured.report, headline(measured.text), time.monotonic() - begun)
+        page = search_page(services, run_name())
+        tell(address, page, measured.report, headline(measured.text), time.monotonic() - begun)
         if stays():
-            wait(address)
+            wait(page)
 
 
 def storage(services: ExitStack) -> None:
@@ -114,18 +115,28 @@ def show_queries(run: str) -> None:
             print("  {score:.3f}  {media_id}  {text}".format(**line))
 
 
+def search_page(services: ExitStack, run: str) -> str:
+    """`xmodal serve` of the run, in this process. Returns its address."""
+    from pipelines.serve.flow import Wishes, served
+
+    with step("opening the search page"):
+        wishes = Wishes(run, port=0, folder=HOME / "index", review=HOME / "review.csv")
+        return services.enter_context(served(wishes))
+
+
 def headline(table: str) -> list[str]:
     """The head of a table of figures, and its most asked lines."""
     head, *lines = table.splitlines()
     return [head, *(line for line in lines if line.split(" ")[0] in HEADLINE)]
 
 
-def tell(address: str, report: Path, figures: list[str], seconds: float) -> None:
+def tell(address: str, page: str, report: Path, figures: list[str], seconds: float) -> None:
     """The headline figures, and what there is to open now."""
     print(f"\ndone in {seconds:.0f} s (the survey is generated: its figures say nothing about nature)\n")
     print("\n".join(f"  {line}" for line in figures) + "\n")
     print(f"  report   {report.resolve()}")
     print(f"  MLflow   {address}  (while this runs)")
+    print(f"  search   {page}  (while this runs)")
     print(f"  kept in  {HOME.resolve()}  (make clean removes it)")
 
 
@@ -134,9 +145,9 @@ def stays() -> bool:
     return sys.stdin.isatty() and os.environ.get("DEMO_EXIT") != "1"
 
 
-def wait(address: str) -> None:
+def wait(page: str) -> None:
     """Until Ctrl-C."""
-    print(f"\nMLflow stays up at {address}; Ctrl-C ends it")
+    print(f"\nMLflow and the search page stay up; open {page}  Ctrl-C ends them")
     try:
         threading.Event().wait()
     except KeyboardInterrupt:

@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Awaitable, Callable
-from functools import partial
 from importlib.resources import files
 from typing import Annotated, Literal
 
@@ -81,7 +80,7 @@ def build(desk: Desk, guard: Guard) -> FastAPI:
         app.add_exception_handler(kind, _told(code))
     for name, (file, media) in PAGE.items():
         data = (files("pipelines.serve") / "page" / file).read_bytes()
-        app.add_api_route(f"/{name}", partial(Response, data, media_type=media), methods=["GET"])
+        app.add_api_route(f"/{name}", _static(data, media), methods=["GET"])
     _look(app, desk)
     _say(app, desk)
     return app
@@ -140,6 +139,13 @@ def _say(app: FastAPI, desk: Desk) -> None:
             return StreamingResponse(desk.selection.csv(images), media_type="text/csv", headers=_named("selection.csv"))
         data = desk.selection.camtrap_dp(images)
         return Response(data, media_type="application/zip", headers=_named("camtrap-dp.zip"))
+
+
+def _static(data: bytes, media: str) -> Callable[[], Response]:
+    def answer() -> Response:
+        return Response(data, media_type=media)
+
+    return answer
 
 
 def _named(file: str) -> dict[str, str]:

@@ -25,11 +25,13 @@ from xmodal.transforms import BadImage
 
 PER_PAGE = 48
 NEIGHBOURS = 12
+CARD = ("label", "type", "taxon", "rank", "common_name", "confidence", "animal_confidence", "species",
+        "species_confidence", "captured_at", "light", "split")  # fmt: skip
+"""Of ABOUT what is shown of an image among others; nothing that says where it was taken."""
 TEXTS = 5
 """Texts that are told of an image."""
 UPLOADS = 64
 """Vectors of images that were sent, kept at hand."""
-SORTS = ("best", "unsure", "archive")
 
 
 @dataclass
@@ -177,7 +179,5 @@ class Desk:
 
 def _card(image: int, row: dict[str, Any]) -> dict[str, Any]:
     said = row["said"]
-    names = ("label", "type", "taxon", "rank", "common_name", "confidence", "species", "species_confidence",
-             "captured_at", "light", "split")  # fmt: skip
     place = (row["place"] or "")[:8]
-    return {"image": image, "place": place, "said": said.name if said else None} | {name: row[name] for name in names}
+    return {"image": image, "place": place, "said": said.name if said else None} | {name: row[name] for name in CARD}

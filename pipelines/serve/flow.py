@@ -3,7 +3,9 @@
 import secrets
 import socket
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,14 +61,34 @@ class Wishes:
 
 def serve(wishes: Wishes) -> None:
     """Until Ctrl-C. Raises SettingsError, NotFound, DataRefused before anything is served."""
+    with _opened(wishes) as (server, listening, where):
+        print(where, flush=True)
+        print(f"corrections go to {wishes.review}; Ctrl-C ends this", file=sys.stderr, flush=True)
+        with suppress(KeyboardInterrupt):  # which uvicorn raises again once it has stopped
+            server.run([listening])
+
+
+@contextmanager
+def served(wishes: Wishes) -> Iterator[str]:
+    """The page beside what this process does else, as long as the block; its address. Raises as `serve`."""
+    with _opened(wishes) as (server, listening, where):
+        thread = threading.Thread(target=server.run, args=([listening],), name="search page", daemon=True)
+        thread.start()
+        try:
+            yield where
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@contextmanager
+def _opened(wishes: Wishes) -> Iterator[tuple[uvicorn.Server, socket.socket, str]]:
+    """A server, what it listens on and its address."""
     guard = guard_of(wishes)
     with _listening(wishes) as listening:
         app = build(desk_of(wishes), guard)
-        print(address(wishes.host, listening.getsockname()[1], guard.token), flush=True)
-        print(f"corrections go to {wishes.review}; Ctrl-C ends this", file=sys.stderr, flush=True)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-        with suppress(KeyboardInterrupt):  # which uvicorn raises again once it has stopped
-            server.run([listening])
+        where = address(wishes.host, listening.getsockname()[1], guard.token)
+        yield uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)), listening, where
 
 
 def _listening(wishes: Wishes) -> socket.socket:

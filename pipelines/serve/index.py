@@ -104,7 +104,7 @@ def _mapped(file: Path, model: Inference) -> NDArray[np.float32]:
     width = model.network.settings.embed_dim
     if not file.stat().st_size:
         return np.zeros((0, width), np.float32)
-    return np.memmap(file, "<f4", mode="r").reshape(-1, width)
+    return np.memmap(file, "<f4", mode="c").reshape(-1, width)  # torch wants it writable; nothing writes
 
 
 def _write_images(images: Path, about: Path, dataset: Dataset, vectors: Vectors, answerer: Answerer | None) -> None:

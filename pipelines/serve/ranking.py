@@ -28,7 +28,7 @@ def cosines(vectors: Vector, query: Vector) -> Vector:
     """(N,) of unit vectors (N, D) with one (D,)."""
     found, asked = np.empty(len(vectors), np.float32), torch.from_numpy(np.ascontiguousarray(query))
     for begin in range(0, len(vectors), AT_ONCE):
-        part = torch.frombuffer(vectors[begin : begin + AT_ONCE], dtype=torch.float32).view(-1, len(query))
+        part = torch.from_numpy(vectors[begin : begin + AT_ONCE])
         torch.mv(part, asked, out=torch.from_numpy(found[begin : begin + AT_ONCE]))
     return found
 

@@ -43,10 +43,12 @@ const picture = (image) => `images/${image}.jpg`;
 const count = (number) => number.toLocaleString("en");
 
 function name(card) { return card.said ?? card.label ?? "no label"; }
+function called(card) {
+  return card.common_name && card.taxon ? `${card.taxon} (${card.common_name})` : card.taxon ?? card.common_name ?? card.type;
+}
 function answer(card) {
   if (!card.type) return "";
-  const called = card.common_name && card.taxon ? `${card.taxon} (${card.common_name})` : card.taxon ?? card.common_name ?? card.type;
-  return card.type === "unknown" ? "left to people" : `${called}, ${percent(card.confidence)} sure`;
+  return card.type === "unknown" ? "left to people" : `${called(card)}, ${percent(card.confidence)} sure`;
 }
 
 // ---- searching ----------------------------------------------------------------------------------------------------
@@ -131,7 +133,7 @@ async function open(image) {
   const one = await json(`api/images/${image}`);
   state.one = one;
   $("look-name").textContent = name(one);
-  $("look-answer").textContent = one.type ? `The model: ${answer(one)}. ${one.reason}` : "The model gives no answers: it was not evaluated.";
+  $("look-answer").textContent = one.type ? spoken(one) : "The model gives no answers: it was not evaluated.";
   $("look-image").src = picture(image);
   $("look-image").alt = `${name(one)}, ${one.captured_at ?? "time unknown"}`;
   $("look-image").style.aspectRatio = `${one.size[0]} / ${one.size[1]}`;
@@ -143,6 +145,11 @@ async function open(image) {
   picked();
   if (!$("look").open) $("look").showModal();
   $("look-name").focus();
+}
+
+function spoken(one) {
+  const reason = `${one.reason[0].toUpperCase()}${one.reason.slice(1)}.`;
+  return one.type === "unknown" ? reason : `The model says ${called(one)}. ${reason}`;
 }
 
 function told(one) {
@@ -164,7 +171,7 @@ function choices(one) {
   named();
 }
 
-// What is accepted: the answer, or where it is left to people the surest species.
+// What is accepted: the answer, or where it is left to people what is likeliest.
 function accepted(one) {
   if (!one.type) return null;
   if (one.type === "blank") return { type: "blank", shown: "blank" };
@@ -172,6 +179,7 @@ function accepted(one) {
     if (!one.taxon && !one.common_name) return { type: "animal", shown: "animal" };
     return { type: "animal", scientific_name: one.taxon ?? "", common_name: one.taxon ? "" : one.common_name, shown: one.taxon ?? one.common_name };
   }
+  if (one.animal_confidence !== null && one.animal_confidence < 0.5) return { type: "blank", shown: `blank (${percent(1 - one.animal_confidence)} sure)` };
   if (!one.species) return null;
   const scientific = /^\p{Lu}\p{Ll}+ \p{Ll}/u.test(one.species);
   return { type: "animal", scientific_name: scientific ? one.species : "", common_name: scientific ? "" : one.species, shown: `${one.species} (${percent(one.species_confidence)} sure)` };
@@ -239,7 +247,8 @@ function heat(pen, weights, side, canvas) {
 const shownAs = (label) => label.scientific_name || label.common_name || label.type;
 
 const say = guarded(async (images, label) => {
-  const { shown, ...sent } = label;
+  const sent = { ...label };
+  delete sent.shown;
   const { said: all } = await json("api/labels", { images, ...sent });
   mark(images, shownAs(label));
   said(`${count(images.length)} said to be ${shownAs(label)}; ${count(all)} in ${state.about.review}`);
