@@ -11,6 +11,7 @@ import pytest
 from infra.storage import Store, open_store
 from pipelines.prepare.settings import SurveySettings
 from tests.conftest import BUCKET
+from tests.pipelines.answering import Answering, answering
 from tests.pipelines.plants import plant
 from tests.pipelines.road import Ended, several_items, trained_run, write_recipe, xmodal
 from tests.pipelines.surveys import Reads, write_survey
@@ -47,6 +48,12 @@ def _road(s3, mlflow_server, ray_cluster: str, tmp_path_factory: pytest.TempPath
         write_survey(archive)
         plant(archive)
         return Road(recipe, archive, root, environment, experiment, xmodal("prepare", recipe), xmodal("train", recipe))
+
+
+@pytest.fixture(scope="session")
+def answered(tmp_path_factory: pytest.TempPathFactory) -> Answering:
+    """A model that can be asked what images show. Who changes what is stored puts it back."""
+    return answering(tmp_path_factory.mktemp("answering"))
 
 
 @pytest.fixture

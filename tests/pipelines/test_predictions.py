@@ -25,7 +25,7 @@ from pipelines.predictions.trust import TRUST, file_name
 from pipelines.sources.camtrap_dp import CamtrapDP
 from pipelines.sources.megadetector import MegaDetector
 from tests.conftest import REPOSITORY
-from tests.pipelines.answering import PLACES, Answering, answering
+from tests.pipelines.answering import PLACES, Answering
 from tests.pipelines.packages import TABLES, faults
 from tests.pipelines.road import xmodal
 
@@ -35,8 +35,8 @@ VALIDATOR = ("megadetector==10.0.28", "jsonpickle>=3")
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Answering:
-    return answering(tmp_path_factory.mktemp("answering"))
+def model(answered: Answering) -> Answering:
+    return answered
 
 
 def write_deployments(file: Path, **changes: dict[str, str]) -> Path:

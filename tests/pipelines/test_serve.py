@@ -28,7 +28,7 @@ from pipelines.serve.ranking import best, cosines
 from pipelines.serve.review import Review, Said
 from pipelines.sources.camtrap_dp import CamtrapDP
 from pipelines.sources.corrections import Corrections
-from tests.pipelines.answering import PLACES, Answering, answering
+from tests.pipelines.answering import PLACES, Answering
 from tests.pipelines.packages import faults
 from tests.pipelines.road import xmodal
 from xmodal.settings import SettingsError, parse
@@ -76,8 +76,8 @@ def refused(work: Any, *given: Any, **named: Any) -> tuple[int, str]:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Answering:
-    return answering(tmp_path_factory.mktemp("answering"))
+def model(answered: Answering) -> Answering:
+    return answered
 
 
 @pytest.fixture(scope="module")
