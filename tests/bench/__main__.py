@@ -5,7 +5,7 @@ import sys
 
 from tests.bench.frame import show
 
-NAMES = ("step", "loader", "feeding", "prepare", "decode", "matchers", "retrieval_speed")
+NAMES = ("step", "loader", "feeding", "prepare", "decode", "matchers", "retrieval_speed", "predict", "page")
 
 
 def main(names: list[str]) -> int:
