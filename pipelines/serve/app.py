@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from fastapi import Body, FastAPI, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 
 from pipelines.errors import DataRefused, NotFound
 from pipelines.serve.desk import Desk
@@ -119,7 +120,7 @@ def _say(app: FastAPI, desk: Desk) -> None:
             if len(data) > LARGEST:
                 raise SettingsError(f"this file is larger than {LARGEST >> 20} MiB")
         name = secrets.token_urlsafe(12)
-        desk.upload(name, bytes(data))
+        await run_in_threadpool(desk.upload, name, bytes(data))
         return JSONResponse({"upload": name})
 
     @app.post("/api/labels")

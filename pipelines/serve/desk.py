@@ -167,10 +167,9 @@ class Desk:
 
     def say(self, images: list[int], kind: str, scientific: str, common: str, note: str) -> None:
         """A label of a person for some images. Raises SettingsError, NotFound."""
+        words = [" ".join(text.split()) for text in (scientific, common, note)]  # a row is a line
         rows = [self.index.row(self.known(number)) for number in images]
-        self.review.say(
-            [Said(row["survey"], row["file"], row["media_id"], kind, scientific, common, note) for row in rows]
-        )
+        self.review.say([Said(row["survey"], row["file"], row["media_id"], kind, *words) for row in rows])
 
     def unsay(self, images: list[int]) -> int:
         rows = [self.index.row(self.known(number)) for number in images]

@@ -188,7 +188,8 @@ class TestLabels:
         page.post(
             "api/labels", {"images": [0, 1], "type": "animal", "scientific_name": "Vulpes vulpes", "note": "=1+1"}
         )
-        page.post("api/labels", {"images": [2], "type": "animal", "common_name": "red deer"})
+        page.post("api/labels", {"images": [2], "type": "animal", "common_name": "red\ndeer"})
+        assert page.get("api/images/2")["said"] == "red deer" and len(wishes.review.read_text().splitlines()) == 4
         page.post("api/labels", {"images": [1], "type": "blank"})
         assert page.get("api/images/0")["said"] == "Vulpes vulpes" and page.get("api/images/1")["said"] == "blank"
         assert page.post("api/labels/undo", {"images": [2]}) == {"gone": 1, "said": 2}
