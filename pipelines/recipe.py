@@ -188,6 +188,13 @@ def stated_recipe(arguments: Iterable[str]) -> Recipe:
     return load(Recipe, [_located(argument) for argument in arguments])
 
 
+def renewed_model(recipe: Recipe) -> str:
+    """The registered model that `retrain` renews. Raises SettingsError where the recipe names none."""
+    if recipe.tracking.register_as is None:
+        raise SettingsError("tracking.register_as: retrain needs the name of the registered model that it renews")
+    return recipe.tracking.register_as
+
+
 def _located(argument: str) -> str:
     """The file behind a name like `demo`, also where a folder has that name; anything else as it is."""
     if "=" in argument or Path(argument).is_file():

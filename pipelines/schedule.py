@@ -21,7 +21,7 @@ from ruamel.yaml.scalarstring import LiteralScalarString
 
 from infra.process import program
 from pipelines.every import cron
-from pipelines.recipe import Recipe, stated_recipe
+from pipelines.recipe import Recipe, renewed_model, stated_recipe
 from xmodal.settings import SettingsError, dump_yaml
 
 KEPT = "--kept-is-success"
@@ -37,7 +37,7 @@ Document = dict[str, Any]
 def line(arguments: tuple[str, ...], every: str) -> str:
     """A line for this folder in a crontab. Raises SettingsError."""
     when = cron(every)
-    stated_recipe(arguments)
+    renewed_model(stated_recipe(arguments))
     _tell("cron starts it without this shell's variables: set AWS_*, MLFLOW_* and XMODAL_ROOT at the crontab's top")
     command = shlex.join([program("xmodal") or "xmodal", "retrain", *arguments, KEPT])
     return f"{when} cd {shlex.quote(str(Path.cwd()))} && {command}".replace("%", r"\%")  # to cron a bare % is a newline
@@ -50,6 +50,7 @@ def manifests(arguments: tuple[str, ...], every: str, cluster: str | None) -> st
     `infra/kubernetes/base`. Raises SettingsError.
     """
     when, recipe = cron(every), stated_recipe(arguments)
+    renewed_model(recipe)
     _check_nothing_local(recipe)
     job = _job(_read(cluster), recipe.name)
     recipe = _joining(recipe)

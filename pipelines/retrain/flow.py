@@ -14,7 +14,7 @@ from pipelines.dataset import Dataset
 from pipelines.prepare import verb as prepare
 from pipelines.progress import say
 from pipelines.promotions import Promotions, promoting
-from pipelines.recipe import Recipe, load_recipe
+from pipelines.recipe import Recipe, load_recipe, renewed_model
 from pipelines.retrain.champion import Champion, serving, trained_on
 from pipelines.retrain.changes import changes
 from pipelines.retrain.judge import evaluated, judge
@@ -44,9 +44,7 @@ def retrain(arguments: tuple[str, ...], report: Path) -> Retrained:
     and what storage and MLflow raise. Whatever it raises, the champion serves on and the next one continues.
     """
     recipe = load_recipe(arguments)
-    model, uri = recipe.tracking.register_as, tracking_uri(recipe)
-    if model is None:
-        raise SettingsError("tracking.register_as: retrain needs the name of the registered model that it renews")
+    model, uri = renewed_model(recipe), tracking_uri(recipe)
     if uri is None:
         raise SettingsError("tracking.uri: retrain needs an MLflow server, which holds the champion")
     check_writable(report, "--report", "report.html")

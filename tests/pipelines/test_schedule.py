@@ -25,7 +25,8 @@ RAY_JOB, CRON_JOB = 47, 52
 @pytest.fixture
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(tmp_path)
-    return write_recipe(Path("my.yaml"), "s3://archive/survey", "s3://work/root").name
+    model = {"register_as": "traps"}
+    return write_recipe(Path("my.yaml"), "s3://archive/survey", "s3://work/root", tracking=model).name
 
 
 def scheduled(*words: str) -> dict[str, Document]:
@@ -177,3 +178,10 @@ def test_a_mistake_is_one_line_and_prints_nothing(recipe: str, words: list[str],
     ended = xmodal("schedule", recipe, *words, "--every", "day", "--target", "kubernetes")
     assert ended.code == 2 and said in ended.err and ended.out == "" and "hidden" not in ended.err
     assert ended.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("target", ["cron", "kubernetes"])
+def test_a_recipe_that_retrain_would_refuse_is_refused_now(recipe: str, target: str) -> None:
+    ended = xmodal("schedule", recipe, "tracking.register_as=null", "--every", "week", "--target", target)
+    assert ended.code == 2 and ended.out == ""
+    assert "tracking.register_as: retrain needs the name of the registered model" in ended.line
