@@ -29,7 +29,7 @@ class Outcome:
     why: str = ""
     """Of one that failed or crashed."""
     values: dict[str, Any] = field(default_factory=dict)
-    """What was drawn as the recipe has it."""
+    """What was drawn as the recipe has it; of one that has not reported yet nothing."""
     schedule: list[list[Any]] = field(default_factory=list)
     """[step, values from there on]: more than one where a population exchanged what it had found."""
 
@@ -48,7 +48,7 @@ def outcome(trial: Trial) -> Outcome:
         why = reason(str(trial.get_error() or ""))
     best, curve = told.get("best", FAILED), told.get("curve", [])
     drawn, run = trial.config["drawn"], told.get("run", "")
-    values, schedule = told.get("values", drawn), told.get("schedule", [])
+    values, schedule = told.get("values", {}), told.get("schedule", [])
     return Outcome(trial.trial_id, state, drawn, step, steps, best, run, curve, why, values, schedule)
 
 
