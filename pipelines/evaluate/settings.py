@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from pipelines.evaluate.gate import GateSettings
+from pipelines.predictions.budget import SECONDS
 from pipelines.sources.tables import ENDINGS
 from xmodal.settings import Settings
 
@@ -51,6 +52,9 @@ class EvaluationSettings(Settings):
     """Table of species whose texts stand as distractors beside the model's own: a local path, or `s3://bucket/key` by
     the AWS_* variables of the environment. Columns: name (scientific), and where known kingdom to genus, common_name;
     without it no distractors."""
+    seconds_a_look: float = Field(default=SECONDS, gt=0)
+    """What a person needs for a look at the frames of an event, in seconds, by which hours of work are told: an
+    assumption, which a trial of yours should replace."""
     gate: GateSettings = GateSettings()
     """What a model must show to take another's place."""
 
