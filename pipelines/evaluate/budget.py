@@ -14,7 +14,7 @@ from pipelines.predictions.ladder import FINDINGS, Array, Ladder
 from pipelines.predictions.thresholds import PEOPLE, Decided, Thresholds, decide, rights
 from pipelines.predictions.trust import WANTED, Measured, MeasuredSpecies, Share
 from xmodal.metrics.figure import Figure
-from xmodal.metrics.intervals import mean, mean_interval
+from xmodal.metrics.intervals import mean, mean_interval, wilson
 
 Every = Mapping[str, Thresholds]
 """Wanted precision to thresholds."""
@@ -32,8 +32,8 @@ class Unseen:
     def of(cls, subject: Subject, ladder: Ladder, classes: Tensor, temperature: float) -> "Unseen | None":
         """None where people recorded nothing at such a place."""
         rows = [n for n, one in enumerate(subject.records) if one["place"] not in subject.seen_places]
-        records, facts, groups = ([of[n] for n in rows] for of in (subject.records, subject.facts, subject.groups))
-        asked = Asked(subject.gallery.images[rows], records, facts, groups)
+        records, facts = ([of[n] for n in rows] for of in (subject.records, subject.facts))
+        asked = Asked(subject.gallery.images[rows], records, facts, [subject.groups[n] for n in rows])
         if not asked.rows:
             return None
         return cls(ladder, asked, ladder.probabilities(asked.similarities(classes), temperature))
@@ -94,10 +94,14 @@ def looks(alike: NDArray[np.int64], left: NDArray[np.bool_]) -> Array:
 
 
 def _share(values: Array, groups: Sequence[str]) -> Share:
-    """The mean of those that are known."""
-    around = mean_interval(values, groups)
+    """The mean of those that are known. Where all are equal resampling shows no spread, which is no certainty: there
+    the interval is Wilson's, as if each place were one trial."""
+    around, known = mean_interval(values, groups), values[~np.isnan(values)]
+    if around is not None and known.min() == known.max():
+        places = len({group for group, value in zip(groups, values, strict=True) if not np.isnan(value)})
+        around = wilson(round(places * known[0]), places)
     low, high = around or (None, None)
-    return Share(value=mean(values), low=low, high=high, n=int((~np.isnan(values)).sum()))
+    return Share(value=mean(values), low=low, high=high, n=len(known))
 
 
 def _figure(name: str, label: str, share: Share, chance: float, note: str) -> Figure:
