@@ -12,10 +12,10 @@ from pipelines.evaluate.incumbents import incumbents
 from pipelines.evaluate.light import light
 from pipelines.evaluate.ranks import unranked
 from pipelines.evaluate.review import review
+from pipelines.evaluate.settings import SECONDS
 from pipelines.evaluate.species import confused, named, species
 from pipelines.evaluate.subject import Subject
 from pipelines.evaluate.transfer import places
-from pipelines.predictions.budget import SECONDS
 from pipelines.report.content import Conditions, FigureGroup, Section
 
 ABSENT = "no figure of species, events, places, light, blank frames, new species, confidence or earlier machine labels"

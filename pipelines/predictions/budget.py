@@ -2,9 +2,6 @@
 
 from pipelines.predictions.trust import Measured, Share
 
-SECONDS = 10.0
-"""Seconds a look where nobody says so: an assumption."""
-
 
 def hours(looks: float, seconds: float) -> float:
     return looks * seconds / 3600

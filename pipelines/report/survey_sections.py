@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pipelines.predictions.budget import SECONDS, expected, measured
+from pipelines.evaluate.settings import SECONDS
+from pipelines.predictions.budget import expected, measured
 from pipelines.predictions.trust import WANTED, Measured, MeasuredSpecies, Trust
 from pipelines.report.rows import FigureGroup, Incumbent, NewSpeciesRow
 from pipelines.report.sections import Section
