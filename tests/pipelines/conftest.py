@@ -65,12 +65,6 @@ def road(_road: Road, monkeypatch: pytest.MonkeyPatch) -> Iterator[Road]:
         yield _road
 
 
-@pytest.fixture(scope="session")
-def answerer(tmp_path_factory: pytest.TempPathFactory) -> Answering:
-    """A trained and evaluated model, whose archive and dataset version nobody changes."""
-    return answering(tmp_path_factory.mktemp("answering"))
-
-
 @pytest.fixture
 def archive(tmp_path: Path) -> Store:
     """The tiny survey in a local directory."""

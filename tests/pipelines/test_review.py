@@ -110,16 +110,16 @@ def version(model: Answering, archive: Store, *overlays: dict[str, Any]) -> Data
 
 
 @pytest.fixture(scope="module")
-def asked(answerer: Answering, tmp_path_factory: pytest.TempPathFactory) -> Asked:
+def asked(answered: Answering, tmp_path_factory: pytest.TempPathFactory) -> Asked:
     folder = tmp_path_factory.mktemp("review")
     archive = open_store(str(folder / "archive"))
-    copy(answerer.archive, archive)
+    copy(answered.archive, archive)
     without_labels(archive)
-    fresh = version(answerer, archive)
+    fresh = version(answered, archive)
     review = ("--review", folder / "review.csv", "--seconds-a-look", "7")
-    ended = answerer.classify("--dataset", "fresh", "--to", folder / "out", *review)
+    ended = answered.classify("--dataset", "fresh", "--to", folder / "out", *review)
     assert ended.code == 0, ended.err
-    return Asked(answerer, archive, fresh, folder, ended.out, ended.err)
+    return Asked(answered, archive, fresh, folder, ended.out, ended.err)
 
 
 def files(row: Row) -> list[str]:
