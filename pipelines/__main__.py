@@ -162,6 +162,13 @@ _predict_verb("caption", "A generated caption for each image.", BEAMS)
 @click.option("--to", "folder", type=click.Path(path_type=Path), help="Answers as files for people's tools, below it.")
 @click.option("--dataset", metavar="NAME[@VERSION]", help="With --to: images of a dataset version, not of a folder.")
 @click.option("--survey", help="With --dataset: those of one survey alone.")
+@click.option("--unlabelled", is_flag=True, help="With --dataset: images that people have not labelled alone.")
+@click.option("--review", type=click.Path(path_type=Path), help="With --to: a CSV of what to look at, best first.")
+@click.option(
+    "--seconds-a-look",
+    type=click.FloatRange(min=0, min_open=True),
+    help="With --review: by which hours are told.  [default: the model's evaluation.seconds_a_look, 10]",
+)
 @click.option("--precision", default=0.95, show_default=True, help="With --to: share right of the answers.")
 @click.option("--deployments", metavar="FILE", help="With --to: deployments' coordinates, for a Camtrap DP package.")
 @click.option("--package", metavar="FILE", help="With --to: append to a copy of this Camtrap DP package.")
@@ -196,13 +203,16 @@ def classify(
     one_folder = len(images) == 1 and images[0].is_dir()
     if bool(images) if words["dataset"] else not one_folder:
         raise click.UsageError("--to takes either one folder of images or --dataset")
+    for name, needs in (("unlabelled", "dataset"), ("seconds_a_look", "review")):
+        if words[name] and not words[needs]:
+            raise click.UsageError(f"--{name.replace('_', '-')} belongs to --{needs}")
     from pipelines.predictions.flow import Request, classify
 
     click.echo(classify(Request(checkpoint, folder, images, root=root, **words)))
 
 
 def _only_with_to(words: dict[str, Any]) -> None:
-    given = [name for name, value in words.items() if value is not None and name != "precision"]
+    given = [name for name, value in words.items() if value not in (None, False) and name != "precision"]
     if given:
         raise click.UsageError(f"--{given[0].replace('_', '-')} belongs to --to FOLDER, which writes answers as files")
 

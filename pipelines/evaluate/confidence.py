@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from pipelines.evaluate.acceptance import learnt
+from pipelines.evaluate.acceptance import Learnt
 from pipelines.evaluate.species import Named
 from pipelines.evaluate.subject import Subject
 from pipelines.report.content import Confidence
@@ -13,7 +13,7 @@ from xmodal.metrics.classification import hits
 from xmodal.metrics.figure import Figure
 
 
-def confidence(subject: Subject, found: Named) -> Confidence:
+def confidence(subject: Subject, found: Named, learnt: Learnt | None) -> Confidence:
     """The section. Needs images that are asked for."""
     right, own = hits(found.truth, found.predicted), subject.confidence_temperature
     sure = softmax(found.similarities[found.images], own).max(1)
@@ -23,7 +23,7 @@ def confidence(subject: Subject, found: Named) -> Confidence:
         survey_tables.confidence(f"{prefix}/ece", "Calibration error (ECE)", sure, right, found.groups, note),
         *_scaled(subject, found, right),
     ]
-    trust, accepted = learnt(subject) or (None, [])
+    accepted, trust = (learnt.accepted, learnt.trust) if learnt else ([], None)
     return Confidence([*rows, *accepted], bins(sure, right), float(sure.mean()), float(right.mean()), trust)
 
 

@@ -146,7 +146,7 @@ def report_content(
 ) -> ReportContent:
     """Everything measured, section by section; `partner` is the second model of an ensemble, `rival` what was found
     beside another model."""
-    sections = protocol(subject)
+    sections = protocol(subject, recipe.evaluation.seconds_a_look)
     caption_figures, captions = language.captions(subject)
     found = retrieval.retrieval(subject) + captioned.protocols(subject, recipe.evaluation, partner)
     found += pairs.protocols(subject, recipe.evaluation, partner)
@@ -207,7 +207,7 @@ def every_figure(content: ReportContent) -> list[Figure]:
     """All figures of a report, each once."""
     sections = (content.species, content.incumbents, content.events, content.conditions, content.confidence)
     rows = [*content.headline, *(figure for part in sections for figure in part.figures)]
-    rows += content.places.every_figure
+    rows += [*content.review.figures, *content.places.every_figure]
     rows += [figure for group in content.measures.groups for figure in group.figures]
     found: dict[str, Figure] = {}
     for figure in rows:
@@ -230,5 +230,5 @@ def _table(figures: list[Figure], content: ReportContent, compared: list[str], r
     names, *others = ([cell.rjust(width) for cell in column] for column, width in zip(shown, widths, strict=True))
     lines = ("  ".join([name.strip().ljust(widths[0]), *cells]) for name, *cells in zip(names, *others, strict=True))
     missing = [f"not measurable here: {line}" for group in content.measures.groups for line in group.missing]
-    asked = [content.species.note] if content.species.note else []
+    asked = [line for line in (content.species.note, content.review.finding) if line]
     return "\n".join([*lines, *([""] * bool(compared)), *compared, *asked, *missing, f"report: {report}"])

@@ -3,6 +3,7 @@ in `docs/evaluation.md`."""
 
 from typing import Any
 
+from pipelines.evaluate.acceptance import learnt
 from pipelines.evaluate.blanks import blank_misses, blanks
 from pipelines.evaluate.confidence import confidence
 from pipelines.evaluate.events import events
@@ -10,6 +11,8 @@ from pipelines.evaluate.heldout import KIN, held_out
 from pipelines.evaluate.incumbents import incumbents
 from pipelines.evaluate.light import light
 from pipelines.evaluate.ranks import unranked
+from pipelines.evaluate.review import review
+from pipelines.evaluate.settings import SECONDS
 from pipelines.evaluate.species import confused, named, species
 from pipelines.evaluate.subject import Subject
 from pipelines.evaluate.transfer import places
@@ -25,8 +28,9 @@ WHY = {
 """Why a figure of these sections is not there."""
 
 
-def protocol(subject: Subject) -> dict[str, Any]:
-    """Sections by their name in ReportContent; none where they name fewer than two species (`lacking`)."""
+def protocol(subject: Subject, seconds: float = SECONDS) -> dict[str, Any]:
+    """Sections by their name in ReportContent; none where they name fewer than two species (`lacking`). `seconds`: what
+    a look at a frame takes."""
     found = named(subject)
     if found is None:
         return {}
@@ -35,13 +39,15 @@ def protocol(subject: Subject) -> dict[str, Any]:
     groups = [blank_misses(subject, found, asked), new]
     sections: dict[str, Section] = {"incumbents": incumbents(subject, found, asked)}
     if found.images:
+        believed = learnt(subject)
         groups = [light(subject, found), *groups]
         sections |= {
             "species": species(subject, found),
             "places": places(subject, found),
             "confusion": confused(found),
             "events": events(subject, found),
-            "confidence": confidence(subject, found),
+            "confidence": confidence(subject, found, believed),
+            "review": review(subject.dataset, believed, seconds),
         }
     return sections | {"conditions": Conditions(groups, rows)}
 

@@ -9,6 +9,8 @@ from pipelines.evaluate.gate import GateSettings
 from pipelines.sources.tables import ENDINGS
 from xmodal.settings import Settings
 
+SECONDS = 10.0
+"""A look takes so many where nobody says so: an assumption."""
 KEYS = ("rsum", *(f"{direction}/r{k}" for direction in ("i2t", "t2i") for k in (1, 5, 10)))
 
 
@@ -51,6 +53,9 @@ class EvaluationSettings(Settings):
     """Table of species whose texts stand as distractors beside the model's own: a local path, or `s3://bucket/key` by
     the AWS_* variables of the environment. Columns: name (scientific), and where known kingdom to genus, common_name;
     without it no distractors."""
+    seconds_a_look: float = Field(default=SECONDS, gt=0)
+    """What a person needs for a look at the frames of an event, in seconds, by which hours of work are told: an
+    assumption, which a trial of yours should replace."""
     gate: GateSettings = GateSettings()
     """What a model must show to take another's place."""
 

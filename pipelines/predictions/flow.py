@@ -20,6 +20,7 @@ from pipelines.dataset import Dataset
 from pipelines.errors import NotFound
 from pipelines.places import root_store
 from pipelines.predictions.answers import UNKNOWN, Answerer
+from pipelines.predictions.asked import Asking
 from pipelines.predictions.camtrap_append import AppendedPackage, Given
 from pipelines.predictions.camtrap_dp import NewPackage
 from pipelines.predictions.dataset_frames import DatasetFrames
@@ -31,14 +32,16 @@ from pipelines.predictions.ladder import FINDINGS, Ladder
 from pipelines.predictions.made_by import MADE_BY, Maker
 from pipelines.predictions.megadetector import MegaDetectorFile
 from pipelines.predictions.moments import Moments, offset_seconds
+from pipelines.predictions.review import ReviewFile, budget_file, check_review
 from pipelines.predictions.table import Tables
 from pipelines.predictions.trust import PRECISIONS, find
 from pipelines.predictions.vectors import Vectors, looked, matrix
 from pipelines.predictions.whole import Whole, swept
 from pipelines.progress import Progress
+from pipelines.recipe import Recipe
 from pipelines.train.runs import opened, run_of
 from xmodal.inference import Inference
-from xmodal.settings import SettingsError
+from xmodal.settings import SettingsError, load
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,12 @@ class Request:
     package: str | None = None
     """Camtrap DP package whose copy gets the observations."""
     utc_offset: str | None = None
+    unlabelled: bool = False
+    """Only images that people have not labelled."""
+    review: Path | None = None
+    """Where what people should look at goes."""
+    seconds_a_look: float | None = None
+    """None = as the model's recipe says."""
 
 
 class Output(Protocol):
@@ -70,7 +79,7 @@ class Output(Protocol):
     def events(self, rows: pa.Table) -> None: ...
 
     def finish(self) -> list[str]:
-        """Closes them; returns their names."""
+        """Closes them; returns their names, and what else there is to tell."""
         ...
 
 
@@ -79,6 +88,9 @@ def classify(request: Request) -> str:
     if request.precision not in PRECISIONS:
         allowed = ", ".join(map(str, PRECISIONS))
         raise SettingsError(f"--precision {request.precision}: thresholds are known for {allowed}")
+    reviews = [request.review] if request.review else []
+    for file in reviews:
+        check_review(file, request.folder)
     store = root_store(request.root)
     run = run_of(store, request.checkpoint)
     with opened(store, request.checkpoint) as directory:
@@ -88,8 +100,8 @@ def classify(request: Request) -> str:
     trust, frames = find(run, request.card, model), _frames(request, store, model)
     maker = Maker.of(request.folder, model, trust, request.precision, frames.told)
     answerer = Answerer.of(model, trust, request.precision)
-    with swept(request.folder):
-        outputs = _outputs(request, frames, maker, answerer)
+    with swept(request.folder, *(own for file in reviews for own in (file, budget_file(file)))):
+        outputs = _outputs(request, frames, maker, answerer, _pace(request, model))
         return outputs.write(looked(request.folder, frames, model))
 
 
@@ -100,14 +112,23 @@ def _frames(request: Request, store: Store, model: Inference) -> Frames:
     name, _, version = request.dataset.partition("@")
     if version and not version.isdigit():
         raise SettingsError(f"--dataset {request.dataset}: a version is a number, as {name}@3")
-    return DatasetFrames.of(Dataset.open(store, name, int(version) if version else None), model, request.survey)
+    return DatasetFrames.of(
+        Dataset.open(store, name, int(version) if version else None), model, request.survey, request.unlabelled
+    )
 
 
-def _outputs(request: Request, frames: Frames, maker: Maker, answerer: Answerer) -> "Outputs":
+def _pace(request: Request, model: Inference) -> float:
+    """Seconds a look."""
+    return request.seconds_a_look or load(Recipe, (), below=model.recipe).evaluation.seconds_a_look
+
+
+def _outputs(request: Request, frames: Frames, maker: Maker, answerer: Answerer, seconds: float) -> "Outputs":
     """A package, which may be refused at its end, comes before what is always written."""
     folder, ladder = request.folder, answerer.ladder
     packages = list(_packages(request, frames, maker, ladder))
     every: list[Output] = [*packages, Tables(folder, maker), MegaDetectorFile(folder, maker, ladder)]
+    if request.review is not None:
+        every.append(ReviewFile(request.review, maker, Asking.of(ladder, maker.trust), seconds))
     return Outputs(folder, maker, answerer, every)
 
 

@@ -15,6 +15,7 @@ LOOKED = pa.schema(
         ("event_id", pa.string()),
         ("deployment_id", pa.string()),
         ("survey", pa.string()),
+        ("place", pa.string()),  # hash of survey and place; null = unknown
         ("captured_at", pa.string()),  # local wall time "YYYY-MM-DD HH:MM:SS"; null = unknown
         ("utc_offset", pa.int32()),  # seconds east; null = unknown
         ("crop", pa.string()),  # x,y,width,height of what was looked at; null = all of the frame
@@ -22,6 +23,8 @@ LOOKED = pa.schema(
         ("boxes", pa.binary()),  # as RECORDS has them
         ("box_conf", pa.binary()),
         ("box_class", pa.binary()),
+        ("facts", pa.binary()),  # what is recorded of it, and what machines said, as RECORDS has them
+        ("incumbents", pa.binary()),
         ("refused", pa.string()),  # why a file could not be read; null = it was
         ("vector", pa.binary()),  # float32 (D,), unit length; null where it was not read
     ]

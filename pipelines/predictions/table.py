@@ -1,13 +1,8 @@
-"""Answers as Parquet, and as CSV for spreadsheets: one table of frames, one of events.
-
-A spreadsheet takes a cell that begins with `=`, `+`, `-` or `@` for a formula, whoever wrote it (OWASP, CSV injection):
-in the CSV an apostrophe stands before such a cell. The Parquet has everything as it is.
-"""
+"""Answers as Parquet, and as CSV whose cells are safe in spreadsheets: one table of frames, one of events."""
 
 import csv
 import json
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,9 +10,9 @@ import pyarrow.parquet as pq
 from pipelines.predictions.answers import ANSWER
 from pipelines.predictions.made_by import Maker
 from pipelines.predictions.whole import Whole
+from pipelines.spreadsheets import safe
 
-DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n")
-_MADE_BY = [("model", pa.string()), ("trained_on", pa.string()), ("recipe", pa.string())]
+MADE_BY = [("model", pa.string()), ("trained_on", pa.string()), ("recipe", pa.string())]
 FRAMES = pa.schema(
     [
         ("file", pa.string()),  # path in the archive, or below the folder
@@ -29,7 +24,7 @@ FRAMES = pa.schema(
         ("crop", pa.string()),  # x,y,width,height of what was looked at; null = all of the frame
         *ANSWER,
         ("refused", pa.string()),  # why the file could not be read; null = it was
-        *_MADE_BY,
+        *MADE_BY,
     ]
 )
 EVENTS = pa.schema(
@@ -42,7 +37,7 @@ EVENTS = pa.schema(
         ("frames", pa.int64()),
         ("file", pa.string()),  # of one frame of it
         *ANSWER,
-        *_MADE_BY,
+        *MADE_BY,
     ]
 )
 
@@ -84,10 +79,3 @@ class _Table:
     def finish(self) -> list[str]:
         self._writer.close()
         return [self._parquet.keep(), self._csv.keep()]
-
-
-def safe(value: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula; numbers stay numbers, null is empty."""
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    return f"'{value}" if isinstance(value, str) and value.startswith(DANGEROUS) else value

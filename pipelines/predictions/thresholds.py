@@ -83,10 +83,14 @@ def thresholds(ladder: Ladder, probabilities: Array, truth: Sequence[Truth], wan
 
 
 def right_at(ladder: Ladder, name: str, position: int, truth: Truth) -> float:
-    """1 or 0; NaN where the record is too coarse to say."""
+    """`right_named` of the taxon at a position of the ladder's names."""
+    return right_named(ladder, name, ladder.name(name, position), truth)
+
+
+def right_named(ladder: Ladder, name: str, said: str, truth: Truth) -> float:
+    """Whether the finding `name` with the taxon `said` is right: 1 or 0; NaN where the record is too coarse to say."""
     if name in (ANIMAL, BLANK) or truth.kind == BLANK:
         return float(name == truth.kind)
-    said = ladder.name(name, position)
     if name in truth.steps:
         return float(said == truth.steps[name])
     above = ladder.lineage(name, said)

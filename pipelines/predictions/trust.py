@@ -12,6 +12,7 @@ from pipelines.errors import NotFound
 from pipelines.progress import warn
 from pipelines.train.runs import Run
 from xmodal.inference import Inference
+from xmodal.metrics.intervals import Interval
 from xmodal.settings import Settings, SettingsError, parse
 
 TRUST = "trust.json"
@@ -21,8 +22,46 @@ PRECISIONS = (0.8, 0.9, 0.95, 0.98, 0.99)
 WANTED = 0.95
 
 
+class Share(Settings):
+    """A share of n frames, 0..1, with its 95 % interval, places resampled; null bounds where there is one place."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+
+    @property
+    def interval(self) -> Interval | None:
+        return None if self.low is None or self.high is None else Interval(self.low, self.high)
+
+
+class MeasuredSpecies(Settings):
+    """Frames that show a species, and answers that name it."""
+
+    answered: Share | None
+    """Of the frames that show it, those that are answered at any rank; null where the split has none."""
+    right: Share | None
+    """Of the frames that are called so, those that are; null where none is."""
+
+
+class Measured(Settings):
+    """What thresholds give on the frames of the test split at places that training has not seen, as if nobody had
+    labelled them."""
+
+    frames: int
+    places: int
+    answered: Share
+    right: Share | None
+    """Of those answered; null where none is, or every record is too coarse to tell."""
+    looks: Share
+    """Looks that are left to people, of the frames: one look settles the frames of an event that are alike."""
+    bare: float
+    """The same without a model: every event is looked at."""
+    species: dict[str, MeasuredSpecies]
+
+
 class Trust(Settings):
-    """Temperature and thresholds of one checkpoint, found on validation images."""
+    """Temperature and thresholds of one checkpoint, found on validation images, and what they give."""
 
     weights: str
     """SHA-256 of the weights."""
@@ -44,6 +83,12 @@ class Trust(Settings):
     of_frames: dict[str, dict[str, float | None]]
     """Wanted precision to finding to the confidence it needs; null where none is enough."""
     of_events: dict[str, dict[str, float | None]]
+    tested: dict[str, Measured]
+    """By wanted precision; empty where the test split shows no unseen place."""
+    trained: dict[str, int]
+    """Training images of each species."""
+    seen: tuple[str, ...]
+    """Places of training images, as RECORDS has them."""
 
     def to_bytes(self) -> bytes:
         return self.model_dump_json(indent=1).encode()

@@ -10,14 +10,19 @@ UNFINISHED = ".unfinished"
 
 
 @contextmanager
-def swept(folder: Path) -> Iterator[None]:
-    """Removes what is unfinished below `folder` where the block raises."""
+def swept(folder: Path, *files: Path) -> Iterator[None]:
+    """Removes what is unfinished below `folder`, and of `files` elsewhere, where the block raises."""
     try:
         yield
     except BaseException:
-        for leftover in folder.rglob(f".*{UNFINISHED}"):
-            leftover.unlink()
+        for leftover in (*folder.rglob(f".*{UNFINISHED}"), *map(unfinished, files)):
+            leftover.unlink(missing_ok=True)
         raise
+
+
+def unfinished(file: Path) -> Path:
+    """Where a file is written until it is whole."""
+    return file.with_name(f".{file.name}{UNFINISHED}")
 
 
 class Whole:
@@ -26,7 +31,7 @@ class Whole:
     def __init__(self, file: Path) -> None:
         self._file = file
         file.parent.mkdir(parents=True, exist_ok=True)
-        self.path = file.with_name(f".{file.name}{UNFINISHED}")
+        self.path = unfinished(file)
         self._text: TextIO | None = None
 
     def text(self) -> TextIO:

@@ -37,7 +37,7 @@ from pipelines.report.sections import (
     Section,
     Species,
 )
-from pipelines.report.survey_sections import Conditions, Confidence, Events, Incumbents
+from pipelines.report.survey_sections import Conditions, Confidence, Events, Incumbents, Review
 from xmodal.metrics.figure import Figure
 
 __all__ = [
@@ -70,6 +70,7 @@ __all__ = [
     "PlaceRow",
     "Places",
     "ReportContent",
+    "Review",
     "Section",
     "Sides",
     "Species",
@@ -122,6 +123,7 @@ class ReportContent:
     places: Places = field(default_factory=Places)
     conditions: Conditions = field(default_factory=Conditions)
     confidence: Confidence = field(default_factory=Confidence)
+    review: Review = field(default_factory=Review)
     measures: Measures = field(default_factory=Measures)
     confusion: Confusion = field(default_factory=Confusion)
     captions: Captions = field(default_factory=Captions)
@@ -134,6 +136,6 @@ class ReportContent:
     def sections(self) -> list[Section]:
         """What there is to say, in the order in which it is read."""
         answers = [self.data, self.species, self.incumbents, self.events, self.examples, self.places, self.conditions]
-        answers += [self.confidence, self.measures, self.confusion]
+        answers += [self.confidence, self.review, self.measures, self.confusion]
         rest = (self.captions, self.attention, self.curves, self.map, self.about)
         return [part for part in (*answers, *rest) if part]

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pipelines.predictions.trust import Trust
+from pipelines.evaluate.settings import SECONDS
+from pipelines.predictions.budget import expected, measured
+from pipelines.predictions.trust import WANTED, Measured, MeasuredSpecies, Trust
 from pipelines.report.rows import FigureGroup, Incumbent, NewSpeciesRow
 from pipelines.report.sections import Section
 from xmodal.metrics.calibration import Bin
@@ -99,3 +101,43 @@ class Confidence(Section):
 
     def __bool__(self) -> bool:
         return bool(self.bins)
+
+
+@dataclass(frozen=True)
+class Review(Section):
+    """How much is left to people."""
+
+    anchor: ClassVar[str] = "review"
+    title: ClassVar[str] = "What is left to people"
+    lead: ClassVar[str] = (
+        "Answers that are sure enough can be accepted without a look; the others are for people. Measured on test "
+        "frames at places that training has not seen, as if nobody had labelled them."
+    )
+
+    tested: Measured | None = None
+    figures: Sequence[Figure] = ()
+    at_hand: int = 0
+    """Frames of the dataset version that people have not labelled."""
+    seconds: float = SECONDS
+    """A look takes so many, by assumption."""
+    most: int = 80
+    """Species whose rows are drawn."""
+
+    def __bool__(self) -> bool:
+        return self.tested is not None
+
+    @property
+    def finding(self) -> str:
+        """All of it in two sentences; empty without a test."""
+        if self.tested is None:
+            return ""
+        frames = self.at_hand or 1000
+        of = f"Of the {frames:,} images of this version that nobody has labelled" if self.at_hand else "Of 1,000 frames"
+        first = measured(self.tested, str(WANTED))
+        return f"{first[0].upper()}{first[1:]}. {of} {expected(self.tested, frames, self.seconds)}, which is assumed."
+
+    @property
+    def species(self) -> list[tuple[str, MeasuredSpecies]]:
+        """The most frequent first."""
+        every = self.tested.species.items() if self.tested else ()
+        return sorted(every, key=lambda one: (-(one[1].answered.n if one[1].answered else 0), one[0]))[: self.most]

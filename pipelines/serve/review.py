@@ -11,8 +11,8 @@ from pathlib import Path
 from threading import Lock
 
 from pipelines.errors import DataRefused
-from pipelines.predictions.table import safe
 from pipelines.predictions.whole import Whole
+from pipelines.spreadsheets import bare, safe
 from xmodal.settings import SettingsError
 
 TYPES = ("animal", "blank", "human", "vehicle", "unknown")
@@ -98,7 +98,7 @@ class Review:
                 "this one as an overlay of its own"
             )
         for row in rows:
-            one = Said(**{name: (row[name] or "").removeprefix("'") for name in COLUMNS})
+            one = Said(**{name: bare(row[name] or "") for name in COLUMNS})
             self._said[one.survey, one.key] = one
 
 

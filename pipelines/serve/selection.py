@@ -17,9 +17,9 @@ from pipelines.predictions.deployments import Deployed, Rows
 from pipelines.predictions.ladder import Ladder
 from pipelines.predictions.made_by import Maker
 from pipelines.predictions.moments import Moments
-from pipelines.predictions.table import safe
 from pipelines.serve.index import Index
 from pipelines.serve.review import Review
+from pipelines.spreadsheets import safe
 from xmodal.settings import SettingsError
 
 COLUMNS = ("survey", "deployment_id", "media_id", "file", "event_id", "captured_at", "split", "label", "caption",

@@ -11,6 +11,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "survey": (),
     "key": ("file_path",),
     "media_id": (),
+    "also": ("other_files",),
     "type": ("observation_type",),
     "scientific_name": (),
     "common_name": (),
@@ -22,6 +23,9 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 """The columns that are read, and other spellings of each; all others are passed over."""
 LABEL = ("type", "scientific_name", "common_name")
 DETAILS = ("life_stage", "sex", "behavior")
+
+BETWEEN = "|"
+"""What stands between the files of `also`."""
 
 Types = dict[str, str]
 """What the overlay's setting says of words, `as_compared`."""
@@ -44,6 +48,12 @@ def read_label(row: Row, types: Types, refused: Refused) -> Columns | None:
         refused.add("unknown_type" if stated == "bad" else "contradicting_labels", example)
         return None
     return _details(row, refused) | _names(row, stated or implied or "unknown", implied == "animal")
+
+
+def named_alone(label: Columns) -> Columns:
+    """What a label says of the other frames that were looked at with its own: the animal, and neither how many there
+    are nor what they do."""
+    return label | dict.fromkeys(("count", *DETAILS))
 
 
 def shown(row: Row, types: Types) -> set[str]:

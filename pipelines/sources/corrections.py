@@ -1,9 +1,11 @@
 """Corrections: a CSV that people wrote, laid over the labels of a survey. `docs/formats.md` describes its columns.
 
-A row speaks of one file and replaces every label of that file (the precedence table says so); of several rows on one
-file the last that says anything counts. A row without a label says nothing. `note` is never read.
+A row speaks of one file, and of those that were looked at with it (`also`), and replaces every label of theirs (the
+precedence table says so); of several rows on one file the last that says anything counts, and before all that name it
+under `also`. A row without a label says nothing. `note` is never read.
 """
 
+import difflib
 import json
 from collections import Counter
 from dataclasses import replace
@@ -15,15 +17,18 @@ from pydantic import Field
 
 from infra.storage import Store
 from pipelines.errors import DataRefused
-from pipelines.sources.correction_rows import COLUMNS, Columns, Types, read_label, shown
+from pipelines.sources.correction_rows import BETWEEN, COLUMNS, Columns, Types, named_alone, read_label, shown
 from pipelines.sources.handwritten import Row, read_rows, read_text, turned
 from pipelines.sources.joining import with_observations, with_signs
 from pipelines.sources.labels import LabelTypes, as_compared
 from pipelines.sources.rows import Rows
 from pipelines.sources.schema import OBSERVATIONS, SIGNS, Refused, Survey
+from pipelines.spreadsheets import bare
 from xmodal.settings import Settings
 
 ORIGIN = "corrections"
+ALIKE = 0.9
+"""From which likeness on (difflib) a name that the survey does not know may be a slip for one that it does."""
 
 
 class Corrections(Settings):
@@ -54,6 +59,7 @@ class Corrections(Settings):
         taxa = _Taxa(survey.observations, self.language)
         table = Rows(OBSERVATIONS)
         for media_id, label in latest.items():
+            taxa.doubt(media_id, label, refused)
             table.add(media_id=media_id, level="media", method="human", origin=ORIGIN, **taxa.completed(label))
         refused.extend(survey.refused)
         survey = with_signs(survey, _signs(own, media, types))
@@ -72,15 +78,23 @@ class Corrections(Settings):
 
 def _latest(rows: list[Row], media: "_Media", types: Types, refused: Refused) -> dict[str, Columns]:
     """Media id to the label of the last row that gives one."""
-    found: dict[str, Columns] = {}
+    own: dict[str, Columns] = {}
+    beside: dict[str, Columns] = {}
     for row in rows:
         label = read_label(row, types, refused)
-        media_id = media.named_by(row, refused) if label else None
-        if label and media_id is not None:
-            if media_id in found:
-                refused.add("superseded_row", f"before line {row.line}: {media_id}")
-            found[media_id] = label
-    return found
+        if label is None:
+            continue
+        if (media_id := media.named_by(row, refused)) is not None:
+            _put(own, media_id, label, row, refused)
+        for other in media.others(row, refused):
+            _put(beside, other, named_alone(label), row, refused)
+    return beside | own
+
+
+def _put(found: dict[str, Columns], media_id: str, label: Columns, row: Row, refused: Refused) -> None:
+    if media_id in found:
+        refused.add("superseded_row", f"before line {row.line}: {media_id}")
+    found[media_id] = label
 
 
 def _signs(rows: list[Row], media: "_Media", types: Types) -> pa.Table:
@@ -112,10 +126,9 @@ class _Media:
     def named_by(self, row: Row, refused: Refused) -> str | None:
         """The media id that a row's key or media_id leads to; null, and counted, where none or two."""
         written = [cell for name in ("key", "media_id") if (cell := row[name]) is not None]
-        key = row["key"] or ""
-        by_key = self._by_key.get(key) or self._by_key.get(key.replace("\\", "/"))
-        by_id = row["media_id"] if row["media_id"] in self._keys else None
+        by_key, by_id = self._of_key(row["key"] or ""), self._of_id(row["media_id"] or "")
         if by_key and by_id and by_key != by_id:
+            key = row["key"]
             refused.add("key_and_media_id_differ", f"line {row.line}: {key!r:.80} is {by_key!r:.60}, not {by_id!r:.60}")
             return None
         if not (by_key or by_id):
@@ -124,10 +137,34 @@ class _Media:
             refused.add(reason, f"line {row.line}: {', '.join(written)!r:.80}")
         return by_key or by_id
 
+    def others(self, row: Row, refused: Refused) -> list[str]:
+        """The media ids of `also`; those that are none are counted."""
+        found = {name: self._of_key(name) or self._of_id(name) for name in _also(row)}
+        for name in (name for name, media_id in found.items() if media_id is None):
+            refused.add("no_such_media", f"line {row.line}, also: {name!r:.80}")
+        return [media_id for media_id in found.values() if media_id is not None]
+
     def files_of(self, row: Row) -> set[str]:
         """Keys of all files that a row could mean, media or not."""
-        key = row["key"] or ""
-        return {key, key.replace("\\", "/"), self._keys.get(row["media_id"] or "", "")} - {""}
+        named = [row["key"] or "", *_also(row)]
+        ids = [row["media_id"] or "", *_also(row)]
+        keys = {one for written in named for one in _spellings(written)}
+        return (keys | {self._keys.get(one, "") for written in ids for one in _spellings(written)}) - {""}
+
+    def _of_key(self, written: str) -> str | None:
+        return next((self._by_key[one] for one in _spellings(written) if one in self._by_key), None)
+
+    def _of_id(self, written: str) -> str | None:
+        return next((one for one in _spellings(written) if one in self._keys), None)
+
+
+def _spellings(written: str) -> tuple[str, ...]:
+    """A name as it stood before it was made safe for spreadsheets, as it is written, and as another program's path."""
+    return bare(written), written, written.replace("\\", "/")
+
+
+def _also(row: Row) -> list[str]:
+    return [name for one in bare(row["also"] or "").split(BETWEEN) if (name := one.strip())]
 
 
 class _Taxa:
@@ -140,11 +177,22 @@ class _Taxa:
         distinct = animals.select(columns).group_by(columns).aggregate([]).to_pylist()
         self._of_taxon: dict[str, Columns] = {}
         self._of_name: dict[str, set[str]] = {}
+        self._near: dict[str, list[str]] = {}
         for row in sorted(distinct, key=lambda row: [(row[name] is None, row[name] or "") for name in columns]):
             kept = self._of_taxon.setdefault(row["taxon"], row)
             self._of_taxon[row["taxon"]] = {name: value or row[name] for name, value in kept.items()}
             name = json.loads(row["names"] or "{}").get(language)
             self._of_name.setdefault((name or "").lower(), set()).add(row["taxon"])
+
+    def doubt(self, media_id: str, label: Columns, refused: Refused) -> None:
+        """Counts a name that nothing else in the survey has and that is nearly another's; it stays as it is written."""
+        name = label.get("taxon")
+        if name is None or name in self._of_taxon:
+            return
+        if name not in self._near:
+            self._near[name] = difflib.get_close_matches(name, self._of_taxon, n=1, cutoff=ALIKE)
+        if near := self._near[name]:
+            refused.add("perhaps_misspelt", f"{media_id} (is {near[0]} meant?): {name!r:.80}")
 
     def completed(self, label: Columns) -> Columns:
         """`label` completed. A common name that the survey gives to one taxon only means that taxon."""

@@ -379,6 +379,8 @@ WITHOUT_PLACE = {
     "untrained/test/t2i/": "images are found of a text",
     "test/caption/": "the most frequent caption stands there",
     "test/calibration/": "of its own confidence, no accuracy",
+    "test/accepted/": "at thresholds of its own confidence",
+    "test/review/": "at thresholds of its own confidence",
     "test/claims/": "compared between two runs",
     "test/species/largest_class": "looks at nothing itself",
     "test/species/place_only": "is the place-only baseline",

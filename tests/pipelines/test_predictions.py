@@ -20,10 +20,10 @@ from PIL import Image
 
 from infra.storage import open_store
 from pipelines.predictions.exif import taken_at
-from pipelines.predictions.table import safe
 from pipelines.predictions.trust import TRUST, file_name
 from pipelines.sources.camtrap_dp import CamtrapDP
 from pipelines.sources.megadetector import MegaDetector
+from pipelines.spreadsheets import safe
 from tests.conftest import REPOSITORY
 from tests.pipelines.answering import PLACES, Answering
 from tests.pipelines.packages import TABLES, faults

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.predictions.trust import Measured, MeasuredSpecies, Share
 from pipelines.report import ReportContent, embedding_map, formats, pictures, render, rows, sections, survey_sections
 from pipelines.report.charts import DARK, LIGHT
 from pipelines.report.page import LIMIT
@@ -75,6 +76,13 @@ def confidence() -> survey_sections.Confidence:
     return survey_sections.Confidence([figure(label="Calibration error")], found, 0.6, 0.44)
 
 
+def review(species: str) -> survey_sections.Review:
+    share = Share(value=0.7, low=0.6, high=0.8, n=40)
+    own = MeasuredSpecies(answered=share, right=None)
+    tested = Measured(frames=40, places=3, answered=share, right=share, looks=share, bare=0.9, species={species: own})
+    return survey_sections.Review(tested, [figure(label=species)], 1200)
+
+
 def conditions(species: str) -> survey_sections.Conditions:
     groups = [rows.FigureGroup("Day and night", [figure(label=species)], species),
               rows.FigureGroup("Blank frames", [], "No test image is recorded blank.")]  # fmt: skip
@@ -110,6 +118,7 @@ def survey(species: str = "Vulpes vulpes") -> ReportContent:
         events=survey_sections.Events([rows.FigureGroup("Events", [figure(label=species)], species)]),
         conditions=conditions(species),
         confidence=confidence(),
+        review=review(species),
         examples=sections.Examples(
             [rows.TextExample(species, [rows.ImageAnswer(picture(1, species), species, False)], 7)],
             [rows.ImageExample(picture(2, species), species, [rows.Answer(species, True, 0.5)])],
@@ -203,13 +212,21 @@ def test_the_same_content_gives_the_same_bytes(page):
 def test_sections_stand_in_reading_order_and_only_where_there_is_something_to_say(page):
     order = [section["id"] for section in Page(page).all("section")]
     assert order == ["first", "data", "species", "incumbents", "events", "examples", "places", "conditions",
-                     "confidence", "measures", "confusion", "captions", "attention", "training", "map",
-                     "about"]  # fmt: skip
+                     "confidence", "review", "measures", "confusion", "captions", "attention", "training",
+                     "map", "about"]  # fmt: skip
     flickr = Page(render(captioned()))
     assert [section["id"] for section in flickr.all("section")] == ["first", "measures", "captions"]
     assert "Right one first" in flickr.text and "Generated images" not in flickr.text
     bare = ReportContent("Empty", "Nothing was measured.", [])
     assert [section["id"] for section in Page(render(bare)).all("section")] == ["first"]
+
+
+def test_what_is_left_to_people_is_told_with_its_interval(page):
+    text = " ".join(Page(page).text.split())
+    assert "70.0 % (60.0 to 80.0) can be accepted unseen, of which 70.0 % (60.0 to 80.0) are right." in text
+    assert "Of the 1,200 images of this version that nobody has labelled 360 (240 to 480) remain" in text
+    assert "in some 840 looks: about 2.3 (2.0 to 2.7) hours at 10 s a look, which is assumed." in text
+    assert survey_sections.Review().finding == "" and not survey_sections.Review()
 
 
 def test_each_figure_stands_beside_interval_and_chance(page):

@@ -19,7 +19,6 @@ from PIL import Image
 
 from infra.storage import Store, open_store
 from pipelines.errors import DataRefused
-from pipelines.predictions.table import safe
 from pipelines.serve.attention import Attention, words
 from pipelines.serve.desk import PER_PAGE
 from pipelines.serve.flow import Wishes, desk_of, guard_of, serve, served
@@ -28,6 +27,7 @@ from pipelines.serve.ranking import best, cosines
 from pipelines.serve.review import Review, Said
 from pipelines.sources.camtrap_dp import CamtrapDP
 from pipelines.sources.corrections import Corrections
+from pipelines.spreadsheets import safe
 from tests.pipelines.answering import PLACES, Answering
 from tests.pipelines.packages import faults
 from tests.pipelines.road import xmodal

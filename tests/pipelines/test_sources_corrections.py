@@ -15,6 +15,7 @@ from pipelines.sources.corrections import Corrections
 from pipelines.sources.handwritten import turned
 from pipelines.sources.rows import SurveyRows
 from pipelines.sources.schema import Survey
+from pipelines.spreadsheets import bare, safe
 
 ROWS = """key,media_id,type,scientific_name,common_name,count,life_stage,sex,behavior,note
 img/a.jpg,,animal,Vulpes vulpes,red fox,2,Adult,female,foraging|vigilance,seen by A. Person
@@ -181,6 +182,35 @@ def test_the_later_row_of_a_file_counts_and_an_empty_one_says_nothing(tmp_path: 
     table = "key,media_id,type\nimg/a.jpg,,animal\n,id-a,blank\nimg/a.jpg,,\n"
     found = overlay(tmp_path, table)
     assert corrected(found)["id-a"]["type"] == "blank" and found.refused.counts == {"superseded_row": 1}
+
+
+def test_frames_that_were_looked_at_together_share_the_names_alone(tmp_path: Path) -> None:
+    """A row of a file's own goes before, wherever it stands; a person closes all of them."""
+    head, *rows = ["also,key,type,scientific_name,count",
+                   "id-b | img\\c.jpg|img/z.jpg,img/a.jpg,,Vulpes vulpes,2", ",img/b.jpg,blank,,"]  # fmt: skip
+    for content in ("\n".join([head, *rows]), "\n".join([head, *rows[::-1]])):
+        found = overlay(tmp_path, content)
+        said = corrected(found)
+        assert {name: (row["taxon"], row["count"]) for name, row in said.items()} == {
+            "id-a": ("Vulpes vulpes", 2), "id-b": (None, None), "id-c": ("Vulpes vulpes", None)
+        }  # fmt: skip
+        assert found.refused.counts == {"no_such_media": 1}
+    found = overlay(tmp_path, "key,also,type\nimg/a.jpg,id-c|img/elsewhere.jpg,human\n")
+    closed = {(row["key"], row["kind"]) for row in found.signs.to_pylist()}
+    assert closed >= {("img/a.jpg", "human"), ("img/c.jpg", "human"), ("img/elsewhere.jpg", "human")}
+
+
+def test_cells_that_were_made_safe_for_spreadsheets_mean_what_they_were(tmp_path: Path) -> None:
+    keys = ["=cam/a.jpg", "'=cam/a.jpg", "-1.jpg", "@b.jpg", "it's.jpg", "'quoted'.jpg"]
+    assert [bare(safe(key)) for key in keys] == keys and len({safe(key) for key in keys}) == len(keys)
+    rows = SurveyRows()
+    for n, key in enumerate(keys):
+        rows.media.add(media_id=str(n), key=key)
+    table = (
+        "key,also,type\n" + "".join(f"{safe(key)},,blank\n" for key in keys[:3]) + f"{keys[4]},{safe(keys[3])},blank\n"
+    )
+    found = overlay(tmp_path, table, rows.survey("test", len(keys)))
+    assert set(corrected(found)) == {"0", "1", "2", "3", "4"} and found.refused.counts == {}
 
 
 def test_a_later_overlay_replaces_only_the_files_it_names(tmp_path: Path) -> None:
