@@ -256,7 +256,7 @@ def search(
 @click.option(
     "--review",
     type=click.Path(path_type=Path, dir_okay=False),
-    default="review.csv",
+    default="corrections.csv",
     show_default=True,
     help="Where corrections go: an overlay for `prepare`.",
 )

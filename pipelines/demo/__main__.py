@@ -120,7 +120,7 @@ def search_page(services: ExitStack, run: str) -> str:
     from pipelines.serve.flow import Wishes, served
 
     with step("opening the search page"):
-        wishes = Wishes(run, port=0, folder=HOME / "index", review=HOME / "review.csv")
+        wishes = Wishes(run, port=0, folder=HOME / "index", review=HOME / "corrections.csv")
         return services.enter_context(served(wishes))
 
 

@@ -31,19 +31,19 @@ class Asked(BaseModel):
     """A search: at most one of text, like and upload; the rest narrows it."""
 
     model_config = ConfigDict(extra="forbid")
-    text: str = Field("", max_length=1000)
+    text: str = Field(default="", max_length=1000)
     like: int | None = None
     upload: str = ""
     sort: Literal["best", "unsure"] = "best"
-    page: int = Field(0, ge=0)
+    page: int = Field(default=0, ge=0)
     label: str = ""
     answer: str = ""
     survey: str = ""
     place: str = ""
     light: str = ""
     split: str = ""
-    least: float | None = Field(None, ge=0, le=1)
-    most: float | None = Field(None, ge=0, le=1)
+    least: float | None = Field(default=None, ge=0, le=1)
+    most: float | None = Field(default=None, ge=0, le=1)
     since: str = ""
     until: str = ""
 
@@ -59,9 +59,9 @@ class Label(Images):
     """What a person says of them."""
 
     type: Literal["animal", "blank", "human", "vehicle", "unknown"]
-    scientific_name: str = Field("", max_length=200)
-    common_name: str = Field("", max_length=200)
-    note: str = Field("", max_length=1000)
+    scientific_name: str = Field(default="", max_length=200)
+    common_name: str = Field(default="", max_length=200)
+    note: str = Field(default="", max_length=1000)
 
 
 class Taken(BaseModel):

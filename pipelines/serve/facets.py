@@ -35,7 +35,7 @@ class Facets:
     @classmethod
     def of(cls, index: Index) -> "Facets":
         about, codes, names = index.about, {}, {}
-        answer = pc.coalesce(about["taxon"], about["common_name"], about["type"])
+        answer = pc.coalesce(about["taxon"], about["common_name"], about["type"])  # pyright: ignore
         columns = {name: answer if name == "answer" else about[name] for name in NAMED}
         for name, column in columns.items():
             codes[name], names[name] = _coded(column)

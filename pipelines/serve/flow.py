@@ -52,7 +52,7 @@ class Wishes:
     token: str | None = None
     folder: Path | None = None
     """Where the index goes."""
-    review: Path = Path("review.csv")
+    review: Path = Path("corrections.csv")
     precision: float = 0.95
     card: str | None = None
     deployments: str | None = None
