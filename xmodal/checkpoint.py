@@ -176,7 +176,7 @@ def restate(directory: str | Path, **changes: Any) -> None:
     _write_manifest(folder, encoders)
 
 
-def extract(directory: str | Path, target: str | Path, names: Iterable[str], recipe_yaml: str) -> None:
+def copy_part(directory: str | Path, target: str | Path, names: Iterable[str], recipe_yaml: str) -> None:
     """Puts the files `names` of a checkpoint, verified, into the folder `target` with a manifest of their own, the
     recipe as `recipe_yaml` has it: a checkpoint that can be used, and not trained on. Raises Damaged, OSError."""
     folder, other, wanted = Path(directory), Path(target), tuple(names)

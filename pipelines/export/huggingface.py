@@ -21,7 +21,7 @@ from pipelines.export.origin import Origin
 from pipelines.export.preprocessing import write_tokenizer, write_whole
 from pipelines.export.pretrained import Pretrained, Saved, pretrained
 from pipelines.export.whole_folder import whole
-from pipelines.predictions.trust import TRUST, Trust
+from pipelines.predictions.trust import TRUST, parsed
 from xmodal import checkpoint
 from xmodal.inference import USED, Inference
 from xmodal.settings import SettingsError, differences, yaml_text
@@ -48,20 +48,20 @@ class HuggingFaceFolder:
         """Whole or not at all. Raises Damaged, SettingsError, OSError."""
         with whole(folder, {"kind": self.kind, **self.origin.document}) as home:
             encoders = list(pretrained(self.model.network))
-            checkpoint.extract(self.directory, home, USED, published(self.origin, encoders))
+            recipe = published(self.origin, encoders)
+            checkpoint.copy_part(self.directory, home, USED, yaml_text(recipe))
             saved = [one.save(home, self.model) for one in encoders]
             write_tokenizer(home, self.model)
             if self.model.reads_pixels:
                 write_whole(home, self.model.pixels)
-            (home / "config.json").write_text(json.dumps(self._config(saved), indent=1), encoding="utf-8")
+            (home / "config.json").write_text(json.dumps(self._config(recipe, saved), indent=1), encoding="utf-8")
             for name, data in {**(self.card or {}), README: self._readme(saved).encode()}.items():
                 (home / name).write_bytes(data)
 
-    def _config(self, saved: list[Saved]) -> dict[str, Any]:
-        settings = differences(self.model.network.settings)
+    def _config(self, recipe: dict[str, Any], saved: list[Saved]) -> dict[str, Any]:
         encoders = {one.folder: {"class": one.loaded_by, "frozen": one.frozen} for one in saved}
         return {"architectures": ["CrossModalModel"], "library_name": "xmodal", **self.origin.document,
-                "embed_dim": self.model.network.settings.embed_dim, "model_settings": settings,
+                "embed_dim": self.model.network.settings.embed_dim, "model_settings": recipe["model"],
                 "encoders": encoders}  # fmt: skip
 
     def _readme(self, saved: list[Saved]) -> str:
@@ -74,7 +74,7 @@ class HuggingFaceFolder:
         )
 
 
-def published(origin: Origin, encoders: list[Pretrained]) -> str:
+def published(origin: Origin, encoders: list[Pretrained]) -> dict[str, Any]:
     """The recipe that goes out: without addresses, and with encoders that lie in the folder itself."""
     document = {name: part for name, part in differences(origin.recipe).items() if name in KEPT}
     data = {name: value for name, value in document["data"].items() if name in OF_DATA}
@@ -85,7 +85,8 @@ def published(origin: Origin, encoders: list[Pretrained]) -> str:
             for step in one.place:
                 settings = settings[step]
             settings["path"] = f"./{one.folder}"
-    return yaml_text(document | {"data": data})
+    train = {name: value for name, value in document.get("train", {}).items() if name != "init_from"}
+    return document | {"data": data, "train": train}
 
 
 def read_card(where: str | None, model: Inference) -> dict[str, bytes] | None:
@@ -101,6 +102,6 @@ def read_card(where: str | None, model: Inference) -> dict[str, bytes] | None:
             continue
     if README not in found:
         raise NotFound(f"--card {where}: no {README} there; `xmodal evaluate --card` writes one")
-    if TRUST in found and (of := Trust.model_validate_json(found[TRUST])).weights != model.weights:
+    if TRUST in found and (of := parsed(f"{where}/{TRUST}", found[TRUST])).weights != model.weights:
         raise SettingsError(f"--card {where}: of another checkpoint ({of.run}, step {of.step}); evaluate this one")
     return found

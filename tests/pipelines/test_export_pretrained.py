@@ -77,6 +77,8 @@ def exported(tmp_path: Path, image: dict[str, Any], text: dict[str, Any]) -> tup
     assert torch.equal(again.image_vectors(images), before[0]) and torch.equal(again.text_vectors(texts), before[1])
     ours, theirs = model.network.state_dict(), again.network.state_dict()
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    files = [one for one in (tmp_path / "elsewhere").rglob("*") if one.suffix in (".json", ".yaml", ".md")]
+    assert not [one for one in files if str(tmp_path) in one.read_text()]
     assert not [one for one in (tmp_path / "elsewhere").rglob("*") if one.suffix in (".bin", ".pt", ".pkl", ".py")]
     return model, again, tmp_path / "elsewhere"
 
