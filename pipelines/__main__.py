@@ -218,6 +218,37 @@ def _only_with_to(words: dict[str, Any]) -> None:
 
 
 @cli.command()
+@CHECKPOINT
+@click.option(
+    "--to", "folder", required=True, metavar="FOLDER", help="Each kind goes into a folder of its own below it."
+)
+@click.option(
+    "--as",
+    "kinds",
+    multiple=True,
+    type=click.Choice(["huggingface", "onnx", "embeddings"]),
+    default=["huggingface"],
+    show_default=True,
+    help="May be given often. huggingface: the model, its tokeniser and card; onnx: both encoders as graphs; "
+    "embeddings: vectors of a dataset version's images and captions, as Parquet.",
+)
+@click.option("--dataset", metavar="NAME[@VERSION]", help="With embeddings.  [default: what the model was trained on]")
+@click.option("--card", help="With huggingface: folder or URL of the model's card, which `evaluate --card` writes.")
+@click.option("--root", default=None, help="Storage root that holds the run, where CHECKPOINT is a run's name.")
+def export(
+    checkpoint: str, folder: str, kinds: tuple[str, ...], dataset: str | None, card: str | None, root: str | None
+) -> None:
+    """A model, or what it makes of its dataset, as files for other programs. Nothing is written half."""
+    if dataset is not None and "embeddings" not in kinds:
+        raise click.UsageError("--dataset belongs to --as embeddings")
+    if card is not None and "huggingface" not in kinds:
+        raise click.UsageError("--card belongs to --as huggingface")
+    from pipelines.export.flow import Request, export
+
+    click.echo(export(Request(checkpoint, folder, kinds, dataset, card, root)))
+
+
+@cli.command()
 @click.argument("text", nargs=-1, required=True)
 @click.option("--checkpoint", required=True, help="A run's name, its directory or URL, or a checkpoint directory.")
 @click.option("--root", default=None, help="Storage root, where CHECKPOINT is a run's name.")

@@ -139,8 +139,9 @@ def encode(
         for rows in np.array_split(wanted, -(-len(wanted) // batch)):
             pixels = np.stack([split.reader.images.decode(group.images[row]) for row in rows])
             found.images.append(image(split.reader.images.tensor(pixels).to(device)).cpu())
-            ids, mask = _texts(split.reader, [one for row in rows for one in group.texts[row]])
-            found.texts.append(text(ids.to(device), mask.to(device)).cpu())
+            if said := [one for row in rows for one in group.texts[row]]:
+                ids, mask = _texts(split.reader, said)
+                found.texts.append(text(ids.to(device), mask.to(device)).cpu())
             found.records += [group.records[row] for row in rows]
             found.captions += [group.captions[row] for row in rows]
     return found

@@ -19,8 +19,10 @@ ALLOWED = {
     "pickle.loads": {"pipelines/train/blocks.py", "pipelines/prepare/workers.py"},
     "torch.load": {"xmodal/encoders/open_clip_weights.py", "xmodal/encoders/efficientnet_lite.py"},
     "np.load": {"xmodal/regions.py"},
-    "Image.open": {"xmodal/decoding.py", "xmodal/transforms.py", "pipelines/report/pictures.py"},
-}
+    "Image.open": {
+        "xmodal/decoding.py", "xmodal/transforms.py", "pipelines/report/pictures.py", "pipelines/predictions/exif.py",
+    },
+}  # fmt: skip
 """pickle: from our own driver to its own workers, over Ray, and never from storage."""
 GUARDS = {
     "torch.load": ("weights_only", True),

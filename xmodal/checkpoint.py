@@ -12,6 +12,7 @@ manifest, which is written last, with its own digest.
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,12 +77,12 @@ def save(
     _write_manifest(folder, model.identities | model.teachers)
 
 
-def verify(directory: str | Path, names: Iterable[str] = FILES) -> None:
-    """Compares the named files with the manifest: sizes and sha256. Raises Damaged or Missing naming the first file
-    that differs."""
+def verify(directory: str | Path, names: Iterable[str] | None = None) -> None:
+    """Compares the named files, or all that the manifest lists, with the manifest: sizes and sha256. Raises Damaged or
+    Missing naming the first file that differs."""
     folder = Path(directory)
     stated = _manifest(folder)["files"]
-    for name in names:
+    for name in stated if names is None else names:
         data = _read(folder, name)
         if name not in stated:
             raise Damaged(f"{folder / MANIFEST}: does not list {name}")
@@ -97,7 +98,7 @@ def restore(directory: str | Path, *, model: CrossModalModel, optimizer: Optimiz
     Everything is bit for bit what was saved, except the random generators (`restore_rng`). Raises Damaged.
     """
     folder = Path(directory)
-    verify(folder)
+    verify(folder, FILES)
     _check_identities(folder, model.identities | model.teachers)
     _load_model(folder, model, ("model.safetensors", "key.safetensors"))
     _load_queue(folder, model)
@@ -169,10 +170,21 @@ def read_state(directory: str | Path) -> dict[str, Any]:
 def restate(directory: str | Path, **changes: Any) -> None:
     """Changes what a verified checkpoint says of itself, and nothing else of it. Raises Damaged."""
     folder = Path(directory)
-    verify(folder)
+    verify(folder, FILES)
     encoders = _manifest(folder)["encoders"]
     (folder / "state.json").write_text(json.dumps(read_state(folder) | changes), encoding="utf-8")
     _write_manifest(folder, encoders)
+
+
+def copy_part(directory: str | Path, target: str | Path, names: Iterable[str], recipe_yaml: str) -> None:
+    """Puts the files `names` of a checkpoint, verified, into the folder `target` with a manifest of their own, the
+    recipe as `recipe_yaml` has it: a checkpoint that can be used, and not trained on. Raises Damaged, OSError."""
+    folder, other, wanted = Path(directory), Path(target), tuple(names)
+    verify(folder, wanted)
+    for name in wanted:
+        shutil.copyfile(folder / name, other / name)
+    (other / "recipe.yaml").write_bytes(recipe_yaml.encode())
+    _write_manifest(other, _manifest(folder)["encoders"], wanted)
 
 
 def weights_digest(directory: str | Path) -> str:
@@ -205,8 +217,8 @@ def restore_rng(directory: str | Path, rank: int, world_size: int) -> None:
         torch.manual_seed(torch.initial_seed() + rank)
 
 
-def _write_manifest(folder: Path, encoders: dict[str, str]) -> None:
-    contents = {name: (folder / name).read_bytes() for name in FILES}
+def _write_manifest(folder: Path, encoders: dict[str, str], names: Iterable[str] = FILES) -> None:
+    contents = {name: (folder / name).read_bytes() for name in names}
     files = {name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in contents.items()}
     manifest = {"format": FORMAT, "encoders": encoders, "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest | {"digest": _digest(manifest)}, indent=1), encoding="utf-8")

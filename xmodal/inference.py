@@ -19,6 +19,19 @@ USED = ("model.safetensors", "recipe.yaml", "wordpiece.json", "attributes.json",
 """Files of a checkpoint that inference reads."""
 
 
+def located(recipe: Any, folder: Path) -> Any:
+    """The recipe, in which the path of an encoder that lies in the checkpoint's own folder (`./image_encoder`, as
+    `xmodal export` writes it) leads there from anywhere."""
+    if not isinstance(recipe, dict):
+        return recipe
+    inside = {name: str((folder / path).resolve()) for name, path in recipe.items() if _inside(name, path, folder)}
+    return {name: located(value, folder) for name, value in recipe.items()} | inside
+
+
+def _inside(name: str, path: Any, folder: Path) -> bool:
+    return name == "path" and isinstance(path, str) and path.startswith("./") and (folder / path).is_dir()
+
+
 @dataclass(frozen=True)
 class Inference:
     """The query encoders of a checkpoint, in evaluation mode."""
@@ -39,7 +52,7 @@ class Inference:
         """Reads a checkpoint directory, verified. Raises checkpoint.Damaged, SettingsError."""
         folder = Path(directory)
         checkpoint.verify(folder, USED)
-        recipe = read_yaml(folder / "recipe.yaml")
+        recipe = located(read_yaml(folder / "recipe.yaml"), folder)
         wordpiece = checkpoint.read_wordpiece(folder)
         attributes = json.loads(checkpoint.read_text(folder, "attributes.json"))["attributes"]
         network = CrossModalModel(parse(ModelSettings, recipe.get("model", {})), wordpiece, len(attributes))

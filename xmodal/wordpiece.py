@@ -10,9 +10,10 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -88,6 +89,17 @@ class WordPiece:
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError(f"not a vocabulary of format {FORMAT}")
         return cls(content["tokens"])
+
+    def tokenizer(self, length: int) -> Tokenizer:
+        """What `encode` does, as the `tokenizers` library does it: [CLS] pieces [SEP], cut to `length`, padded to the
+        longest. Its `save` writes a tokenizer.json."""
+        pieces: Any = _pieces({token: index for index, token in enumerate(self.tokens)})
+        pieces.post_processor = processors.TemplateProcessing(
+            single=f"{SPECIAL[CLS]} $A {SPECIAL[SEP]}", special_tokens=[(SPECIAL[CLS], CLS), (SPECIAL[SEP], SEP)]
+        )
+        pieces.enable_truncation(length)
+        pieces.enable_padding(pad_id=PAD, pad_token=SPECIAL[PAD])
+        return pieces
 
     def encode(self, texts: Sequence[str], length: int) -> tuple[Tensor, Tensor]:
         """(N, L) int64 ids and (N, L) bool mask of N texts; L is that of the longest, at most `length`.

@@ -146,6 +146,12 @@ def _unlabelled(dataset: Dataset) -> list[NDArray[np.int64]]:
 
 def _images(dataset: Dataset, model: Inference) -> PixelImages | FeatureImages:
     """Cached features where the image encoder is frozen."""
+    check_pixels(dataset, model)
+    return sample_reader(load(Recipe, (), below=model.recipe), dataset, model.wordpiece).images
+
+
+def check_pixels(dataset: Dataset, model: Inference) -> None:
+    """Raises SettingsError where images of the dataset were prepared otherwise than those the model was trained on."""
     stored, asked = parse(PixelSettings, dataset.document["prepare"]["settings"]["pixels"]), model.pixels
     for name in PixelSettings.model_fields:
         if getattr(stored, name) != getattr(asked, name):
@@ -153,4 +159,3 @@ def _images(dataset: Dataset, model: Inference) -> PixelImages | FeatureImages:
                 f"dataset {dataset.name} version {dataset.version}: its images have data.pixels.{name} "
                 f"{getattr(stored, name)}, the model was trained on {getattr(asked, name)}: prepare them by its recipe"
             )
-    return sample_reader(load(Recipe, (), below=model.recipe), dataset, model.wordpiece).images

@@ -121,7 +121,7 @@ def find(run: Run | None, card: str | None, model: Inference) -> Trust:
         raise NotFound("a checkpoint by its directory: give --card, the folder that `xmodal evaluate --card` wrote")
     if data is None:
         raise NotFound(f"{where}: not there; `xmodal evaluate` finds out how far this checkpoint can be believed")
-    found = _parsed(where, data)
+    found = parsed(where, data)
     if found.weights != model.weights:
         raise SettingsError(f"{where}: of another checkpoint ({found.run}, step {found.step}); evaluate this one")
     return found
@@ -134,7 +134,8 @@ def _read(store: Store, key: str) -> bytes | None:
         return None
 
 
-def _parsed(where: str, data: bytes) -> Trust:
+def parsed(where: str, data: bytes) -> Trust:
+    """What the file `where` says. Raises SettingsError."""
     try:
         return parse(Trust, json.loads(data))
     except (ValueError, SettingsError) as error:

@@ -5,6 +5,7 @@
 snapshot names it and its manifest verifies; a directory alone may be a torn upload.
 """
 
+import difflib
 import json
 import tempfile
 from collections.abc import Iterator
@@ -164,7 +165,10 @@ def named(root: Store, where: str) -> Run:
         parent, _, name = where.rstrip("/").rpartition("/")
         run = Run(open_store(parent.removesuffix("/runs")), name)
     if not run.saved():
-        raise NotFound(f"{where}: no checkpoint there; runs under {root.url}: {', '.join(run_names(root)) or 'none'}")
+        names = run_names(root)
+        near = difflib.get_close_matches(run.name, names, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise NotFound(f"{where}: no checkpoint there; {hint}runs under {root.url}: {', '.join(names) or 'none'}")
     return run
 
 

@@ -69,6 +69,7 @@ VERBS = {
     "predict caption": "checkpoint images --out --root --beams",
     "serve": "checkpoint --dataset --root --host --port --token --index --review --precision --card --deployments "
     "--utc-offset",
+    "export": "checkpoint --to --as --dataset --card --root",
     "search": "text --checkpoint --root --split -k --rerank --json",
     "check": "target --root --read-data",
     "gc": "dataset --root --dry-run --older-than",

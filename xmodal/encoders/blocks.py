@@ -49,7 +49,7 @@ class Attention(nn.Module):
         """Row i attends to row `of[i]` of the context: keys and values of one that several rows share are made once."""
         query = self._split(self.query(x))
         key, value = (self._split(one[of]) for one in self.key_value(context).chunk(2, dim=-1))
-        bias = bias.to(query.dtype).expand(len(x), 1, x.shape[1], context.shape[1])
+        bias = bias.to(query.dtype).expand(x.shape[0], 1, x.shape[1], context.shape[1])
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         return self.dropout(self.out(mixed.transpose(1, 2).flatten(2)))
 

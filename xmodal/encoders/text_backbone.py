@@ -69,12 +69,12 @@ def mean_pooled(tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """(B, 1, D): the mean over the valid places, and a mask of ones; a row without valid places is 0."""
     weights = mask[..., None].to(tokens.dtype)
     mean = (tokens * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True).clamp(min=1)
-    return mean, mask.new_ones(len(mask), 1)
+    return mean, mask.new_ones(mask.shape[0], 1)
 
 
 def first_token(tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """(B, 1, D): the first place, and a mask of ones."""
-    return tokens[:, :1], mask.new_ones(len(mask), 1)
+    return tokens[:, :1], mask.new_ones(mask.shape[0], 1)
 
 
 CACHED = {"tokens": all_tokens, "mean": mean_pooled, "own": first_token}
