@@ -98,9 +98,9 @@ def clip(path: Path) -> Tensor:
     """(3, SIDE, SIDE) normalised, as open_clip's `image_transform` makes it for evaluation."""
     image = Image.open(path)
     scale = SIDE / min(image.size)
-    size = tuple(max(SIDE, round(side * scale)) for side in image.size)
-    image = image.resize(size, Image.Resampling.BICUBIC)
-    left, top = ((side - SIDE) // 2 for side in size)
+    width, height = (max(SIDE, round(side * scale)) for side in image.size)
+    image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - SIDE) // 2, (height - SIDE) // 2
     image = image.crop((left, top, left + SIDE, top + SIDE)).convert("RGB")
     return (torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255 - MEAN) / SPREAD
 
