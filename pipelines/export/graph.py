@@ -65,12 +65,12 @@ class Graph:
         it is more than TOLERANCE."""
         import onnxruntime
 
-        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        session: Any = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
         differences = []
         for rows in COMPARED:
             inputs = self.inputs(rows)
             given = {name: one.numpy() for name, one in zip(self.names, inputs, strict=True)}
-            found: Any = session.run([OUTPUT], given)[0]
+            found = session.run([OUTPUT], given)[0]
             differences.append(float(np.abs(found - self.plain(*inputs).numpy()).max()))
         if not max(differences) <= TOLERANCE:  # also where it is no number
             raise Failed(
