@@ -115,7 +115,7 @@ class AppendedPackage:
         self._writer = csv.DictWriter(self._whole.text(), fields, restval="", lineterminator="\n")
         self._writer.writeheader()
         self._writer.writerows(iterate(before))
-        self._said: set[tuple[str, str]] = set()
+        self._said: dict[tuple[str, str], dict[str, str]] = {}
         self.strange = 0
 
     def frames(self, rows: pa.Table) -> None:
@@ -131,7 +131,7 @@ class AppendedPackage:
     def _add(self, row: dict[str, Any], observation: dict[str, Any] | None) -> None:
         if observation is not None:
             self._writer.writerow(observation)
-            self._said |= {(row["rank"], row["taxon"])} if row["taxon"] else set()
+            self._said |= {(row["rank"], row["taxon"]): {}} if row["taxon"] else {}
 
     def _placed(self, rows: pa.Table) -> Iterator[dict[str, Any]]:
         """Rows that are of the package's media, with its ids, and with its time where they have none."""

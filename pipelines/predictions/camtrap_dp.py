@@ -17,6 +17,7 @@ from pipelines.predictions.deployments import DEPLOYMENTS, Deployed
 from pipelines.predictions.ladder import Ladder
 from pipelines.predictions.made_by import Maker
 from pipelines.predictions.moments import Moments
+from pipelines.predictions.recorded import recorded
 from pipelines.predictions.whole import Whole
 from pipelines.progress import warn
 
@@ -34,15 +35,19 @@ class NewPackage:
     """Media, observations of them and of their events, and the deployments that the user's table tells of."""
 
     def __init__(self, folder: Path, maker: Maker, ladder: Ladder, deployed: Deployed, moments: Moments,
-                 public: bool) -> None:  # fmt: skip
-        """`public`: whether people and frames that are not public were kept out of these images."""
+                 public: bool, reviewed: bool) -> None:  # fmt: skip
+        """`public`: whether people and frames that are not public were kept out of these images. `reviewed`: whether
+        what people say of a frame stands in place of the model's answer to it and to its event."""
         self._home, self._maker, self._ladder = folder / FOLDER, maker, ladder
-        self._deployed, self._moments, self._public = deployed, moments, public
+        self._deployed, self._moments, self._public, self._reviewed = deployed, moments, public, reviewed
         self._observed = Observed(maker, moments)
         self._files = {name: Whole(self._home / f"{name}.csv") for name in ("media", "observations", "deployments")}
         self._media = _writer(self._files["media"], MEDIA)
         self._observations = _writer(self._files["observations"], OBSERVATIONS)
-        self._said: set[tuple[str, str]] = set()
+        self._said: dict[tuple[str, str], dict[str, str]] = {}
+        """Rank and name of taxa to what people know of the ranks above."""
+        self._labelled: set[tuple[str, str]] = set()
+        """Survey and name of events of which people have labelled a frame."""
         self._last: str | None = None
         self.left_out = dict.fromkeys(("without a time", "of which the offset from UTC is not known",
                                        "whose path the standard does not take"), 0)  # fmt: skip
@@ -66,16 +71,22 @@ class NewPackage:
             self._media.writerow(_medium(row, moment, self._public))
             self._last = row["media_id"]
         if row["refused"] is None:
-            self._observe(self._observed.of_medium(row), row)
+            by_people = recorded(row) if self._reviewed else None
+            if by_people and row["event_id"]:
+                self._labelled.add((row["survey"], row["event_id"]))
+            self._observe(self._observed.of_medium(by_people or row), by_people or row)
 
     def _observe(self, observation: dict[str, Any] | None, row: Mapping[str, Any]) -> None:
         if observation is not None:
             self._observations.writerow(observation)
-            self._said |= {(row["rank"], row["taxon"])} if row["taxon"] and row["rank"] else set()
+            if row["taxon"] and row["rank"]:
+                self._said.setdefault((row["rank"], row["taxon"]), row.get("lineage", {}))
 
     def events(self, rows: pa.Table) -> None:
+        """But for those of which people have labelled a frame."""
         for row in rows.to_pylist():
-            self._observe(self._observed.of_event(row), row)
+            if (row["survey"], row["event_id"]) not in self._labelled:
+                self._observe(self._observed.of_event(row), row)
 
     def finish(self) -> list[str]:
         """Raises DataRefused where no image can stand in a package."""
@@ -115,14 +126,15 @@ def _medium(row: dict[str, Any], moment: str, public: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def taxonomic(ladder: Ladder, said: set[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Entries of the descriptor's `taxonomic` for (rank, name) pairs."""
-    return [_taxon(ladder, rank, name) for name, rank in sorted((name, rank) for rank, name in said)]
+def taxonomic(ladder: Ladder, said: Mapping[tuple[str, str], Mapping[str, str]]) -> list[dict[str, Any]]:
+    """Entries of the descriptor's `taxonomic` for (rank, name) pairs, with what else is known of the ranks above."""
+    named = sorted(said, key=lambda one: (one[1], one[0]))
+    return [_taxon(ladder, rank, name, said[rank, name]) for rank, name in named]
 
 
-def _taxon(ladder: Ladder, rank: str, name: str) -> dict[str, Any]:
-    known = ladder.taxa[name] if rank == "species" else {"lineage": {}, "names": {}}
-    higher = {**known["lineage"], **ladder.lineage(rank, name)}
+def _taxon(ladder: Ladder, rank: str, name: str, lineage: Mapping[str, str]) -> dict[str, Any]:
+    known = ladder.taxa.get(name, {"lineage": lineage, "names": {}})
+    higher = {**lineage, **known["lineage"], **ladder.lineage(rank, name)}
     entry: dict[str, Any] = {"scientificName": name, "taxonRank": rank}
     entry |= {one: higher[one] for one in ("kingdom", "phylum", "class", "order", "family", "genus") if one in higher}
     names = {code: called for code, called in known["names"].items() if re.fullmatch("[a-z]{3}", code)}

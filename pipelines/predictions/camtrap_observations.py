@@ -51,6 +51,7 @@ class Observed:
     def _row(self, row: Row, name: str, start: str, end: str) -> Row:
         called = f"{row['common_name']}; " if row["common_name"] and row["taxon"] is None else ""
         confidence, person = row["confidence"], row.get("by_a_person", False)
+        told = {"count": "count", "lifeStage": "life_stage", "sex": "sex", "behavior": "behavior"}
         return {
             "observationID": name, "deploymentID": row["deployment_id"], "eventID": row["event_id"],
             "eventStart": start, "eventEnd": end, "observationType": row["type"], "scientificName": row["taxon"],
@@ -58,5 +59,5 @@ class Observed:
             "classifiedBy": None if person else self.maker.model,
             "classificationTimestamp": None if person else self.maker.at,
             "classificationProbability": None if confidence is None else f"{confidence:.4f}",
-            "observationComments": f"{called}{row['reason']}",
-        }  # fmt: skip
+            "observationComments": f"{called}{row['reason']}".removesuffix("; "),
+        } | {name: row.get(column) for name, column in told.items()}  # fmt: skip

@@ -58,6 +58,8 @@ class Request:
     root: str | None = None
     card: str | None = None
     precision: float = 0.95
+    reviewed: bool = False
+    """Whether people's labels stand in place of the model's answers, in a new package."""
     deployments: str | None = None
     """Table for a new Camtrap DP package."""
     package: str | None = None
@@ -139,7 +141,7 @@ def _packages(request: Request, frames: Frames, maker: Maker, ladder: Ladder) ->
         frames.check_one_survey()
         deployed = Deployed(read_deployments(request.deployments), request.deployments)
         deployed.check(frames.deployments())
-        yield NewPackage(request.folder, maker, ladder, deployed, moments, frames.vetted)
+        yield NewPackage(request.folder, maker, ladder, deployed, moments, frames.vetted, request.reviewed)
     if request.package is not None:
         frames.check_one_survey()
         given = Given.read(request.package)

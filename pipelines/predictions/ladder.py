@@ -87,8 +87,8 @@ class Ladder:
         return self.names[rung][position] if rung in RANKS else ""
 
     def lineage(self, rung: str, name: str) -> dict[str, str]:
-        """Rank to name of a taxon and of those above it."""
+        """Rank to name of a taxon and of those above it; nothing of one that is none of its own."""
         if rung not in RANKS:
             return {}
-        ladder = next(one for one in map(self.steps, self.species) if one.get(rung) == name)
+        ladder = next((one for one in map(self.steps, self.species) if one.get(rung) == name), {})
         return {rank: ladder[rank] for rank in RANKS[RANKS.index(rung) :] if rank in ladder}

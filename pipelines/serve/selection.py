@@ -85,7 +85,8 @@ class Selection:
         if len({row["survey"] for row in rows}) > 1:
             raise SettingsError("a Camtrap DP package is of one survey: filter by one")
         with tempfile.TemporaryDirectory(prefix="xmodal-selection-") as folder:
-            package = NewPackage(Path(folder), self.maker, self.packing.ladder, deployed, self.packing.moments, True)
+            packing = self.packing
+            package = NewPackage(Path(folder), self.maker, packing.ladder, deployed, packing.moments, True, False)
             package.frames(pa.Table.from_pylist(rows, _FRAMES))
             files = package.finish()
             return _zipped(files)

@@ -20,6 +20,7 @@ from PIL import Image
 
 from infra.storage import open_store
 from pipelines.predictions.exif import taken_at
+from pipelines.predictions.labels import by_people
 from pipelines.predictions.trust import TRUST, file_name
 from pipelines.sources.camtrap_dp import CamtrapDP
 from pipelines.sources.megadetector import MegaDetector
@@ -27,6 +28,7 @@ from pipelines.spreadsheets import safe
 from tests.conftest import REPOSITORY
 from tests.pipelines.answering import PLACES, Answering
 from tests.pipelines.packages import TABLES, faults
+from tests.pipelines.protocol_survey import NEW
 from tests.pipelines.road import xmodal
 
 pytestmark = pytest.mark.timeout(600)
@@ -161,6 +163,31 @@ def test_our_own_reader_reads_the_package_back(answers: Path) -> None:
     named = Counter((row["media_id"], row["taxon"]) for row in frames(answers) if row["taxon"])
     read = Counter((one["media_id"], one["taxon"]) for one in said if one["taxon"] and one["level"] == "media")
     assert {one["method"] for one in said} == {"machine"} and read == named and len(named) > 50
+
+
+def test_a_reviewed_package_says_what_people_say(model: Answering, tmp_path: Path) -> None:
+    """In place of the model's answers to their frames and events; a species that it has never seen is one of them."""
+    deployments = write_deployments(tmp_path / "deployments.csv")
+    ended = model.classify("--dataset", "tiny", "--to", tmp_path / "out", "--deployments", deployments, "--reviewed")
+    assert ended.code == 0, ended.err
+    assert faults(tmp_path / "out/camtrap-dp/datapackage.json") == []
+    rows = table(tmp_path / "out/camtrap-dp/observations.csv")
+    known = model.dataset.records(["media_id", "facts"]).to_pylist()
+    facts = {row["media_id"]: row["facts"] for row in known if by_people(row["facts"])}
+    assert 0 < len(facts) < len(known)
+    for row in rows:
+        person = row["mediaID"] in facts
+        assert row["classificationMethod"] == ("human" if person else "machine")
+        assert (row["classifiedBy"] == row["classificationProbability"] == "") == person
+        if person:
+            label = json.loads(facts[row["mediaID"]])
+            assert row["observationType"] == label["type"]["value"]
+            assert row["scientificName"] == (label["taxon"]["value"] if "taxon" in label else "")
+    events = {row["eventID"] for row in rows if row["observationLevel"] == "event"}
+    assert not events & {row["eventID"] for row in rows if row["mediaID"] in facts}
+    document = json.loads((tmp_path / "out/camtrap-dp/datapackage.json").read_text())
+    taxa = {one["scientificName"]: one for one in document["taxonomic"]}
+    assert taxa[NEW]["family"] == "Canidae" and taxa[NEW]["taxonRank"] == "species"
 
 
 def megadetectors_verdict(file: Path, folder: Path) -> dict[str, Any]:
