@@ -157,7 +157,7 @@ _predict_verb("caption", "A generated caption for each image.", BEAMS)
 
 @predict.command()
 @CHECKPOINT
-@click.argument("images", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.argument("images", nargs=-1)
 @click.option("--out", type=click.Path(path_type=Path), help="Write a Parquet file instead of JSON lines to stdout.")
 @click.option("--to", "folder", type=click.Path(path_type=Path), help="Answers as files for people's tools, below it.")
 @click.option("--dataset", metavar="NAME[@VERSION]", help="With --to: images of a dataset version, not of a folder.")
@@ -178,7 +178,7 @@ _predict_verb("caption", "A generated caption for each image.", BEAMS)
 @click.option("--root", default=None, help="Storage root that holds the run, where CHECKPOINT is a run's name.")
 def classify(
     checkpoint: str,
-    images: tuple[Path, ...],
+    images: tuple[str, ...],
     out: Path | None,
     folder: Path | None,
     root: str | None,
@@ -187,21 +187,25 @@ def classify(
     """Species of images: scores of the best ones as JSON lines or, with --to FOLDER, one answer a frame and an event.
 
     An answer is the narrowest rank that is sure enough, at the thresholds that `evaluate` found; what nothing is sure
-    enough of is left to people. Run again, it goes on where it was cut.
+    enough of is left to people. Run again, it goes on where it was cut. With --to IMAGES is one folder, which may be
+    an s3:// address.
     """
+    absent = [one for one in images if "://" not in one and not Path(one).exists()]
+    if absent:
+        raise click.UsageError(f"{absent[0]}: no such file or folder")
     if folder is None:
         _only_with_to(words)
-        if not images:
-            raise click.UsageError("name image files or folders")
+        if not images or any("://" in one for one in images):
+            raise click.UsageError("name image files or folders; a bucket's are read with --to FOLDER")
         from pipelines.predict import predict
 
-        predict("classify", checkpoint, images, out, root)
+        predict("classify", checkpoint, tuple(map(Path, images)), out, root)
         return
     if words["deployments"] and words["package"]:
         raise click.UsageError("--deployments makes a new package, --package a copy of one: give one of them")
     if out is not None:
         raise click.UsageError("--out is one Parquet file of scores, --to a folder of answers: give one of them")
-    one_folder = len(images) == 1 and images[0].is_dir()
+    one_folder = len(images) == 1 and ("://" in images[0] or Path(images[0]).is_dir())
     if bool(images) if words["dataset"] else not one_folder:
         raise click.UsageError("--to takes either one folder of images or --dataset")
     for name, needs in (("unlabelled", "dataset"), ("seconds_a_look", "review"), ("reviewed", "deployments")):

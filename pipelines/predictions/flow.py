@@ -51,7 +51,8 @@ class Request:
     checkpoint: str
     folder: Path
     """Where everything goes."""
-    images: tuple[Path, ...] = ()
+    images: tuple[str, ...] = ()
+    """One directory, or `s3://bucket/prefix`."""
     dataset: str | None = None
     """NAME or NAME@VERSION."""
     survey: str | None = None

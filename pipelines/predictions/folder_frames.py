@@ -1,4 +1,5 @@
-"""Bare image files, whose camera is the folder that they lie in and whose time is what EXIF says."""
+"""Bare image files of a directory or bucket, loose or in tars and zips, whose camera is the folder that they lie in and
+whose time is what EXIF says."""
 
 import hashlib
 import json
@@ -6,16 +7,18 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 import torch
 
+from infra.storage import open_store
 from pipelines.errors import DataRefused, NotFound
 from pipelines.predict import SUFFIXES
 from pipelines.predictions.exif import taken_at
 from pipelines.predictions.frames import Piece, as_bytes, table
+from pipelines.sources.archive import Archive, ArchiveEntry, Unreadable
 from xmodal.inference import Inference
 from xmodal.transforms import BadImage
 
@@ -25,15 +28,15 @@ PIECE = 256
 
 @dataclass(frozen=True)
 class FilePiece:
-    """Some files below a folder."""
+    """Some files below a folder, whose name is `survey`."""
 
-    folder: Path
-    files: tuple[str, ...]
+    archive: Archive
+    survey: str
+    files: tuple[ArchiveEntry, ...]
 
     @property
     def name(self) -> str:
-        facts = [(one, status.st_size, status.st_mtime_ns) for one in self.files
-                 for status in ((self.folder / one).stat(),)]  # fmt: skip
+        facts = [(one.key, one.size, one.etag) for one in self.files]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
     @property
@@ -42,21 +45,22 @@ class FilePiece:
 
     def looked(self, model: Inference) -> pa.Table:
         with ThreadPoolExecutor() as pool:
-            read = list(pool.map(lambda one: _read(model, self.folder / one), self.files))
+            read = list(pool.map(lambda one: _read(model, self.archive, one), self.files))
         good = [one.pixels for one in read if one.pixels is not None]
         found = iter(as_bytes(model.image_vectors(torch.cat(good))) if good else [])
         given = [None if one.pixels is None else next(found) for one in read]
+        keys = [one.key for one in self.files]
         columns = {
-            "key": self.files, "media_id": self.files, "survey": [self.folder.resolve().name] * len(self.files),
-            "deployment_id": [camera(self.folder, one) for one in self.files],
+            "key": keys, "media_id": keys, "survey": [self.survey] * len(keys),
+            "deployment_id": [camera(self.survey, one) for one in keys],
             "captured_at": [one.captured_at for one in read], "utc_offset": [one.utc_offset for one in read],
         }  # fmt: skip
         return table(columns, given, [one.refused for one in read])
 
 
-def camera(folder: Path, file: str) -> str:
-    """The folder that a file lies in, below `folder`; at its top that folder's own name."""
-    return file.rpartition("/")[0] or folder.resolve().name
+def camera(survey: str, file: str) -> str:
+    """The folder that a file lies in; at the top the survey itself."""
+    return file.rpartition("/")[0] or survey
 
 
 @dataclass(frozen=True)
@@ -67,14 +71,14 @@ class _Read:
     refused: str | None = None
 
 
-def _read(model: Inference, path: Path) -> _Read:
+def _read(model: Inference, archive: Archive, entry: ArchiveEntry) -> _Read:
+    data = archive.content(entry)
+    if data is None or isinstance(data, Unreadable):
+        return _Read(refused=data.reason if data else "missing")
     try:
-        data = path.read_bytes()
         pixels = model.pixels_of([data])
     except BadImage as error:
         return _Read(refused=error.reason)
-    except OSError:
-        return _Read(refused="unreadable")
     return _Read(pixels, *taken_at(data))
 
 
@@ -82,30 +86,33 @@ def _read(model: Inference, path: Path) -> _Read:
 class FolderFrames:
     """Image files below a folder, by their paths."""
 
-    folder: Path
-    files: tuple[str, ...]
+    archive: Archive
+    survey: str
+    files: tuple[ArchiveEntry, ...]
 
     @classmethod
-    def of(cls, folder: Path, model: Inference) -> "FolderFrames":
-        """Raises NotFound where there is no image, DataRefused where the model reads no pixels."""
+    def of(cls, folder: str, model: Inference) -> "FolderFrames":
+        """`folder`: a directory or `s3://bucket/prefix`. Raises NotFound where there is no image, DataRefused where the
+        model reads no pixels, and what infra.storage raises."""
         if not model.reads_pixels:
             raise DataRefused(
                 "this model reads features that were computed beforehand: it can be asked of a dataset alone"
             )
-        files = sorted(
-            one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.suffix.lower() in SUFFIXES
-        )
+        store = open_store(folder)
+        archive = Archive(store)
+        found = (one for one in archive.stream() if PurePosixPath(one.key).suffix.lower() in SUFFIXES)
+        files = sorted(found, key=lambda one: one.key)
         if not files:
             raise NotFound(f"no image file in {folder}; looked for {', '.join(sorted(SUFFIXES))}")
-        return cls(folder, tuple(files))
+        return cls(archive, store.url.rstrip("/").rpartition("/")[2], tuple(files))
 
     @property
     def told(self) -> dict[str, Any]:
-        return {"folder": self.folder.resolve().name}
+        return {"folder": self.survey}
 
     def media(self) -> pa.Table:
         """media_id and file of every image."""
-        files = pa.array(self.files, pa.string())
+        files = pa.array([one.key for one in self.files], pa.string())
         return pa.table({"media_id": files, "file": files})
 
     @property
@@ -118,8 +125,8 @@ class FolderFrames:
 
     def deployments(self) -> dict[str | None, int]:
         """Images of each: the folders that they lie in."""
-        return Counter(camera(self.folder, one) for one in self.files)
+        return Counter(camera(self.survey, one.key) for one in self.files)
 
     def pieces(self) -> Iterator[Piece]:
         for start in range(0, len(self.files), PIECE):
-            yield FilePiece(self.folder, self.files[start : start + PIECE])
+            yield FilePiece(self.archive, self.survey, self.files[start : start + PIECE])

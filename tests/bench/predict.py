@@ -12,7 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from infra.storage import open_store
 from pipelines.predictions.folder_frames import FilePiece
+from pipelines.sources.archive import Archive
 from tests.bench.frame import Comparison, Side, compare
 from tests.bench.photographs import CAMERAS, photographs
 from xmodal.inference import Inference
@@ -42,7 +44,8 @@ def comparisons() -> Iterator[Comparison]:
             paths = [Path(folder) / f"{n}.jpg" for n in range(FILES)]
             for path, data in zip(paths, photographs(camera, FILES), strict=True):
                 path.write_bytes(data)
-            piece = FilePiece(Path(folder), tuple(path.name for path in paths))
+            archive = Archive(open_store(folder))
+            piece = FilePiece(archive, "bench", tuple(archive.stream()))
             yield from _compared(camera.name, model, piece, paths)
 
 

@@ -342,6 +342,28 @@ def test_a_folder_of_files_is_answered_like_the_dataset(model: Answering, answer
     assert faults(tmp_path / "out/camtrap-dp/datapackage.json") == []
 
 
+@pytest.mark.services
+def test_a_bucket_is_answered_like_a_folder(model: Answering, bucket_url: str, tmp_path: Path) -> None:
+    """Loose files and members of a tar, without a copy on the disk."""
+    folder, bucket = tmp_path / "survey", open_store(f"{bucket_url}/survey")
+    (folder / "cam1").mkdir(parents=True)
+    for n in range(4):
+        shutil.copy(Path(model.archive.url) / f"img/{n:04d}.jpg", folder / "cam1")
+        bucket.put(f"cam1/{n:04d}.jpg", (folder / f"cam1/{n:04d}.jpg").read_bytes())
+    for one, to in ((str(folder), "mine"), (f"{bucket_url}/survey", "theirs")):
+        ended = model.classify(one, "--to", tmp_path / to)
+        assert ended.code == 0, ended.err
+    mine, theirs = frames(tmp_path / "mine"), frames(tmp_path / "theirs")
+    assert mine == theirs and [row["file"] for row in theirs] == [f"cam1/{n:04d}.jpg" for n in range(4)]
+    shutil.make_archive(str(tmp_path / "cam2"), "tar", folder / "cam1")
+    bucket.put("cam2.tar", (tmp_path / "cam2.tar").read_bytes())
+    assert model.classify(f"{bucket_url}/survey", "--to", tmp_path / "theirs").code == 0
+    more = {row["file"]: row["species_confidence"] for row in frames(tmp_path / "theirs")}
+    assert len(more) == 8 and all(more[f"cam1/{n:04d}.jpg"] == row["species_confidence"] for n, row in enumerate(mine))
+    nobody = model.classify(f"{bucket_url}/nothing", "--to", tmp_path / "none")
+    assert nobody.code == 10 and "no image file in s3://" in nobody.line
+
+
 def test_a_files_own_offset_is_believed(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x8769] = {0x9003: "2026:05:01 11:00:00", 0x9011: "-03:30"}
