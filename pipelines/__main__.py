@@ -172,6 +172,7 @@ _predict_verb("caption", "A generated caption for each image.", BEAMS)
 @click.option("--precision", default=0.95, show_default=True, help="With --to: share right of the answers.")
 @click.option("--deployments", metavar="FILE", help="With --to: deployments' coordinates, for a Camtrap DP package.")
 @click.option("--reviewed", is_flag=True, help="With --deployments: what people labelled goes in as they say.")
+@click.option("--public", is_flag=True, help="With --deployments: bare files show no people, somebody has looked.")
 @click.option("--package", metavar="FILE", help="With --to: append to a copy of this Camtrap DP package.")
 @click.option("--utc-offset", metavar="+HH:MM", help="With --to: of cameras' clocks that state none.")
 @click.option("--card", help="With --to: folder of `evaluate --card`, where CHECKPOINT is no run.")
@@ -208,7 +209,8 @@ def classify(
     one_folder = len(images) == 1 and ("://" in images[0] or Path(images[0]).is_dir())
     if bool(images) if words["dataset"] else not one_folder:
         raise click.UsageError("--to takes either one folder of images or --dataset")
-    for name, needs in (("unlabelled", "dataset"), ("seconds_a_look", "review"), ("reviewed", "deployments")):
+    for name, needs in (("unlabelled", "dataset"), ("seconds_a_look", "review"), ("reviewed", "deployments"),
+                        ("public", "deployments")):  # fmt: skip
         if words[name] and not words[needs]:
             raise click.UsageError(f"--{name.replace('_', '-')} belongs to --{needs}")
     from pipelines.predictions.flow import Request, classify

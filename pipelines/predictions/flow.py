@@ -61,6 +61,8 @@ class Request:
     precision: float = 0.95
     reviewed: bool = False
     """Whether people's labels stand in place of the model's answers, in a new package."""
+    public: bool = False
+    """Whether bare files of a new package may be shown to everybody: somebody has looked for people."""
     deployments: str | None = None
     """Table for a new Camtrap DP package."""
     package: str | None = None
@@ -142,7 +144,8 @@ def _packages(request: Request, frames: Frames, maker: Maker, ladder: Ladder) ->
         frames.check_one_survey()
         deployed = Deployed(read_deployments(request.deployments), request.deployments)
         deployed.check(frames.deployments())
-        yield NewPackage(request.folder, maker, ladder, deployed, moments, frames.vetted, request.reviewed)
+        public = frames.vetted or request.public
+        yield NewPackage(request.folder, maker, ladder, deployed, moments, public, request.reviewed)
     if request.package is not None:
         frames.check_one_survey()
         given = Given.read(request.package)

@@ -65,7 +65,7 @@ VERBS = {
     "evaluate": "checkpoint overrides --root --report --json --card --ensemble --against --beams",
     "predict embed": "checkpoint images --out --root",
     "predict classify": "checkpoint images --out --root --to --dataset --survey --precision --deployments --package "
-    "--utc-offset --card --unlabelled --review --seconds-a-look --reviewed",
+    "--utc-offset --card --unlabelled --review --seconds-a-look --reviewed --public",
     "predict caption": "checkpoint images --out --root --beams",
     "serve": "checkpoint --dataset --root --host --port --token --index --review --precision --card --deployments "
     "--utc-offset",

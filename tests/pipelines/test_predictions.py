@@ -339,6 +339,8 @@ def test_a_folder_of_files_is_answered_like_the_dataset(model: Answering, answer
                                           "failure": "image access failure: not_image"}  # fmt: skip
     media = table(tmp_path / "out/camtrap-dp/media.csv")
     assert media[0]["timestamp"] == "2026-05-01T11:00:00+0200" and media[0]["filePublic"] == "false"
+    assert model.classify(*asked, "--utc-offset", "+02:00", "--public").code == 0
+    assert {row["filePublic"] for row in table(tmp_path / "out/camtrap-dp/media.csv")} == {"true"}
     assert faults(tmp_path / "out/camtrap-dp/datapackage.json") == []
 
 
