@@ -136,6 +136,7 @@ def test_lanes_and_plain_pyarrow_make_the_same_pixels(tmp_path: Path) -> None:
     assert drained(bench.direct()) == bench.plain().run() == len(ours) / 64
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_ray_data_hands_over_what_the_reader_made(tmp_path: Path, ray_cluster: str) -> None:
     bench = LoaderBench(tmp_path, 100, 32, 1)
@@ -146,6 +147,7 @@ def test_ray_data_hands_over_what_the_reader_made(tmp_path: Path, ray_cluster: s
     )
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_every_way_of_feeding_hands_over_the_same_pixels(tmp_path: Path, ray_cluster: str) -> None:
@@ -233,7 +235,7 @@ def test_batches_of_like_texts_are_the_drawn_texts() -> None:
     assert like.amax(1).sum() < drawn.amax(1).sum() and (like.amax(1).diff() < 0).any()
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
 def test_a_step_is_told_with_its_rate_its_share_of_the_peak_and_its_parts(
     precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,7 +149,7 @@ def test_figures_are_their_loops(subjects: dict[str, Subject], name: str) -> Non
     assert {"centre/f1", "centre/mass", "norm/ap", "entropy", "f1_tuned"} <= told.keys()
 
 
-@pytest.mark.parametrize("name", ["scan", "fusion"])
+@pytest.mark.parametrize("name", ["scan", pytest.param("fusion", marks=pytest.mark.slow)])
 def test_the_curve_over_cuts_and_f1_of_the_means_are_their_loops(subjects: dict[str, Subject], name: str) -> None:
     subject = subjects[name]
     told = figures(subject)

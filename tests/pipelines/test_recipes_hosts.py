@@ -28,6 +28,11 @@ SIZES = {"train": 40, "dev": 10, "test": 12}
 HOSTS = ("scan-f30k", "bfan-f30k", "pfan-f30k", "sgraf-f30k")
 
 
+def learner(name: str) -> Any:
+    """The largest of them takes its time."""
+    return pytest.param((name,), marks=[pytest.mark.slow] if name == "sgraf-f30k" else [], id=name)
+
+
 def small(folder: Path, *names: str, **changes: Any) -> Recipe:
     """What makes shipped recipes one of a tiny folder; parts, tasks and published figures stay."""
     whole = load_recipe(list(names)).model_dump(mode="json")
@@ -52,7 +57,7 @@ LONGER = {"sgraf-f30k": {"epochs": 30, "optimizer": {"learning_rate": 1e-3}}}
 """At the others' rate its rsum of ten images rises in one run and falls in the next, by a bit of rounding."""
 
 
-@pytest.mark.parametrize("names", [*((name,) for name in HOSTS), ("scan-f30k", "ccr-ccs")], ids=" ".join)
+@pytest.mark.parametrize("names", [*map(learner, HOSTS), pytest.param(("scan-f30k", "ccr-ccs"), id="ccr-ccs")])
 def test_a_host_learns_and_is_judged_by_its_scores(folder: Path, names: tuple[str, ...]) -> None:
     recipe = small(folder, *names, train=LONGER.get(names[0], {}))
     dataset = prepare(recipe.data, recipe.compute.store(), recipe.model.image, recipe.model.text, workers=InProcess())
