@@ -104,6 +104,18 @@ def test_a_search_narrowed_opened_and_gone_on_from(visit: Open, address: str) ->
         expect(page.locator("#status")).to_contain_text("360 images")
 
 
+def test_the_first_image_has_neighbours_too(visit: Open, address: str) -> None:
+    """Its number is 0."""
+    with visit(address) as page:
+        page.locator(".card > button").first.click()
+        page.click("#more")
+        expect(page.locator("#like-words")).to_be_visible()
+        expect(page.locator(".card .small").nth(1)).to_contain_text("match 1.00")
+        page.click("#after")
+        expect(page.locator("#page")).to_have_text("Page 2 of 8")
+        expect(page).to_have_url(re.compile(r"like=0"))
+
+
 def test_labels_are_corrected_by_keyboard_alone(visit: Open, address: str, wishes: Wishes) -> None:
     with visit(f"{address}?label=Canis+lupus&light=day") as page:
         page.keyboard.press("ArrowRight")

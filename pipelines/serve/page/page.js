@@ -54,7 +54,7 @@ function answer(card) {
 // ---- searching ----------------------------------------------------------------------------------------------------
 function query(asked, page) {
   const words = new URLSearchParams();
-  for (const [key, value] of Object.entries({ ...asked, page })) if (value !== "" && value !== null && value !== undefined && value !== 0 && value !== "best") words.set(key, value);
+  for (const [key, value] of Object.entries({ ...asked, page: page || "" })) if (value !== "" && value !== null && value !== undefined && value !== "best") words.set(key, value);
   return words;
 }
 
