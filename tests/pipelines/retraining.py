@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import torch
+
 from pipelines.dataset import Dataset
 from pipelines.prepare import flow
 from pipelines.prepare.workers import InProcess
@@ -45,6 +47,7 @@ def complete(recipe: Recipe, dataset: Dataset) -> tuple[Run, str]:
     """The run of `recipe`, trained and recorded here as `xmodal train` does it with Ray; and its MLflow run."""
     store, plan = recipe.compute.store(), TrainingPlan.of(recipe, dataset)
     run = choose_run(store, recipe, plan.digest, again=False)
+    torch.manual_seed(recipe.train.seed)  # as a worker does, whatever other tests have drawn
     model = build_model(recipe, dataset)
     warm_start(model, recipe, store)
     descent = Descent(model, recipe.train, plan.total_samples)
