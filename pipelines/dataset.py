@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from infra.storage import Store
 from pipelines.errors import NotFound
 from pipelines.prepare import versions as documents
-from pipelines.prepare.parts import LEDGER, PIXELS, RECORDS, with_new_columns
+from pipelines.prepare.parts import GROUP_ROWS, LEDGER, PIXELS, RECORDS, with_new_columns
+from xmodal.settings import SettingsError
 from xmodal.wordpiece import WordPiece
 
 OPEN_FILES = 256
@@ -82,6 +83,14 @@ class Dataset:
         if document is None:
             raise NotFound(f"{home.url}: no dataset {name} here; run xmodal prepare")
         return cls(store, name, document)
+
+    @classmethod
+    def named(cls, store: Store, text: str) -> "Dataset":
+        """The one that `--dataset` names: NAME@NUMBER, or NAME: its newest. Raises NotFound, SettingsError."""
+        name, _, version = text.partition("@")
+        if version and not version.isdigit():
+            raise SettingsError(f"--dataset {text}: a version is a number, as {name}@3")
+        return cls.open(store, name, int(version) if version else None)
 
     def __reduce__(self) -> tuple[Any, tuple[Store, str, int]]:
         return Dataset.open, (self.store, self.name, self.version)
@@ -164,6 +173,11 @@ class Dataset:
         wanted = columns or schema.names
         there = [name for name in wanted if name in file.schema_arrow.names]
         return with_new_columns(file.read_row_group(group, there), wanted, schema)
+
+    def read_item(self, item: int, kind: str, columns: list[str]) -> pa.Table:
+        """Columns of all rows of an item's part."""
+        groups = range(-(-self.items[item].rows // GROUP_ROWS))
+        return pa.concat_tables([self.read_group(item, group, kind, columns) for group in groups])
 
     def _file(self, path: str) -> pq.ParquetFile:
         system, root = self._files

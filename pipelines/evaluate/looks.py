@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipelines.gallery import Split
 from pipelines.pair_scores import Tokens, tokens
-from pipelines.prepare.parts import BOX_CLASSES
+from pipelines.prepare.parts import BOX_CLASSES, boxes_of
 from pipelines.train.caption_words import CaptionWords
 from xmodal.inference import Inference
 from xmodal.matchers import Host
@@ -100,9 +100,8 @@ def animals(record: dict[str, Any], threshold: float) -> Array | None:
     """(n, 4) boxes of animals in a RECORDS row; None where no detector ran."""
     if record["n_boxes"] is None:
         return None
-    boxes = np.frombuffer(record["boxes"], "<f4").reshape(-1, 4).astype(np.float64)
-    sure = np.frombuffer(record["box_conf"], "<f4") >= np.float32(threshold)
-    return boxes[sure & (np.frombuffer(record["box_class"], "<i4") == BOX_CLASSES.index("animal"))]
+    boxes, sure, kinds = boxes_of(record)
+    return boxes[(sure >= np.float32(threshold)) & (kinds == BOX_CLASSES.index("animal"))]
 
 
 def looks(model: Inference, rows: Split, every: Sequence[Asked]) -> list[Look]:

@@ -8,15 +8,12 @@ behind the last that is whole.
 """
 
 import json
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from infra.storage import Store
@@ -25,12 +22,11 @@ from pipelines.export.origin import Origin
 from pipelines.export.whole_folder import finish, marked, resumed
 from pipelines.gallery import Split, embed
 from pipelines.predictions.dataset_frames import check_pixels
+from pipelines.predictions.vectors import write_part
 from pipelines.progress import Progress, say
-from pipelines.train.order import GROUP_ROWS
 from pipelines.train.plan import sample_reader
 from pipelines.train.samples import SampleReader
 from xmodal.inference import Inference
-from xmodal.settings import SettingsError
 
 IDS = ("sample_id", "survey", "media_id", "crop", "split")
 """What of RECORDS stands in both tables: `crop` is x,y,width,height of what was looked at, null = all of the frame."""
@@ -51,10 +47,7 @@ class Embeddings:
     def of(cls, model: Inference, origin: Origin, store: Store, asked: str | None) -> "Embeddings":
         """Of the version `asked`, NAME or NAME@VERSION, else of the one that the model was trained on. Raises NotFound,
         SettingsError where its images were prepared otherwise than the model's."""
-        name, _, version = (asked or f"{model.state['dataset']}@{model.state['dataset_version']}").partition("@")
-        if version and not version.isdigit():
-            raise SettingsError(f"--dataset {asked}: a version is a number, as {name}@3")
-        dataset = Dataset.open(store, name, int(version) if version else None)
+        dataset = Dataset.named(store, asked or f"{model.state['dataset']}@{model.state['dataset_version']}")
         check_pixels(dataset, model)
         return cls(model, origin, dataset, sample_reader(origin.recipe, dataset, model.wordpiece))
 
@@ -80,8 +73,8 @@ class Embeddings:
                 captions = unfinished / f"captions-{number:05d}.parquet"
                 if not captions.exists():  # it is written last
                     images, texts = self._item(number)
-                    _write(unfinished / f"images-{number:05d}.parquet", images)
-                    _write(captions, texts)
+                    write_part(unfinished / f"images-{number:05d}.parquet", images)
+                    write_part(captions, texts)
                 done += item.rows
                 progress.update(done)
         finish(unfinished, folder, self.mark)
@@ -90,7 +83,7 @@ class Embeddings:
         rows = self.dataset.items[number].rows
         split = Split(self.dataset, self.reader, np.full(rows, number), np.arange(rows))
         found = embed(self.model.network, split, self.device)
-        known = pa.concat_tables(self._known(number))
+        known = self.dataset.read_item(number, "records", [*IDS, "taxon"])
         each = [len(own) for own in found.captions]
         texts = known.select(IDS).take(pa.array(np.repeat(np.arange(rows), each)))
         counted = [place for count in each for place in range(count)]
@@ -99,20 +92,9 @@ class Embeddings:
         texts = texts.append_column("text", pa.array(said, pa.string()))
         return self._with_vectors(known, found.images), self._with_vectors(texts, found.texts)
 
-    def _known(self, number: int) -> Iterator[pa.Table]:
-        for group in range(-(-self.dataset.items[number].rows // GROUP_ROWS)):
-            yield self.dataset.read_group(number, group, "records", [*IDS, "taxon"])
-
     def _with_vectors(self, table: pa.Table, vectors: list[torch.Tensor]) -> pa.Table:
         width = self.model.network.settings.embed_dim
         flat = torch.cat([torch.zeros(0, width), *vectors]).numpy().astype(np.float32).reshape(-1)
         column = pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), width)
         told = {"xmodal": json.dumps(self.mark, ensure_ascii=False)}
         return table.append_column("vector", column).replace_schema_metadata(told)
-
-
-def _write(file: Path, table: pa.Table) -> None:
-    """Whole or not at all."""
-    unfinished = file.with_suffix(".unfinished")
-    pq.write_table(table, unfinished, compression="zstd", use_dictionary=False)
-    os.replace(unfinished, file)

@@ -16,6 +16,7 @@ from pipelines.predictions.vectors import Vectors
 from pipelines.prepare import cameras
 from pipelines.prepare.events import with_events
 from pipelines.sources.schema import MEDIA
+from xmodal.metrics.pooling import shared_out
 
 GAP = 60.0
 """Seconds between two frames from which a new event begins; the default of `data.event_gap`."""
@@ -114,7 +115,7 @@ class Pool:
         np.minimum.at(sums[:, -1], at, probabilities[:, -1])
         whole = [n for n, code in enumerate(codes.tolist()) if self._whole(code, sums[n], int(met[n]))]
         kept = [n for n in whole if np.isfinite(sums[n, -1])]
-        return codes[kept], _present(sums[kept])
+        return codes[kept], shared_out(sums[kept, :-1], sums[kept, -1])
 
     def _whole(self, code: int, sums: Array, met: int) -> bool:
         """Adds what was met of an event before to `sums`; whether it is whole now, else it is kept for later."""
@@ -126,9 +127,3 @@ class Pool:
             return True
         self._open[code] = sums.copy(), met + seen
         return False
-
-
-def _present(sums: Array) -> Array:
-    shown, empty = sums[:, :-1], sums[:, -1]
-    total = np.maximum(shown.sum(1), np.finfo(np.float64).tiny)
-    return np.column_stack([shown * ((1 - empty) / total)[:, None], empty])

@@ -34,14 +34,14 @@ from pipelines.predictions.megadetector import MegaDetectorFile
 from pipelines.predictions.moments import Moments, offset_seconds
 from pipelines.predictions.review import ReviewFile, budget_file, check_review
 from pipelines.predictions.table import Tables
-from pipelines.predictions.trust import PRECISIONS, find
+from pipelines.predictions.trust import check_precision, find
 from pipelines.predictions.vectors import Vectors, looked, matrix
 from pipelines.predictions.whole import Whole, swept
 from pipelines.progress import Progress
 from pipelines.recipe import Recipe
 from pipelines.train.runs import opened, run_of
 from xmodal.inference import Inference
-from xmodal.settings import SettingsError, load
+from xmodal.settings import load
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,7 @@ class Output(Protocol):
 
 def classify(request: Request) -> str:
     """What was written, a line a file. Raises NotFound, SettingsError and DataRefused before any long work."""
-    if request.precision not in PRECISIONS:
-        allowed = ", ".join(map(str, PRECISIONS))
-        raise SettingsError(f"--precision {request.precision}: thresholds are known for {allowed}")
+    check_precision(request.precision)
     reviews = [request.review] if request.review else []
     for file in reviews:
         check_review(file, request.folder)
@@ -114,12 +112,7 @@ def _frames(request: Request, store: Store, model: Inference) -> Frames:
     if request.dataset is None:
         (folder,) = request.images
         return FolderFrames.of(folder, model)
-    name, _, version = request.dataset.partition("@")
-    if version and not version.isdigit():
-        raise SettingsError(f"--dataset {request.dataset}: a version is a number, as {name}@3")
-    return DatasetFrames.of(
-        Dataset.open(store, name, int(version) if version else None), model, request.survey, request.unlabelled
-    )
+    return DatasetFrames.of(Dataset.named(store, request.dataset), model, request.survey, request.unlabelled)
 
 
 def _pace(request: Request, model: Inference) -> float:

@@ -82,10 +82,11 @@ def table(columns: dict[str, Any], found: Sequence[bytes | None], refused: Seque
     """LOOKED of the columns that are known."""
     whole = columns | {"vector": found, "refused": refused}
     absent = pa.nulls(len(found))
-    return pa.table([_chunk(whole.get(field.name, absent), field.type) for field in LOOKED], schema=LOOKED)
+    return pa.table([chunk(whole.get(field.name, absent), field.type) for field in LOOKED], schema=LOOKED)
 
 
-def _chunk(values: Any, kind: pa.DataType) -> pa.Array:
+def chunk(values: Any, kind: pa.DataType) -> pa.Array:
+    """Values of Python or of Arrow as one array of a kind."""
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()
     return values.cast(kind) if isinstance(values, pa.Array) else pa.array(values, kind)

@@ -10,13 +10,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from pipelines.predictions.ladder import ANIMAL, BLANK, Ladder
 from pipelines.predictions.made_by import Maker
 from pipelines.predictions.whole import Whole
-from pipelines.prepare.parts import BOX_CLASSES
+from pipelines.prepare.parts import BOX_CLASSES, boxes_of
 from xmodal.metrics.classification import RANKS
 
 FILE = "megadetector.json"
@@ -79,10 +78,9 @@ def detected(row: Row) -> list[tuple[str, float, list[float]]]:
     left out."""
     if not row["n_boxes"]:
         return []
-    boxes = np.frombuffer(row["boxes"], "<f4").reshape(-1, 4).astype(np.float64).round(4).tolist()
-    sure = np.frombuffer(row["box_conf"], "<f4").astype(np.float64).tolist()
-    kinds = np.frombuffer(row["box_class"], "<i4").tolist()
-    return [(str(kind + 1), conf, box) for kind, conf, box in zip(kinds, sure, boxes, strict=True)
+    boxes, sure, kinds = boxes_of(row)
+    found = zip(kinds.tolist(), sure.tolist(), boxes.round(4).tolist(), strict=True)
+    return [(str(kind + 1), conf, box) for kind, conf, box in found
             if 0 <= kind < len(BOX_CLASSES)]  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from pipelines.predictions.labels import by_people, label_of
+from pipelines.predictions.labels import PEOPLE, label_of
 
 STAGES, SEXES = ("adult", "subadult", "juvenile"), ("female", "male")
 """The words that Camtrap DP 1.0.2 has for them."""
@@ -13,10 +13,11 @@ Row = dict[str, Any]
 def recorded(row: Row) -> Row | None:
     """The row of an answered frame with people's word in place of the model's; None where people have said nothing."""
     label = label_of(row["facts"])
-    if label is None or not by_people(row["facts"]):
+    if label is None or label.by != PEOPLE:
         return None
-    facts = {name: one["value"] for name, one in json.loads(row["facts"]).items() if "value" in one}
-    taxon = json.loads(row["facts"]).get("taxon") or {}
+    document = json.loads(row["facts"])
+    facts = {name: one["value"] for name, one in document.items() if "value" in one}
+    taxon = document.get("taxon") or {}
     return row | {
         "type": facts["type"],
         "taxon": taxon.get("value"),

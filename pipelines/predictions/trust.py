@@ -22,6 +22,13 @@ PRECISIONS = (0.8, 0.9, 0.95, 0.98, 0.99)
 WANTED = 0.95
 
 
+def check_precision(wanted: float) -> None:
+    """Raises SettingsError for one that `evaluate` finds no thresholds for."""
+    if wanted not in PRECISIONS:
+        allowed = ", ".join(map(str, PRECISIONS))
+        raise SettingsError(f"--precision {wanted}: thresholds are known for {allowed}")
+
+
 class Share(Settings):
     """A share of n frames, 0..1, with its 95 % interval, places resampled; null bounds where there is one place."""
 

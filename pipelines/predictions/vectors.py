@@ -48,7 +48,7 @@ def looked(folder: Path, frames: Frames, model: Inference) -> Vectors:
     with Progress("predict", sum(piece.rows for _, piece in pieces), "images") as progress:
         for part, piece in sorted(pieces, key=lambda one: not one[0].exists()):
             if not part.exists():
-                _write(part, piece.looked(model))
+                write_part(part, piece.looked(model))
             done += piece.rows
             refused += _refused(part)
             progress.update(done, refused=refused)
@@ -70,7 +70,7 @@ def _name(piece: Piece, model: Inference) -> str:
     return hashlib.sha256(f"{model.weights} {piece.name}".encode()).hexdigest()[:32] + ".parquet"
 
 
-def _write(part: Path, table: pa.Table) -> None:
+def write_part(part: Path, table: pa.Table) -> None:
     """Whole or not at all."""
     unfinished = part.with_suffix(".unfinished")
     pq.write_table(table, unfinished, compression="zstd", use_dictionary=False)

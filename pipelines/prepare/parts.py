@@ -7,11 +7,12 @@ bytes with the same pyarrow.
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from mmap import ACCESS_READ, mmap
 from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -73,6 +74,13 @@ RECORDS = pa.schema(
     ]
 )
 BOX_CLASSES = ("animal", "human", "vehicle")
+
+
+def boxes_of(row: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of a RECORDS row on which a detector ran: (n, 4) float64 boxes, (n,) float32 confidences, (n,) int32 classes."""
+    boxes = np.frombuffer(row["boxes"], "<f4").reshape(-1, 4).astype(np.float64)
+    return boxes, np.frombuffer(row["box_conf"], "<f4"), np.frombuffer(row["box_class"], "<i4")
+
 
 LEDGER = pa.schema(
     [

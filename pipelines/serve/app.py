@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from pipelines.errors import DataRefused, NotFound
 from pipelines.serve.desk import Desk
 from pipelines.serve.guard import Guard
+from pipelines.serve.review import Kind
 from xmodal.settings import SettingsError
 
 PAGE = {
@@ -58,7 +59,7 @@ class Images(BaseModel):
 class Label(Images):
     """What a person says of them."""
 
-    type: Literal["animal", "blank", "human", "vehicle", "unknown"]
+    type: Kind
     scientific_name: str = Field(default="", max_length=200)
     common_name: str = Field(default="", max_length=200)
     note: str = Field(default="", max_length=1000)

@@ -61,12 +61,12 @@ def words(pieces: Sequence[str]) -> list[tuple[str, list[int]]]:
 
 
 def _of_host(model: Inference, host: Matcher) -> Read:
-    network = model.network
+    network, encoder = model.network, model.network.query.text.encoder
     pieces = network.settings.text.pieces(model.wordpiece)
 
     def read(image: Tensor, text: str) -> tuple[Tensor, list[str]]:
-        ids, mask = network.query.text.encoder.tokenize([text])
-        given, mask = network.text_features([text])
+        ids, real = encoder.tokenize([text])
+        given, mask = encoder.features(ids.to(model.device), real.to(model.device))
         found = host.attention(network.placed_tokens(image), network.query.text(given, mask), mask)
         return found[0], [pieces[one] for one in ids[0].tolist()]
 

@@ -82,10 +82,11 @@ class Facets:
 
 def _coded(column: Any) -> tuple[NDArray[np.int32], list[str]]:
     """Numbers by falling frequency, ties by name; null counts as UNKNOWN."""
-    counted = pc.value_counts(column.fill_null(UNKNOWN)).to_pylist()  # pyright: ignore[reportAttributeAccessIssue]
+    known = column.fill_null(UNKNOWN)
+    counted = pc.value_counts(known).to_pylist()  # pyright: ignore[reportAttributeAccessIssue]
     order = sorted(counted, key=lambda one: (-one["counts"], one["values"]))
     names = [one["values"] for one in order]
-    found = pc.index_in(column.fill_null(UNKNOWN), value_set=pa.array(names, pa.string()))  # pyright: ignore
+    found = pc.index_in(known, value_set=pa.array(names, pa.string()))  # pyright: ignore
     return found.to_numpy().astype(np.int32), names
 
 

@@ -22,7 +22,7 @@ from pipelines.predictions.deployments import read_deployments
 from pipelines.predictions.ladder import Ladder
 from pipelines.predictions.made_by import Maker
 from pipelines.predictions.moments import Moments, offset_seconds
-from pipelines.predictions.trust import PRECISIONS, Trust, find
+from pipelines.predictions.trust import Trust, check_precision, find
 from pipelines.progress import warn
 from pipelines.serve.app import build
 from pipelines.serve.attention import Attention
@@ -120,10 +120,7 @@ def guard_of(wishes: Wishes) -> Guard:
 
 def desk_of(wishes: Wishes) -> Desk:
     """Everything that the page shows. Raises SettingsError, NotFound, DataRefused."""
-    if wishes.precision not in PRECISIONS:
-        raise SettingsError(
-            f"--precision {wishes.precision}: thresholds are known for {', '.join(map(str, PRECISIONS))}"
-        )
+    check_precision(wishes.precision)
     store = root_store(wishes.root)
     run = run_of(store, wishes.checkpoint)
     with opened(store, wishes.checkpoint) as directory:
@@ -155,10 +152,7 @@ def desk_of(wishes: Wishes) -> Desk:
 def _dataset(store: Store, wishes: Wishes, model: Inference) -> Dataset:
     if wishes.dataset is None:
         return Dataset.open(store, model.state["dataset"], model.state["dataset_version"])
-    name, _, version = wishes.dataset.partition("@")
-    if version and not version.isdigit():
-        raise SettingsError(f"--dataset {wishes.dataset}: a version is a number, as {name}@3")
-    return Dataset.open(store, name, int(version) if version else None)
+    return Dataset.named(store, wishes.dataset)
 
 
 def _trust(run: Run | None, card: str | None, model: Inference) -> Trust | None:

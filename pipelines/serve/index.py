@@ -20,14 +20,14 @@ from pipelines.dataset import Dataset
 from pipelines.evaluate.light import day_or_night
 from pipelines.predictions.answers import ANSWER, Answerer
 from pipelines.predictions.dataset_frames import DatasetFrames
+from pipelines.predictions.frames import chunk
 from pipelines.predictions.vectors import Vectors, looked
 from pipelines.progress import Progress
-from pipelines.taxa import species_key
-from pipelines.train.order import GROUP_ROWS
+from pipelines.taxa import class_of
 from xmodal.inference import Inference
 
 FORMAT = 1
-LOOKED = ("key", "media_id", "event_id", "deployment_id", "survey", "captured_at", "utc_offset", "crop")
+LOOKED = ("media_id", "event_id", "deployment_id", "survey", "captured_at", "utc_offset", "crop", "place")
 KNOWN = pa.schema(
     [
         ("item", pa.int32()),
@@ -130,28 +130,19 @@ def _write_images(images: Path, about: Path, dataset: Dataset, vectors: Vectors,
 
 def _known(dataset: Dataset, item: int, part: pa.Table) -> pa.Table:
     """KNOWN of the rows of an item."""
-    names = ["place", "split", "facts", "captions"]
-    records = pa.concat_tables(_groups(dataset, item, names))
-    facts = [json.loads(one or b"{}") for one in records["facts"].to_pylist()]
+    records = dataset.read_item(item, "records", ["split", "captions"])
+    facts = [json.loads(one or b"{}") for one in part["facts"].to_pylist()]
     texts = [json.loads(one or b"[]") for one in records["captions"].to_pylist()]
-    columns: dict[str, Any] = {name: part[name].to_pylist() for name in LOOKED if name != "key"}
-    columns |= {name: records[name].to_pylist() for name in ("place", "split")}
-    columns |= {
+    columns: dict[str, Any] = {name: part[name] for name in LOOKED} | {
         "item": [item] * len(part),
         "row": list(range(len(part))),
-        "file": part["key"].to_pylist(),
+        "file": part["key"],
+        "split": records["split"],
         "light": [day_or_night(one) if "infrared" in one else None for one in facts],
-        "label": [label(one) for one in facts],
+        "label": [class_of(one) or None for one in facts],
         "caption": [one[0]["text"] if one else None for one in texts],
     }
-    return pa.table([pa.array(columns[field.name], field.type) for field in KNOWN], schema=KNOWN)
-
-
-def label(facts: dict[str, Any]) -> str | None:
-    """What people, or the archive, call the animal: its species, else its taxon; else the kind of the frame."""
-    taxon = facts.get("taxon")
-    kind = facts["type"]["value"] if "type" in facts else None
-    return species_key(taxon) or (taxon["value"] if taxon else None) or kind
+    return pa.table([chunk(columns[field.name], field.type) for field in KNOWN], schema=KNOWN)
 
 
 def _answered(known: pa.Table, vectors: NDArray[np.float32], answerer: Answerer | None) -> pa.Table:
@@ -178,13 +169,7 @@ def _texts(dataset: Dataset) -> Iterator[str]:
     """Each text that is written of an image, once."""
     seen: set[str] = set()
     for item in dataset.items:
-        written = [one for part in _groups(dataset, item.index, ["captions"]) for one in part["captions"].to_pylist()]
+        written = dataset.read_item(item.index, "records", ["captions"])["captions"].to_pylist()
         texts = dict.fromkeys(one["text"] for captions in written for one in json.loads(captions or b"[]"))
         yield from (text for text in texts if text not in seen)
         seen.update(texts)
-
-
-def _groups(dataset: Dataset, item: int, columns: list[str]) -> Iterator[pa.Table]:
-    """RECORDS columns of an item, row group by row group."""
-    for group in range(-(-dataset.items[item].rows // GROUP_ROWS)):
-        yield dataset.read_group(item, group, "records", columns)

@@ -1,16 +1,13 @@
 """Stored images by their place in the version: a row group of a pixel part is read by range, and some stay at hand."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from threading import Lock
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from pipelines.dataset import Dataset
-from pipelines.prepare.parts import BOX_CLASSES
+from pipelines.prepare.parts import BOX_CLASSES, boxes_of
 from pipelines.train.order import GROUP_ROWS
 
 GROUPS = 128
@@ -34,12 +31,6 @@ class Pictures:
         (found,) = table.slice(row % GROUP_ROWS, 1).to_pylist()
         return found
 
-    @contextmanager
-    def alone(self) -> Iterator[Dataset]:
-        """The dataset for a longer look."""
-        with self._lock:
-            yield self._dataset
-
     def jpeg(self, item: int, row: int) -> bytes:
         """As it is stored, without EXIF."""
         return self._row(item, row, "pixels", "image")["image"]
@@ -58,12 +49,7 @@ class Pictures:
         found = self._row(item, row, "records", *BOXES)
         if found["n_boxes"] is None:
             return None
-        places = np.frombuffer(found["boxes"], "<f4").reshape(-1, 4).tolist()
-        sure, kinds = (
-            np.frombuffer(found["box_conf"], "<f4").tolist(),
-            np.frombuffer(found["box_class"], "<i4").tolist(),
-        )
         return [
             {"box": place, "confidence": one, "class": BOX_CLASSES[kind] if kind >= 0 else "other"}
-            for place, one, kind in zip(places, sure, kinds, strict=True)
+            for place, one, kind in zip(*(part.tolist() for part in boxes_of(found)), strict=True)
         ]

@@ -9,13 +9,15 @@ import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from threading import Lock
+from typing import Literal, get_args
 
 from pipelines.errors import DataRefused
 from pipelines.predictions.whole import Whole
 from pipelines.spreadsheets import bare, safe
 from xmodal.settings import SettingsError
 
-TYPES = ("animal", "blank", "human", "vehicle", "unknown")
+Kind = Literal["animal", "blank", "human", "vehicle", "unknown"]
+TYPES = get_args(Kind)
 
 
 @dataclass(frozen=True)

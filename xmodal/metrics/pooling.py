@@ -39,5 +39,11 @@ def present(probabilities: Array, events: NDArray[np.int64]) -> Array:
     np.minimum.at(empty, events, probabilities[:, -1])
     shown = np.zeros((count, probabilities.shape[1] - 1))
     np.add.at(shown, events, probabilities[:, :-1])
+    return shared_out(shown, empty)
+
+
+def shared_out(shown: Array, empty: Array) -> Array:
+    """(E, C + 1) of sums over an event's frames (E, C) and how surely it is empty (E,): what is not empty goes to the
+    classes by their sums."""
     total = np.maximum(shown.sum(1), np.finfo(np.float64).tiny)
     return np.column_stack([shown * ((1 - empty) / total)[:, None], empty])
